@@ -1,0 +1,344 @@
+//! What crosses the wire: the two tarpc services of a server, and the data they carry.
+//!
+//! [`LockService`] is for clients, [`Replication`] for the other server of the pair. Both are plain
+//! tarpc with postcard as the codec; which of the two a connection speaks is said in its preface (see
+//! [`net::preface`](crate::net::preface)).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Chunk, Command};
+use crate::types::{
+    ClientId, Digest, LockName, NameError, OpNumber, RecordNumber, Seq, ServerId, View,
+};
+
+/// The version of everything that is said after the preface. Both ends of a connection must have the
+/// same.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// What clients ask of a server. Any server of the pair answers: a backup relays to its primary.
+///
+/// Every answer but that of `status` is given only when the other server has what led to it, or when
+/// there is no other server.
+#[tarpc::service]
+pub trait LockService {
+    /// Opens a record for the calls of `client`.
+    async fn open(client: ClientId) -> Result<Opened, Refusal>;
+    /// Locks `name`: true when it was free and is now held, false when it was held.
+    async fn lock(id: CallId, name: String) -> Result<bool, Refusal>;
+    /// Unlocks `name`: true when it was held and is now free, false when it was free.
+    async fn unlock(id: CallId, name: String) -> Result<bool, Refusal>;
+    /// Keeps the record from expiring.
+    async fn keep_alive(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
+    /// Closes the record.
+    async fn goodbye(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
+    /// How this server sees itself and its peer.
+    async fn status() -> ServerStatus;
+}
+
+/// What the two servers of a pair ask of each other. `docs` of the pair protocol: [`crate::engine::pair`].
+#[tarpc::service]
+pub trait Replication {
+    /// A probe: who are you, and where do you stand? Answered by the task that owns the state.
+    async fn who(asker: Standing) -> Standing;
+    /// A frame of the link from the primary to its backup.
+    async fn deliver(frame: Frame) -> FrameAnswer;
+    /// Tells a server of a lower view that a higher one exists.
+    async fn fence(view: View);
+    /// A client's request that a backup hands on to its primary.
+    async fn relay(request: Request) -> Result<Answer, Refusal>;
+}
+
+/// Identifies a call, so that a repeated one is recognised (RIFL, Lee et al. 2015).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CallId {
+    /// Who calls.
+    pub client: ClientId,
+    /// The record that the client opened.
+    pub record: RecordNumber,
+    /// The number of the call in that record.
+    pub seq: Seq,
+    /// Every call below this one has been answered, or given up.
+    pub done_below: Seq,
+}
+
+/// What a call does to its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verb {
+    /// Take it if it is free.
+    Lock,
+    /// Free it if it is held.
+    Unlock,
+}
+
+/// A client's request, as a backup relays it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Request {
+    /// See [`LockService::open`].
+    Open {
+        /// Who will call.
+        client: ClientId,
+    },
+    /// See [`LockService::lock`] and [`LockService::unlock`].
+    Call {
+        /// Which call this is.
+        id: CallId,
+        /// What to do.
+        verb: Verb,
+        /// To which lock.
+        name: LockName,
+    },
+    /// See [`LockService::keep_alive`].
+    KeepAlive {
+        /// Whose record.
+        client: ClientId,
+        /// Which record.
+        record: RecordNumber,
+    },
+    /// See [`LockService::goodbye`].
+    Goodbye {
+        /// Whose record.
+        client: ClientId,
+        /// Which record.
+        record: RecordNumber,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Open`.
+    Opened(Opened),
+    /// To `Call`: granted, or released.
+    Call(bool),
+    /// To `KeepAlive` and `Goodbye`.
+    Done,
+}
+
+/// The answer to `open`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Opened {
+    /// The number that calls must carry.
+    pub record: RecordNumber,
+    /// The record is dropped when nothing is heard of it for this long.
+    pub time_to_live: Duration,
+}
+
+/// Why a server did not do what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The server has not met its peer yet, or is not in a position to answer. This try was not
+    /// executed; an earlier one may have been.
+    #[error("the server is not ready")]
+    NotReady,
+    /// The server had taken the call and lost its role before it could answer. The call may have been
+    /// executed.
+    #[error("the server lost its role before it could answer")]
+    Interrupted,
+    /// A limit of the server is reached. This try was not executed.
+    #[error("the server is overloaded: too many {0}")]
+    Overloaded(Resource),
+    /// There is no record of that number for that client: it expired, was closed, or belonged to a pair
+    /// that is gone. This try was not executed.
+    #[error("the client's record is not known")]
+    UnknownRecord,
+    /// The call is below `done_below`, so its outcome has been forgotten. This try was not executed.
+    #[error("the call was given up by its client")]
+    GivenUp,
+    /// The call is too far ahead of `done_below`. This try was not executed.
+    #[error("too many calls of one client are unanswered")]
+    WindowFull,
+    /// The name is no lock name. Nothing was changed.
+    #[error(transparent)]
+    InvalidName(#[from] NameError),
+    /// The server failed while it handled the call, which may have been executed.
+    #[error("the server failed internally")]
+    Internal,
+}
+
+impl Refusal {
+    /// Whether this very try can have been executed in spite of the refusal.
+    #[must_use]
+    pub const fn may_have_executed(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Internal)
+    }
+}
+
+/// What a server has a limit for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Calls that wait for their answer.
+    Calls,
+    /// Client records.
+    Clients,
+    /// Held locks.
+    Locks,
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Calls => "calls in flight",
+            Self::Clients => "clients",
+            Self::Locks => "held locks",
+        })
+    }
+}
+
+/// A server's role in the pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleName {
+    /// It has not met its peer, or is being synced: it answers no client.
+    Starting,
+    /// It is a primary without a backup.
+    Alone,
+    /// It is a primary with a backup.
+    Primary,
+    /// It is a backup.
+    Backup,
+}
+
+impl std::fmt::Display for RoleName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Alone => "primary (alone)",
+            Self::Primary => "primary",
+            Self::Backup => "backup",
+        })
+    }
+}
+
+/// Where a server stands: the question of a probe, and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// It has no view and no state.
+    Starting,
+    /// It is the primary of `view`.
+    Primary {
+        /// Its view.
+        view: View,
+        /// The last op it applied.
+        op: OpNumber,
+    },
+    /// It is the backup of `view`.
+    Backup {
+        /// Its view.
+        view: View,
+        /// The last op it applied.
+        op: OpNumber,
+    },
+}
+
+impl Standing {
+    /// The view, unless the server is starting.
+    #[must_use]
+    pub const fn view(self) -> Option<View> {
+        match self {
+            Self::Starting => None,
+            Self::Primary { view, .. } | Self::Backup { view, .. } => Some(view),
+        }
+    }
+}
+
+/// A frame of the link from a primary to the other server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Frame {
+    /// The first frame of a link. It closes every older link of the receiver, unread.
+    Open {
+        /// The sender's view.
+        view: View,
+        /// What the link is for.
+        purpose: LinkPurpose,
+        /// The sender's `peer_timeout`; both sides must have the same.
+        peer_timeout: Duration,
+    },
+    /// A part of a consistent copy of the machine.
+    Copy {
+        /// The sender's view.
+        view: View,
+        /// The part.
+        chunk: Chunk,
+    },
+    /// Commands in op order; none of them makes a heartbeat.
+    Forward {
+        /// The sender's view.
+        view: View,
+        /// The op number of the first command, or of the next one that there will be.
+        first_op: OpNumber,
+        /// The commands.
+        commands: Vec<Command>,
+        /// The sender's digest after the last command, to compare with: a divergence must not go on
+        /// unseen. None where the sender has since applied more.
+        digest: Option<Digest>,
+    },
+    /// The receiver has everything up to `op`: it becomes backup of the new view.
+    Join {
+        /// The new view.
+        view: View,
+        /// The last op before it.
+        op: OpNumber,
+    },
+}
+
+/// What a primary opens a link for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LinkPurpose {
+    /// Both are starting: the receiver becomes backup with an empty machine.
+    Form {
+        /// The op number at which the empty machine stands.
+        base: OpNumber,
+    },
+    /// The receiver is backup of the view: go on where the last link stopped.
+    Resume,
+    /// The receiver is starting: a copy of the machine follows.
+    Sync,
+}
+
+/// The answer to a [`Frame`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FrameAnswer {
+    /// The frame is taken, and everything up to `op` is applied.
+    Ack {
+        /// The last op that the receiver applied; where its copy stands while it is being synced.
+        op: OpNumber,
+    },
+    /// The receiver has a higher view.
+    Fenced {
+        /// That view.
+        view: View,
+    },
+    /// The link is closed: it is not the current one, or the frame did not fit.
+    Closed,
+}
+
+/// How a server sees itself and its peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Which server of the pair it is.
+    pub server: ServerId,
+    /// Its role.
+    pub role: RoleName,
+    /// Its view; none while it is starting.
+    pub view: Option<View>,
+    /// The last op that it applied.
+    pub op: OpNumber,
+    /// The digest of its state at that op.
+    pub digest: Digest,
+    /// Of a primary: the last op that its backup acknowledged.
+    pub acked: Option<OpNumber>,
+    /// It trusts its own state and its link with the peer.
+    pub in_sync: bool,
+    /// Open client records.
+    pub clients: u64,
+    /// Held locks.
+    pub locks: u64,
+    /// How long the process has been serving.
+    pub uptime: Duration,
+    /// The version of the server's package.
+    pub version: String,
+}

@@ -1,0 +1,272 @@
+//! The words of this crate as types: every identifier and number that crosses a module or a wire.
+//!
+//! Each is a newtype, so that an op number cannot be taken for a sequence number. A [`LockName`] is
+//! checked once, where it enters; from there on every holder may rely on its bounds.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The name of a lock: 1 to 1,024 bytes of UTF-8, any characters.
+///
+/// Cloning is cheap: the bytes are shared.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Arc<str>", into = "Arc<str>")]
+pub struct LockName(Arc<str>);
+
+impl LockName {
+    /// The longest name, in bytes.
+    pub const MAX_BYTES: usize = 1024;
+
+    /// Checks `name` and takes it over.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`] when the name is empty or longer than [`Self::MAX_BYTES`].
+    pub fn new(name: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, NameError> {
+        match name.as_ref().len() {
+            0 => Err(NameError::Empty),
+            bytes if bytes > Self::MAX_BYTES => Err(NameError::TooLong { bytes }),
+            _ => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for LockName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<Arc<str>> for LockName {
+    type Error = NameError;
+
+    fn try_from(name: Arc<str>) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl From<LockName> for Arc<str> {
+    fn from(name: LockName) -> Self {
+        name.0
+    }
+}
+
+impl AsRef<str> for LockName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for LockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Why a text is no [`LockName`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The name has no characters.
+    #[error("a lock name must not be empty")]
+    Empty,
+    /// The name is too long.
+    #[error("a lock name has at most {} bytes, this one has {bytes}", LockName::MAX_BYTES)]
+    TooLong {
+        /// The length of the refused name.
+        bytes: usize,
+    },
+}
+
+/// Who a clerk is: a v4 UUID that it draws for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClientId(Uuid);
+
+impl ClientId {
+    /// Draws a new id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// Makes an id of a given value, for tests that need the same one twice.
+    #[must_use]
+    pub const fn from_u128(value: u128) -> Self {
+        Self(Uuid::from_u128(value))
+    }
+
+    /// The id as a number.
+    #[must_use]
+    pub const fn as_u128(self) -> u128 {
+        self.0.as_u128()
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Defines a newtype over `u64` that is ordered, displayed as its number, and sent as a varint.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The number that follows.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A position in the one total order of commands ("op number" in Viewstamped Replication).
+    OpNumber
+}
+number! {
+    /// The number of a client's record: the op number of the command that opened it.
+    RecordNumber
+}
+number! {
+    /// The number that a clerk gives to a call. Counts up from 0 in each record.
+    Seq
+}
+
+/// One of the two servers of a pair, by its place in the list that names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ServerId {
+    /// Listed first: the primary when both start empty.
+    A,
+    /// Listed second.
+    B,
+}
+
+impl ServerId {
+    /// Both servers, in their order.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    /// The other server of the pair.
+    #[must_use]
+    pub const fn peer(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "A",
+            Self::B => "B",
+        })
+    }
+}
+
+/// A numbered configuration of the pair, as in Viewstamped Replication (Liskov and Cowling, 2012).
+///
+/// Views are ordered by number, then by server: two servers can make a view of the same number, but
+/// never the same view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct View {
+    /// Counts the changes of configuration.
+    pub number: u64,
+    /// The server that made the view, and is its primary.
+    pub primary: ServerId,
+}
+
+impl View {
+    /// The view that `primary` makes after this one.
+    #[must_use]
+    pub const fn next(self, primary: ServerId) -> Self {
+        Self {
+            number: self.number + 1,
+            primary,
+        }
+    }
+
+    /// The first view, made by `primary`.
+    #[must_use]
+    pub const fn first(primary: ServerId) -> Self {
+        Self { number: 1, primary }
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.number, self.primary)
+    }
+}
+
+/// A fingerprint of a machine's whole state: equal states have equal digests, on every server and in
+/// every version of this protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Digest(pub u64);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_1_to_1024_bytes() {
+        assert_eq!(LockName::new(""), Err(NameError::Empty));
+        assert!(LockName::new("ä").is_ok());
+        assert!(LockName::new("x".repeat(1024)).is_ok());
+        assert_eq!(
+            LockName::new("x".repeat(1025)),
+            Err(NameError::TooLong { bytes: 1025 })
+        );
+    }
+
+    #[test]
+    fn a_name_is_checked_when_it_is_decoded() {
+        let long = postcard::to_stdvec(&"x".repeat(1025)).expect("a string encodes");
+        assert!(postcard::from_bytes::<LockName>(&long).is_err());
+    }
+
+    #[test]
+    fn views_are_ordered_by_number_then_by_server() {
+        let first = View::first(ServerId::B);
+        assert!(first > View::first(ServerId::A));
+        assert!(first.next(ServerId::A) > first);
+    }
+}
