@@ -89,7 +89,10 @@ pub enum NameError {
     #[error("a lock name must not be empty")]
     Empty,
     /// The name is too long.
-    #[error("a lock name has at most {} bytes, this one has {bytes}", LockName::MAX_BYTES)]
+    #[error(
+        "a lock name has at most {} bytes, this one has {bytes}",
+        LockName::MAX_BYTES
+    )]
     TooLong {
         /// The length of the refused name.
         bytes: usize,

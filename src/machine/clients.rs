@@ -1,0 +1,146 @@
+//! The clients' call records, which make a repeated call run once.
+//!
+//! A record remembers the outcome of every call from `done_below` on, and refuses calls below: their
+//! outcomes are forgotten, so executing one might be the second time. For the same reason `done_below`
+//! never falls, though calls, with the `done_below` that they were sent with, arrive in any order.
+
+use super::CallRefusal;
+use super::digest::{self, EntryHash, Sum};
+use super::record::Record;
+use super::shards::{Place, Table, Walk};
+use crate::service::CallId;
+use crate::types::{ClientId, RecordNumber, Seq};
+
+/// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
+const SHARDS: usize = 1024;
+
+/// What the records say about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recall {
+    /// It has not been executed, and may be.
+    Fresh,
+    /// It has been executed, with this outcome.
+    Done(bool),
+    /// It must not be executed.
+    Refused(CallRefusal),
+}
+
+/// What is known of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordInfo {
+    /// Whose record it is.
+    pub client: ClientId,
+    /// One above the highest call that was executed.
+    pub next_seq: Seq,
+}
+
+/// The open records.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Clients {
+    table: Table<RecordNumber, Record>,
+    sum: Sum,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            table: Table::new(SHARDS),
+            sum: Sum::default(),
+        }
+    }
+}
+
+impl Clients {
+    pub(super) fn open(&mut self, number: RecordNumber, client: ClientId) {
+        self.insert(number, Record::new(client));
+    }
+
+    /// Drops the record if it is there and `condition` holds; returns whether it was dropped.
+    pub(super) fn close(
+        &mut self,
+        number: RecordNumber,
+        condition: impl FnOnce(RecordInfo) -> bool,
+    ) -> bool {
+        if !self.record(number).is_some_and(condition) {
+            return false;
+        }
+        if let Some(record) = self.table.remove(place(number), &number) {
+            hashes(number, &record).for_each(|hash| self.sum.remove(hash));
+        }
+        true
+    }
+
+    pub(super) fn recall(&self, id: &CallId) -> Recall {
+        match self.table.get(place(id.record), &id.record) {
+            Some(record) => record.recall(id),
+            None => Recall::Refused(CallRefusal::UnknownRecord),
+        }
+    }
+
+    /// Stores the outcome of a call that [`recall`](Self::recall) found fresh.
+    pub(super) fn settle(&mut self, id: &CallId, outcome: bool) {
+        let number = id.record;
+        let sum = &mut self.sum;
+        let record = self
+            .table
+            .get_mut(place(number), &number)
+            .expect("a fresh call has a record");
+        sum.remove(hash(number, record));
+        record.forget_below(id.done_below, |seq, outcome| {
+            sum.remove(digest::of_outcome(number, seq, outcome));
+        });
+        record.store(id.seq, outcome);
+        sum.add(digest::of_outcome(number, id.seq, outcome));
+        sum.add(hash(number, record));
+    }
+
+    /// Puts in a record that comes from a copy; returns whether its number was new.
+    pub(super) fn insert(&mut self, number: RecordNumber, record: Record) -> bool {
+        if self.record(number).is_some() {
+            return false;
+        }
+        hashes(number, &record).for_each(|hash| self.sum.add(hash));
+        self.table.insert(place(number), number, record);
+        true
+    }
+
+    pub(super) fn record(&self, number: RecordNumber) -> Option<RecordInfo> {
+        self.table.get(place(number), &number).map(Record::info)
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = (RecordNumber, RecordInfo)> {
+        self.table
+            .iter()
+            .map(|(number, record)| (*number, record.info()))
+    }
+
+    pub(super) const fn open_records(&self) -> u64 {
+        self.table.len()
+    }
+
+    pub(super) const fn sum(&self) -> Sum {
+        self.sum
+    }
+
+    pub(super) fn walk(&self) -> Walk<RecordNumber, Record> {
+        Walk::new(self.table.clone())
+    }
+}
+
+/// Record numbers are op numbers: they spread by themselves.
+const fn place(number: RecordNumber) -> Place {
+    Place(number.0)
+}
+
+fn hash(number: RecordNumber, record: &Record) -> EntryHash {
+    let info = record.info();
+    digest::of_record(number, info.client, record.done_below(), info.next_seq)
+}
+
+/// The hashes of a record and of its outcomes.
+fn hashes(number: RecordNumber, record: &Record) -> impl Iterator<Item = EntryHash> {
+    let outcomes = record
+        .outcomes()
+        .map(move |(seq, outcome)| digest::of_outcome(number, seq, outcome));
+    std::iter::once(hash(number, record)).chain(outcomes)
+}

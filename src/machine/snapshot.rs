@@ -1,0 +1,215 @@
+//! A consistent copy of a machine, cut into chunks, and put together again.
+//!
+//! Every chunk names the op number and the digest of the whole: chunks of two copies do not mix, and a
+//! copy that is not equal to its original is refused, not served.
+
+use std::fmt;
+use std::hash::Hash;
+
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use super::record::Record;
+use super::shards::Walk;
+use crate::types::{Digest, LockName, OpNumber, RecordNumber};
+
+/// What a chunk takes on the wire beside its entries, at the most.
+const HEADER_BYTES: usize = 64;
+
+/// The state of a [`Machine`] at one op, which later commands leave alone, and how much of it has been
+/// handed out.
+#[derive(Clone, PartialEq, Eq)]
+#[must_use = "a snapshot makes later writes to its machine copy what they change"]
+pub struct Snapshot {
+    header: Header,
+    locks: Walk<LockName, ()>,
+    records: Walk<RecordNumber, Record>,
+    /// The index of the chunk to come; none after the last.
+    next: Option<u32>,
+}
+
+/// What is equal in all chunks of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Header {
+    op: OpNumber,
+    digest: Digest,
+}
+
+/// A part of a [`Snapshot`], as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Chunk {
+    header: Header,
+    index: u32,
+    is_last: bool,
+    locks: Vec<LockName>,
+    records: Vec<(RecordNumber, Record)>,
+}
+
+impl Snapshot {
+    /// The smallest size that [`next_chunk`](Self::next_chunk) can cut to, in bytes: a record with a full
+    /// window of outcomes fits in.
+    pub const MIN_CHUNK_BYTES: usize = 9 * 1024;
+
+    pub(super) fn new(machine: &Machine) -> Self {
+        Self {
+            header: Header {
+                op: machine.op(),
+                digest: machine.digest(),
+            },
+            locks: machine.locks.walk(),
+            records: machine.clients.walk(),
+            next: Some(0),
+        }
+    }
+
+    /// The op number of the state.
+    #[must_use]
+    pub const fn op(&self) -> OpNumber {
+        self.header.op
+    }
+
+    /// Cuts off the next chunk, and lets go of what is in it. There is always one, also of an empty
+    /// machine; none after the last.
+    ///
+    /// Encoded with postcard the chunk has at the most `max_bytes` bytes, or
+    /// [`MIN_CHUNK_BYTES`](Self::MIN_CHUNK_BYTES) if that is more.
+    pub fn next_chunk(&mut self, max_bytes: usize) -> Option<Chunk> {
+        let index = self.next?;
+        let mut room = max_bytes.max(Self::MIN_CHUNK_BYTES) - HEADER_BYTES;
+        let locks = cut(&mut self.locks, &mut room, |name, ()| {
+            name.as_str().len() + 2
+        });
+        let records = cut(&mut self.records, &mut room, |_, record| {
+            record.encoded_bytes() + 10
+        });
+        let is_last = self.locks.peek().is_none() && self.records.peek().is_none();
+        self.next = (!is_last).then_some(index + 1);
+        Some(Chunk {
+            header: self.header,
+            index,
+            is_last,
+            locks: locks.into_iter().map(|(name, ())| name).collect(),
+            records,
+        })
+    }
+}
+
+/// Takes entries off `walk` while the bytes that they take on the wire fit into `room`.
+fn cut<K: Hash + Eq + Clone, V: Clone>(
+    walk: &mut Walk<K, V>,
+    room: &mut usize,
+    bytes: impl Fn(&K, &V) -> usize,
+) -> Vec<(K, V)> {
+    let mut entries = Vec::new();
+    while let Some((key, value)) = walk.peek() {
+        let Some(rest) = room.checked_sub(bytes(key, value)) else {
+            break;
+        };
+        *room = rest;
+        entries.push((key.clone(), value.clone()));
+        walk.advance();
+    }
+    entries
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("header", &self.header)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts a machine together from the chunks of a copy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restore {
+    /// What the first chunk said, and all others must say.
+    header: Option<Header>,
+    next: u32,
+    machine: Machine,
+}
+
+impl Restore {
+    /// Waits for a first chunk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next chunk. Returns the machine with the last one, and is as new then.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`] when the chunk is not the next one of the same copy, or when the copy does not
+    /// add up to its original. The copy is lost then: begin a new one.
+    pub fn add(&mut self, chunk: Chunk) -> Result<Option<Machine>, RestoreError> {
+        if chunk.index != self.next {
+            return Err(RestoreError::OutOfOrder {
+                expected: self.next,
+                found: chunk.index,
+            });
+        }
+        let header = *self.header.get_or_insert(chunk.header);
+        if chunk.header != header {
+            return Err(RestoreError::Mixed);
+        }
+        self.next += 1;
+        let is_last = chunk.is_last;
+        self.machine.op = header.op;
+        self.fill(chunk)?;
+        is_last.then(|| self.finish(header.digest)).transpose()
+    }
+
+    fn fill(&mut self, chunk: Chunk) -> Result<(), RestoreError> {
+        for name in chunk.locks {
+            if !self.machine.locks.lock(&name) {
+                return Err(RestoreError::Malformed);
+            }
+        }
+        for (number, record) in chunk.records {
+            if !record.is_sound() || !self.machine.clients.insert(number, record) {
+                return Err(RestoreError::Malformed);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, expected: Digest) -> Result<Machine, RestoreError> {
+        let machine = std::mem::take(self).machine;
+        let found = machine.digest();
+        if found == expected {
+            Ok(machine)
+        } else {
+            Err(RestoreError::Corrupt { expected, found })
+        }
+    }
+}
+
+/// Why a copy cannot become a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// A chunk is missing, or came twice.
+    #[error("chunk {found} of a copy came where chunk {expected} was due")]
+    OutOfOrder {
+        /// The index of the chunk that was due.
+        expected: u32,
+        /// The index of the chunk that came.
+        found: u32,
+    },
+    /// The chunk belongs to another copy than the ones before it.
+    #[error("a chunk belongs to another copy")]
+    Mixed,
+    /// The chunk holds what no machine can hold: an entry twice, or an impossible record.
+    #[error("a chunk of a copy is malformed")]
+    Malformed,
+    /// All chunks came, and the machine that they make is not the one that was copied.
+    #[error("a copy has the digest {found} where its original has {expected}")]
+    Corrupt {
+        /// The digest of the original.
+        expected: Digest,
+        /// The digest of the copy.
+        found: Digest,
+    },
+}
