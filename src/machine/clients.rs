@@ -123,7 +123,7 @@ impl Clients {
     }
 
     pub(super) fn walk(&self) -> Walk<RecordNumber, Record> {
-        Walk::new(self.table.clone())
+        Walk::new(&self.table)
     }
 }
 

@@ -58,7 +58,7 @@ impl Locks {
     }
 
     pub(super) fn walk(&self) -> Walk<LockName, ()> {
-        Walk::new(self.table.clone())
+        Walk::new(&self.table)
     }
 }
 

@@ -18,6 +18,8 @@ mod locks;
 mod record;
 mod shards;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -213,7 +215,6 @@ impl Machine {
     ///
     /// Costs as little as a clone. Afterwards, the first change to each part of the tables copies that
     /// part, as long as the snapshot still holds it.
-    #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self)
     }

@@ -13,6 +13,9 @@ use crate::types::{ClientId, Seq};
 /// As many outcomes as a record may have room for without using it; more room is given back.
 const SMALL: usize = 16;
 
+#[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
+const WINDOW: usize = CALL_WINDOW as usize;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Record {
     client: ClientId,
@@ -102,7 +105,7 @@ impl Record {
     fn make_room(&mut self, len: usize) {
         let room = self.outcomes.capacity();
         if len > room {
-            let room = (room * 2).min(CALL_WINDOW as usize).max(len);
+            let room = (room * 2).min(WINDOW).max(len);
             self.outcomes.reserve_exact(room - self.outcomes.len());
         }
     }
@@ -117,5 +120,76 @@ impl Record {
         const CLIENT: usize = 17;
         const NUMBER: usize = 10;
         CLIENT + 2 * NUMBER + 2 * self.outcomes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::RecordNumber;
+
+    const CLIENT: ClientId = ClientId::from_u128(1);
+
+    fn put(record: &mut Record, seq: u64, done_below: u64) {
+        let id = CallId {
+            client: CLIENT,
+            record: RecordNumber(1),
+            seq: Seq(seq),
+            done_below: Seq(done_below),
+        };
+        assert_eq!(record.recall(&id), Recall::Fresh);
+        record.forget_below(Seq(done_below), |_, _| {});
+        record.store(Seq(seq), true);
+    }
+
+    #[test]
+    fn a_record_has_room_for_a_window_of_outcomes_and_no_more() {
+        let mut record = Record::new(CLIENT);
+        for seq in (0..CALL_WINDOW).step_by(3) {
+            put(&mut record, seq, 0);
+            assert!(record.outcomes.capacity() <= WINDOW);
+        }
+        for done_below in [7, 10 * CALL_WINDOW] {
+            put(&mut record, done_below + CALL_WINDOW - 1, done_below);
+            assert!(record.outcomes.capacity() <= WINDOW);
+        }
+        assert_eq!(record.outcomes.len(), WINDOW);
+    }
+
+    #[test]
+    fn room_for_outcomes_that_are_forgotten_is_given_back() {
+        let mut record = Record::new(CLIENT);
+        put(&mut record, CALL_WINDOW - 1, 0);
+        put(&mut record, CALL_WINDOW, CALL_WINDOW);
+        assert!(record.outcomes.capacity() <= SMALL);
+        assert_eq!(record.outcomes.len(), 1);
+    }
+
+    #[test]
+    fn every_forgotten_outcome_is_named_once() {
+        let mut record = Record::new(CLIENT);
+        for seq in [0, 1, 3, 6] {
+            put(&mut record, seq, 0);
+        }
+        let mut forgotten = Vec::new();
+        for done_below in [2, 1, 4, 100, 50] {
+            record.forget_below(Seq(done_below), |seq, _| forgotten.push(seq.0));
+        }
+        assert_eq!(forgotten, [0, 1, 3, 6]);
+        assert_eq!(record.done_below(), Seq(100));
+        assert_eq!(record.outcomes().count(), 0);
+    }
+
+    #[test]
+    fn an_impossible_record_is_not_sound() {
+        let record = |outcomes: Vec<Option<bool>>| Record {
+            outcomes: outcomes.into(),
+            ..Record::new(CLIENT)
+        };
+        assert!(record(vec![]).is_sound());
+        assert!(record(vec![None, Some(false)]).is_sound());
+        assert!(!record(vec![Some(true), None]).is_sound());
+        assert!(record(vec![Some(true); WINDOW]).is_sound());
+        assert!(!record(vec![Some(true); WINDOW + 1]).is_sound());
     }
 }

@@ -3,6 +3,7 @@
 //! A server that is synced gets a consistent copy of the machine while clients go on. So a clone of a
 //! [`Table`] clones pointers only, and a later write copies the one shard that it hits, once.
 
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -105,32 +106,124 @@ fn give_room_back<K: Hash + Eq, V>(shard: &mut Shard<K, V>) {
 /// Walks over the entries of a frozen table, and lets go of every shard that it has passed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Walk<K: Hash + Eq, V> {
-    table: Table<K, V>,
-    shard: usize,
+    /// The shards that are not passed yet, without the empty ones.
+    shards: VecDeque<Arc<Shard<K, V>>>,
+    /// The place, in the first of them, of the entry to come.
     entry: usize,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Walk<K, V> {
-    pub(super) const fn new(table: Table<K, V>) -> Self {
+impl<K: Hash + Eq, V> Walk<K, V> {
+    pub(super) fn new(table: &Table<K, V>) -> Self {
+        let shards = table.shards.iter().filter(|shard| !shard.is_empty());
         Self {
-            table,
-            shard: 0,
+            shards: shards.cloned().collect(),
             entry: 0,
         }
     }
 
     /// The entry to come; none at the end.
-    pub(super) fn peek(&mut self) -> Option<(&K, &V)> {
-        while self.entry >= self.table.shards.get(self.shard)?.len() {
-            self.table.shards[self.shard] = Arc::default();
-            self.shard += 1;
-            self.entry = 0;
-        }
-        self.table.shards[self.shard].get_index(self.entry)
+    pub(super) fn peek(&self) -> Option<(&K, &V)> {
+        self.shards.front()?.get_index(self.entry)
     }
 
     /// Goes past the entry to come.
-    pub(super) const fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.entry += 1;
+        if self.peek().is_none() {
+            self.shards.pop_front();
+            self.entry = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARDS: usize = 4;
+
+    fn filled(len: u64) -> Table<u64, u64> {
+        let mut table = Table::new(SHARDS);
+        for key in 0..len {
+            table.insert(Place(key), key, key);
+        }
+        table
+    }
+
+    fn room(table: &Table<u64, u64>) -> usize {
+        table.shards.iter().map(|shard| shard.capacity()).sum()
+    }
+
+    fn shared(one: &Table<u64, u64>, other: &Table<u64, u64>) -> usize {
+        std::iter::zip(&one.shards, &other.shards)
+            .filter(|(one, other)| Arc::ptr_eq(one, other))
+            .count()
+    }
+
+    #[test]
+    fn a_write_copies_the_shard_that_it_hits_and_no_other() {
+        let original = filled(100);
+        let mut copy = original.clone();
+        copy.remove(Place(5), &5);
+        assert_eq!(shared(&original, &copy), SHARDS - 1);
+        copy.insert(Place(101), 101, 101);
+        assert_eq!(shared(&original, &copy), SHARDS - 1);
+        *copy.get_mut(Place(6), &6).expect("it is there") = 0;
+        assert_eq!(shared(&original, &copy), SHARDS - 2);
+        assert!(original == filled(100));
+    }
+
+    #[test]
+    fn removing_what_is_not_there_copies_nothing() {
+        let original = filled(100);
+        let mut copy = original.clone();
+        assert_eq!(copy.remove(Place(777), &777), None);
+        assert_eq!(shared(&original, &copy), SHARDS);
+    }
+
+    #[test]
+    fn the_shards_of_a_new_table_are_one() {
+        let table = Table::<u64, u64>::new(SHARDS);
+        assert!(
+            table
+                .shards
+                .iter()
+                .all(|shard| Arc::ptr_eq(shard, &table.shards[0]))
+        );
+        assert_eq!(room(&table), 0);
+    }
+
+    #[test]
+    fn a_table_that_was_emptied_keeps_next_to_no_room() {
+        let mut table = filled(100_000);
+        assert!(room(&table) < 100_000 * 5 / 4 + SHARDS * SMALL);
+        for key in 0..100_000 {
+            assert_eq!(table.remove(Place(key), &key), Some(key));
+        }
+        assert_eq!(table.len(), 0);
+        assert!(room(&table) <= SHARDS * 2 * SMALL, "{}", room(&table));
+    }
+
+    #[test]
+    fn a_walk_passes_every_entry_and_lets_go_of_the_shards_behind_it() {
+        let mut table = filled(100);
+        let mut walk = Walk::new(&table);
+        let held = |table: &Table<u64, u64>| {
+            table
+                .shards
+                .iter()
+                .filter(|shard| Arc::strong_count(shard) > 1)
+                .count()
+        };
+        let mut passed = Vec::new();
+        while let Some((key, _)) = walk.peek() {
+            passed.push(*key);
+            assert_eq!(held(&table), SHARDS - (passed.len() - 1) / (100 / SHARDS));
+            walk.advance();
+        }
+        assert_eq!(held(&table), 0);
+        passed.sort_unstable();
+        assert_eq!(passed, (0..100).collect::<Vec<_>>());
+        table.remove(Place(0), &0);
     }
 }

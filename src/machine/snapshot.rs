@@ -3,6 +3,9 @@
 //! Every chunk names the op number and the digest of the whole: chunks of two copies do not mix, and a
 //! copy that is not equal to its original is refused, not served.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::fmt;
 use std::hash::Hash;
 

@@ -1,0 +1,176 @@
+//! Facts about copies: cutting a snapshot into chunks, and putting them together again.
+
+use super::*;
+use crate::config::{CALL_WINDOW, MAX_PAYLOAD_BYTES};
+use crate::machine::Command;
+use crate::machine::tests::{ALICE, BOB, Caller, name, open};
+use crate::service::Verb;
+use crate::types::{ClientId, Seq};
+
+const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
+
+/// The machine that the rest of `snapshot` makes, having been on the wire.
+pub(in crate::machine) fn restored(snapshot: Snapshot) -> Machine {
+    let mut restore = Restore::new();
+    let mut machine = None;
+    for chunk in chunks(snapshot, SMALL) {
+        assert_eq!(machine, None, "no chunk follows the last");
+        machine = restore.add(chunk).expect("the chunk fits");
+    }
+    machine.expect("the last chunk completes the machine")
+}
+
+/// All chunks, checked to be of the size that was asked for.
+fn chunks(mut snapshot: Snapshot, max_bytes: usize) -> Vec<Chunk> {
+    let chunks: Vec<_> = std::iter::from_fn(|| snapshot.next_chunk(max_bytes)).collect();
+    assert_eq!(snapshot.next_chunk(max_bytes), None);
+    chunks
+        .iter()
+        .map(|chunk| {
+            let bytes = postcard::to_stdvec(chunk).expect("a chunk encodes");
+            assert!(bytes.len() <= max_bytes, "{} > {max_bytes}", bytes.len());
+            postcard::from_bytes(&bytes).expect("a chunk decodes")
+        })
+        .collect()
+}
+
+/// A machine that takes several chunks, with the longest names and a full window of outcomes.
+fn large() -> Machine {
+    let mut machine = Machine::new(OpNumber(u64::MAX / 2));
+    let mut alice = Caller::open(&mut machine, ALICE);
+    for lock in 0..2_000 {
+        machine.apply(&alice.next(Verb::Lock, &format!("lock-{lock}")));
+        machine.apply(&alice.next(Verb::Lock, &format!("{lock:0>1024}")));
+    }
+    for client in 10..20 {
+        let mut caller = Caller::open(&mut machine, ClientId::from_u128(u128::MAX - client));
+        for _ in 0..CALL_WINDOW {
+            machine.apply(&caller.next(Verb::Lock, "lock-1"));
+            caller.id.done_below = Seq(0);
+        }
+    }
+    machine
+}
+
+#[test]
+fn a_copy_is_equal_to_its_original_in_chunks_of_any_size() {
+    let machine = large();
+    for max_bytes in [SMALL, MAX_PAYLOAD_BYTES, usize::MAX] {
+        let chunks = chunks(machine.snapshot(), max_bytes);
+        assert_eq!(chunks.len() == 1, max_bytes == usize::MAX);
+    }
+    let copy = restored(machine.snapshot());
+    assert_eq!(copy, machine);
+    assert_eq!(copy.digest(), machine.digest());
+}
+
+#[test]
+fn chunks_are_filled() {
+    let chunks = chunks(large().snapshot(), MAX_PAYLOAD_BYTES);
+    let bytes = |chunk| postcard::to_stdvec(chunk).expect("a chunk encodes").len();
+    let (_, full) = chunks.split_last().expect("there is a chunk");
+    assert!(
+        full.iter()
+            .map(bytes)
+            .all(|bytes| bytes > MAX_PAYLOAD_BYTES * 3 / 4)
+    );
+}
+
+#[test]
+fn an_empty_machine_makes_one_chunk() {
+    let machine = Machine::new(OpNumber(7));
+    assert_eq!(chunks(machine.snapshot(), SMALL).len(), 1);
+    assert_eq!(restored(machine.snapshot()), machine);
+}
+
+#[test]
+fn a_restored_machine_goes_on_like_its_original() {
+    let mut machine = large();
+    let mut copy = restored(machine.snapshot());
+    let mut bob = Caller::open(&mut machine.clone(), BOB);
+    for command in [
+        Command::Open { client: BOB },
+        bob.next(Verb::Unlock, "lock-5"),
+        bob.next(Verb::Lock, "lock-5"),
+    ] {
+        assert_eq!(machine.apply(&command), copy.apply(&command));
+        assert_eq!(machine.digest(), copy.digest());
+    }
+    assert_eq!(machine, copy);
+}
+
+#[test]
+fn a_snapshot_is_consistent_while_it_is_drained_and_the_machine_changes() {
+    let mut machine = large();
+    let original = machine.clone();
+    let mut bob = Caller::open(&mut machine, BOB);
+    let mut snapshot = original.snapshot();
+    let mut restore = Restore::new();
+    let mut copy = None;
+    let mut lock = 0;
+    while let Some(chunk) = snapshot.next_chunk(SMALL) {
+        machine.apply(&bob.next(Verb::Unlock, &format!("lock-{lock}")));
+        machine.apply(&bob.next(Verb::Lock, &format!("new-{lock}")));
+        lock += 1;
+        copy = restore.add(chunk).expect("the chunk fits");
+    }
+    assert_eq!(copy, Some(original));
+}
+
+#[test]
+fn a_chunk_that_is_missing_or_comes_twice_is_refused() {
+    let chunks = chunks(large().snapshot(), SMALL);
+    let mut restore = Restore::new();
+    let out_of_order = |expected, found| Err(RestoreError::OutOfOrder { expected, found });
+    assert_eq!(restore.add(chunks[1].clone()), out_of_order(0, 1));
+    assert_eq!(restore.add(chunks[0].clone()), Ok(None));
+    assert_eq!(restore.add(chunks[0].clone()), out_of_order(1, 0));
+    assert_eq!(restore.add(chunks[2].clone()), out_of_order(1, 2));
+}
+
+#[test]
+fn chunks_of_two_copies_do_not_mix() {
+    let mut machine = large();
+    let first = chunks(machine.snapshot(), SMALL);
+    open(&mut machine, BOB);
+    let second = chunks(machine.snapshot(), SMALL);
+    let mut restore = Restore::new();
+    assert_eq!(restore.add(first[0].clone()), Ok(None));
+    assert_eq!(restore.add(second[1].clone()), Err(RestoreError::Mixed));
+}
+
+#[test]
+fn a_copy_that_was_tampered_with_is_refused() {
+    let original = large().snapshot().next_chunk(usize::MAX).expect("a chunk");
+    let error = |tamper: fn(&mut Chunk)| {
+        let mut chunk = original.clone();
+        tamper(&mut chunk);
+        Restore::new().add(chunk).expect_err("it must be refused")
+    };
+    for corrupt in [
+        error(|chunk| drop(chunk.locks.pop())),
+        error(|chunk| chunk.locks.push(name("never locked"))),
+        error(|chunk| drop(chunk.records.pop())),
+        error(|chunk| chunk.records[0].0 = RecordNumber(3)),
+        error(|chunk| chunk.header.op = OpNumber(3)),
+    ] {
+        assert!(matches!(corrupt, RestoreError::Corrupt { .. }), "{corrupt}");
+    }
+    for malformed in [
+        error(|chunk| chunk.locks.push(chunk.locks[0].clone())),
+        error(|chunk| chunk.records.push(chunk.records[0].clone())),
+    ] {
+        assert_eq!(malformed, RestoreError::Malformed);
+    }
+}
+
+#[test]
+fn after_the_last_chunk_a_restore_is_as_new() {
+    let machine = large();
+    let mut restore = Restore::new();
+    for _ in 0..2 {
+        let chunk = machine.snapshot().next_chunk(usize::MAX).expect("a chunk");
+        assert_eq!(restore.add(chunk), Ok(Some(machine.clone())));
+        assert_eq!(restore, Restore::new());
+    }
+}

@@ -1,0 +1,244 @@
+//! Facts about the machine as a whole; those about one record or one table are told beside them.
+
+mod model;
+mod properties;
+mod steps;
+
+use super::*;
+use crate::config::CALL_WINDOW;
+
+pub(super) const ALICE: ClientId = ClientId::from_u128(1);
+pub(super) const BOB: ClientId = ClientId::from_u128(2);
+
+pub(super) fn name(name: &str) -> LockName {
+    name.parse().expect("a good name")
+}
+
+pub(super) fn open(machine: &mut Machine, client: ClientId) -> RecordNumber {
+    match machine.apply(&Command::Open { client }) {
+        Outcome::Opened(number) => number,
+        other => panic!("an open led to {other:?}"),
+    }
+}
+
+/// A client that numbers its calls and has one in flight at a time.
+pub(super) struct Caller {
+    pub(super) id: CallId,
+}
+
+impl Caller {
+    pub(super) fn open(machine: &mut Machine, client: ClientId) -> Self {
+        let record = open(machine, client);
+        Self {
+            id: CallId {
+                client,
+                record,
+                seq: Seq(0),
+                done_below: Seq(0),
+            },
+        }
+    }
+
+    pub(super) fn next(&mut self, verb: Verb, lock: &str) -> Command {
+        let id = self.id;
+        self.id.seq = id.seq.next();
+        self.id.done_below = id.seq.next();
+        call(id, verb, lock)
+    }
+}
+
+fn call(id: CallId, verb: Verb, lock: &str) -> Command {
+    Command::Call {
+        id,
+        verb,
+        name: name(lock),
+    }
+}
+
+#[test]
+fn a_lock_is_granted_once_until_it_is_released() {
+    let mut machine = Machine::default();
+    let mut alice = Caller::open(&mut machine, ALICE);
+    let mut bob = Caller::open(&mut machine, BOB);
+    let mut outcome = |caller: &mut Caller, verb| machine.apply(&caller.next(verb, "job"));
+
+    assert_eq!(outcome(&mut alice, Verb::Unlock), Outcome::Call(false));
+    assert_eq!(outcome(&mut alice, Verb::Lock), Outcome::Call(true));
+    assert_eq!(outcome(&mut alice, Verb::Lock), Outcome::Call(false));
+    assert_eq!(outcome(&mut bob, Verb::Lock), Outcome::Call(false));
+    assert_eq!(outcome(&mut bob, Verb::Unlock), Outcome::Call(true));
+    assert_eq!(outcome(&mut bob, Verb::Unlock), Outcome::Call(false));
+    assert_eq!(outcome(&mut bob, Verb::Lock), Outcome::Call(true));
+    assert!(machine.is_held(&name("job")));
+    assert_eq!((machine.locks(), machine.clients()), (1, 2));
+}
+
+#[test]
+fn a_repeated_call_that_had_failed_fails_again_though_the_lock_is_free_now() {
+    let mut machine = Machine::default();
+    let mut alice = Caller::open(&mut machine, ALICE);
+    let mut bob = Caller::open(&mut machine, BOB);
+    let failing = bob.next(Verb::Lock, "job");
+
+    machine.apply(&alice.next(Verb::Lock, "job"));
+    assert_eq!(machine.apply(&failing), Outcome::Call(false));
+    machine.apply(&alice.next(Verb::Unlock, "job"));
+    assert_eq!(machine.apply(&failing), Outcome::Call(false));
+    assert!(!machine.is_held(&name("job")));
+}
+
+#[test]
+fn every_command_takes_an_op_number() {
+    let mut machine = Machine::new(OpNumber(41));
+    let record = open(&mut machine, ALICE);
+    assert_eq!(record, RecordNumber(42));
+    let stranger = CallId {
+        client: BOB,
+        record,
+        seq: Seq(0),
+        done_below: Seq(0),
+    };
+    assert_eq!(
+        machine.apply(&call(stranger, Verb::Lock, "job")),
+        Outcome::Refused(CallRefusal::UnknownRecord)
+    );
+    assert_eq!(
+        machine.apply(&Command::Expire {
+            record: RecordNumber(7),
+            seen: Seq(0)
+        }),
+        Outcome::Dropped(false)
+    );
+    assert_eq!(machine.op(), OpNumber(44));
+}
+
+#[test]
+fn after_goodbye_a_late_copy_of_a_call_is_refused() {
+    let mut machine = Machine::default();
+    let mut alice = Caller::open(&mut machine, ALICE);
+    let record = alice.id.record;
+    let lock = alice.next(Verb::Lock, "job");
+    machine.apply(&lock);
+    machine.apply(&alice.next(Verb::Unlock, "job"));
+    let goodbye = |client| Command::Goodbye { client, record };
+
+    assert_eq!(machine.apply(&goodbye(BOB)), Outcome::Dropped(false));
+    assert_eq!(machine.apply(&goodbye(ALICE)), Outcome::Dropped(true));
+    assert_eq!(machine.apply(&goodbye(ALICE)), Outcome::Dropped(false));
+    open(&mut machine, ALICE);
+    assert_eq!(
+        machine.apply(&lock),
+        Outcome::Refused(CallRefusal::UnknownRecord)
+    );
+    assert!(!machine.is_held(&name("job")));
+}
+
+#[test]
+fn a_record_that_has_moved_on_does_not_expire() {
+    let mut machine = Machine::default();
+    let mut alice = Caller::open(&mut machine, ALICE);
+    let record = alice.id.record;
+    let seen = machine.record(record).expect("it is open").next_seq;
+    machine.apply(&alice.next(Verb::Lock, "job"));
+
+    assert_eq!(
+        machine.apply(&Command::Expire { record, seen }),
+        Outcome::Dropped(false)
+    );
+    assert_eq!(
+        machine.record(record),
+        Some(RecordInfo {
+            client: ALICE,
+            next_seq: Seq(1)
+        })
+    );
+    assert_eq!(
+        machine.apply(&Command::Expire {
+            record,
+            seen: Seq(1)
+        }),
+        Outcome::Dropped(true)
+    );
+    assert_eq!(machine.records().count(), 0);
+    assert!(
+        machine.is_held(&name("job")),
+        "the lock is not the record's"
+    );
+}
+
+#[test]
+fn a_call_below_done_below_is_refused_and_a_late_call_does_not_lower_it() {
+    let mut machine = Machine::default();
+    let record = open(&mut machine, ALICE);
+    let id = |seq, done_below| CallId {
+        client: ALICE,
+        record,
+        seq: Seq(seq),
+        done_below: Seq(done_below),
+    };
+    let given_up = Outcome::Refused(CallRefusal::GivenUp);
+
+    machine.apply(&call(id(5, 4), Verb::Lock, "job"));
+    assert_eq!(machine.apply(&call(id(3, 0), Verb::Lock, "a")), given_up);
+    assert_eq!(
+        machine.apply(&call(id(4, 0), Verb::Lock, "b")),
+        Outcome::Call(true)
+    );
+    assert_eq!(machine.apply(&call(id(3, 0), Verb::Lock, "a")), given_up);
+    assert_eq!(
+        machine.apply(&call(id(6, 7), Verb::Lock, "a")),
+        given_up,
+        "by its own word"
+    );
+    assert!(!machine.is_held(&name("a")));
+}
+
+#[test]
+fn a_call_too_far_ahead_is_refused() {
+    let mut machine = Machine::default();
+    let record = open(&mut machine, ALICE);
+    let id = |seq, done_below| CallId {
+        client: ALICE,
+        record,
+        seq: Seq(seq),
+        done_below: Seq(done_below),
+    };
+    let full = Outcome::Refused(CallRefusal::WindowFull);
+
+    let before = machine.record(record);
+    for (seq, done_below) in [(CALL_WINDOW, 0), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
+        assert_eq!(
+            machine.apply(&call(id(seq, done_below), Verb::Lock, "a")),
+            full
+        );
+    }
+    assert_eq!(machine.record(record), before);
+    let last = call(id(CALL_WINDOW - 1, 0), Verb::Lock, "a");
+    assert_eq!(machine.apply(&last), Outcome::Call(true));
+}
+
+#[test]
+fn the_same_state_by_another_way_has_the_same_digest() {
+    let by_order = |locks: [&str; 2]| {
+        let mut machine = Machine::default();
+        let mut alice = Caller::open(&mut machine, ALICE);
+        for lock in locks {
+            machine.apply(&alice.next(Verb::Lock, lock));
+        }
+        machine
+    };
+    let (one, other) = (by_order(["a", "b"]), by_order(["b", "a"]));
+    assert_eq!(one, other);
+    assert_eq!(one.digest(), other.digest());
+    assert_ne!(one.digest(), by_order(["a", "c"]).digest());
+}
+
+#[test]
+fn the_digest_is_the_same_in_every_build() {
+    let mut machine = Machine::new(OpNumber(1_000));
+    assert_eq!(machine.digest().to_string(), "f7fcdc0037c59dd2");
+    let mut alice = Caller::open(&mut machine, ALICE);
+    machine.apply(&alice.next(Verb::Lock, "job"));
+    machine.apply(&alice.next(Verb::Lock, &"long".repeat(100)));
+    assert_eq!(machine.digest().to_string(), "72dc561422538c66");
+}

@@ -1,0 +1,134 @@
+//! Sequences of commands for property tests: short, and about few things, so that they meet.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Commands for a machine that starts at op 0.
+pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
+    vec(step(), 1..60).prop_map(|steps| {
+        let mut opened = Vec::new();
+        let mut commands = Vec::new();
+        for step in steps {
+            let command = step.command(&opened);
+            commands.push(command);
+            if let Some(Command::Open { client }) = commands.last() {
+                opened.push((RecordNumber(commands.len() as u64), *client));
+            }
+        }
+        commands
+    })
+}
+
+/// A command that names its record by its place among those opened before.
+#[derive(Debug, Clone)]
+enum Step {
+    Open {
+        client: u8,
+    },
+    Call {
+        record: usize,
+        stranger: bool,
+        seq: u64,
+        done_below: u64,
+        verb: Verb,
+        lock: u8,
+    },
+    Goodbye {
+        record: usize,
+        stranger: bool,
+    },
+    Expire {
+        record: usize,
+        seen: u64,
+    },
+}
+
+impl Step {
+    fn command(self, opened: &[(RecordNumber, ClientId)]) -> Command {
+        let find = |record: usize, stranger| {
+            let (number, client) = *opened
+                .get(record % opened.len().max(1))
+                .unwrap_or(&(RecordNumber(0), ALICE));
+            let client = if stranger {
+                ClientId::from_u128(99)
+            } else {
+                client
+            };
+            (number, client)
+        };
+        match self {
+            Self::Open { client } => Command::Open {
+                client: ClientId::from_u128(client.into()),
+            },
+            Self::Call {
+                record,
+                stranger,
+                seq,
+                done_below,
+                verb,
+                lock,
+            } => {
+                let (record, client) = find(record, stranger);
+                let id = CallId {
+                    client,
+                    record,
+                    seq: Seq(seq),
+                    done_below: Seq(done_below),
+                };
+                call(id, verb, &format!("lock-{lock}"))
+            }
+            Self::Goodbye { record, stranger } => {
+                let (record, client) = find(record, stranger);
+                Command::Goodbye { client, record }
+            }
+            Self::Expire { record, seen } => Command::Expire {
+                record: find(record, false).0,
+                seen: Seq(seen),
+            },
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let record = 0..4_usize;
+    let stranger = prop::bool::weighted(0.03);
+    let verb = prop_oneof![Just(Verb::Lock), Just(Verb::Unlock)];
+    let call = (record.clone(), stranger, numbers(), verb, 0..6_u8);
+    prop_oneof![
+        3 => (0..3_u8).prop_map(|client| Step::Open { client }),
+        20 => call.prop_map(|(record, stranger, (seq, done_below), verb, lock)| Step::Call {
+            record,
+            stranger,
+            seq,
+            done_below,
+            verb,
+            lock,
+        }),
+        1 => (record.clone(), stranger)
+            .prop_map(|(record, stranger)| Step::Goodbye { record, stranger }),
+        1 => (record, number()).prop_map(|(record, seen)| Step::Expire { record, seen }),
+    ]
+}
+
+/// The numbers of a call, seldom such as no honest client sends.
+fn numbers() -> impl Strategy<Value = (u64, u64)> {
+    (number(), number(), prop::bool::weighted(0.05)).prop_map(|(one, other, is_odd)| {
+        let (seq, done_below) = (one.max(other), one.min(other));
+        if is_odd {
+            (done_below, seq)
+        } else {
+            (seq, done_below)
+        }
+    })
+}
+
+/// A sequence number: mostly small, now and then at an edge.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        30 => 0..8_u64,
+        1 => CALL_WINDOW - 2..CALL_WINDOW + 8,
+        1 => u64::MAX - 2..=u64::MAX,
+    ]
+}
