@@ -159,9 +159,17 @@ fn a_copy_that_was_tampered_with_is_refused() {
     for malformed in [
         error(|chunk| chunk.locks.push(chunk.locks[0].clone())),
         error(|chunk| chunk.records.push(chunk.records[0].clone())),
+        error(|chunk| chunk.records[0].1 = impossible_record()),
     ] {
         assert_eq!(malformed, RestoreError::Malformed);
     }
+}
+
+/// A record that ends with a call that was not executed.
+fn impossible_record() -> Record {
+    let parts = (ALICE, Seq(0), vec![Some(true), None]);
+    let bytes = postcard::to_stdvec(&parts).expect("it encodes");
+    postcard::from_bytes(&bytes).expect("it decodes as a record")
 }
 
 #[test]
