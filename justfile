@@ -1,0 +1,65 @@
+# The commands of this repository. `just` alone lists them.
+
+export RUST_BACKTRACE := env("RUST_BACKTRACE", "1")
+
+_default:
+    @just --list --unsorted
+
+# Everything that CI runs
+check *STEPS:
+    .ci/run {{ STEPS }}
+
+# Format the source
+fmt:
+    cargo fmt
+
+# Look for what clippy warns of
+lint:
+    cargo clippy --locked --all-targets --all-features -- -D warnings
+
+# Run all tests, or those whose name holds FILTER
+test *FILTER:
+    cargo test --locked {{ FILTER }}
+
+# Run the tests N times, and stop at the first failure
+repeat N *FILTER:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for ((run = 1; run <= {{ N }}; run++)); do
+        echo "==> run $run of {{ N }}"
+        cargo test --locked --quiet {{ FILTER }}
+    done
+
+# Try CASES inputs for every property
+properties CASES="100000":
+    PROPTEST_CASES={{ CASES }} cargo test --locked --release --lib properties
+
+# Build the documentation and open it
+doc:
+    cargo doc --locked --no-deps --all-features --open
+
+# Measure
+bench *FILTER:
+    cargo bench --locked {{ FILTER }}
+
+# Check licences, bans and sources of the dependencies (cargo install cargo-deny)
+deny:
+    cargo deny --offline --locked check licenses bans sources
+
+# Mutate what changed since BASE; a mutant that no test notices is a gap (cargo install cargo-mutants)
+mutants BASE="origin/main":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    diff=$(mktemp)
+    trap 'rm -f "$diff"' EXIT
+    git diff "{{ BASE }}" -- 'src/*.rs' > "$diff"
+    cargo mutants --in-diff "$diff" -- --locked
+
+# Build the library as its users do: without what only the programs need
+library:
+    cargo check --locked --lib --no-default-features
+    cargo check --locked --lib --no-default-features --features testkit
+
+# A pair of servers on this machine
+dev *ARGS:
+    cargo run --locked --bin lockd -- dev {{ ARGS }}
