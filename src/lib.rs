@@ -1,6 +1,6 @@
-//! A replicated lock service.
-
+//! Lock service.
 pub mod config;
+pub mod engine;
 pub mod machine;
 pub mod service;
 pub mod types;

@@ -1,0 +1,2 @@
+//! The pair.
+pub mod core;
