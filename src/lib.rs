@@ -1,1 +1,5 @@
-
+pub mod config;
+pub mod machine;
+pub mod net;
+pub mod service;
+pub mod types;
