@@ -140,3 +140,103 @@ impl<In, Out: Serialize> Encoder<Out> for Codec<In, Out> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Requests = Codec<ClientMessage<String>, Response<String>>;
+
+    fn request(wait: Duration) -> Vec<u8> {
+        let trace = ([0_u8; 16], 0_u64, 1_u32);
+        postcard::to_stdvec(&(0_u32, wait, trace, 7_u64, "hello")).expect("it encodes")
+    }
+
+    fn wait_of(body: &[u8]) -> io::Result<Duration> {
+        match ClientMessage::<String>::decode(body)? {
+            ClientMessage::Request(request) => Ok(request
+                .context
+                .deadline
+                .saturating_duration_since(Instant::now())),
+            other => panic!("not a request: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_cut_down_to_the_longest_wait() {
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        let wait = wait_of(&request(century)).expect("it decodes");
+        assert!(wait <= LONGEST_WAIT && wait > LONGEST_WAIT / 2, "{wait:?}");
+        let second = Duration::from_secs(1);
+        assert!(wait_of(&request(second)).expect("it decodes") <= second);
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_clock_is_an_error() {
+        let near_the_end = Duration::from_secs(i64::MAX.unsigned_abs());
+        for wait in [Duration::MAX, Duration::from_secs(u64::MAX), near_the_end] {
+            let error = wait_of(&request(wait)).expect_err("an overflow");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_that_overflows_itself_is_an_error() {
+        let frame = postcard::to_stdvec(&(0_u32, u64::MAX, u32::MAX)).expect("it encodes");
+        assert!(wait_of(&frame).is_err());
+    }
+
+    #[test]
+    fn no_beginning_of_a_request_panics() {
+        let whole = request(Duration::from_secs(1));
+        for length in 0..whole.len() {
+            assert!(wait_of(&whole[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_message_are_an_error() {
+        let mut body = request(Duration::from_secs(1));
+        body.push(0);
+        assert!(wait_of(&body).is_err());
+    }
+
+    #[test]
+    fn a_hostile_length_reserves_nothing() {
+        let mut received = BytesMut::from(&[0, 0, 0xff, 0xff, 0][..]);
+        let before = received.capacity();
+        let decoded = Requests::new(64 * 1024).decode(&mut received);
+        assert!(matches!(decoded, Ok(None)));
+        assert_eq!(received.capacity(), before);
+    }
+
+    #[test]
+    fn a_frame_has_as_many_bytes_as_it_may_have_and_no_more() {
+        let body = request(Duration::from_secs(1));
+        let head = u32::try_from(body.len())
+            .expect("a small frame")
+            .to_be_bytes();
+        let frame = [&head[..], &body[..]].concat();
+        let decode = |max| Requests::new(max).decode(&mut BytesMut::from(&frame[..]));
+        assert!(matches!(decode(body.len()), Ok(Some(_))));
+        assert!(decode(body.len() - 1).is_err());
+    }
+
+    #[test]
+    fn a_message_too_large_leaves_the_ones_before_it_whole() {
+        let answer = |text: String| Response {
+            request_id: 1,
+            message: Ok(text),
+        };
+        let mut outgoing = BytesMut::new();
+        let mut codec = Requests::new(100);
+        codec
+            .encode(answer("small".into()), &mut outgoing)
+            .expect("it fits");
+        let before = outgoing.clone();
+        codec
+            .encode(answer("x".repeat(100)), &mut outgoing)
+            .expect_err("too large");
+        assert_eq!(outgoing, before);
+    }
+}

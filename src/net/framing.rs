@@ -132,3 +132,6 @@ impl<In, Out: Serialize> Sink<Out> for Transport<In, Out> {
         self.frames.poll_close_unpin(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,10 +92,17 @@ struct Incoming {
     local_addr: SocketAddr,
 }
 
-impl Accept for Incoming {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, String)>> {
+impl Incoming {
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, from) = ready!(self.listener.poll_accept(cx))?;
         stream.set_nodelay(true)?;
+        Poll::Ready(Ok((stream, from)))
+    }
+}
+
+impl Accept for Incoming {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, String)>> {
+        let (stream, from) = ready!(self.poll_stream(cx))?;
         Poll::Ready(Ok((Stream::new(stream), from.to_string())))
     }
 
@@ -106,6 +113,8 @@ impl Accept for Incoming {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     #[tokio::test]
@@ -123,12 +132,11 @@ mod tests {
     #[tokio::test]
     async fn both_ends_send_without_delay() {
         let mut incoming = bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let addr = incoming.local_addr;
-        let (dialed, accepted) = tokio::join!(
-            connect_to(addr),
-            std::future::poll_fn(|cx| incoming.listener.poll_accept(cx))
-        );
-        assert!(dialed.expect("connected").nodelay().expect("an option"));
-        assert!(accepted.is_ok());
+        let dialed = connect_to(incoming.local_addr).await.expect("connected");
+        let (accepted, _) = poll_fn(|cx| incoming.poll_stream(cx))
+            .await
+            .expect("accepted");
+        assert!(dialed.nodelay().expect("an option"));
+        assert!(accepted.nodelay().expect("an option"));
     }
 }
