@@ -5,6 +5,7 @@ use futures::future::{join_all, poll_fn};
 use futures::{FutureExt, StreamExt};
 use tarpc::server::{BaseChannel, Channel, serve};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::task::yield_now;
 
 use super::*;
 
@@ -92,31 +93,27 @@ async fn a_flush_of_nothing_wakes_nobody() {
     assert!(near.flush().now_or_never().is_some());
 }
 
+/// The answers become ready one in each round of the scheduler.
 #[tokio::test]
-async fn calls_in_flight_together_share_their_writes() {
+async fn answers_that_come_one_by_one_share_their_writes() {
     let (near, far) = duplex(64 * 1024);
-    let (near, requests) = counted(near);
-    let (far, responses) = counted(far);
+    let (far, writes) = counted(far);
     let channel = BaseChannel::with_defaults(server_transport(far, 1024));
-    tokio::spawn(
-        channel
-            .execute(serve(|_, n: u64| async move { Ok(n) }))
-            .for_each(async |call| {
-                tokio::spawn(call);
-            }),
-    );
-    let transport = client_transport::<u64, u64>(near, 1024);
+    let handler = serve(|_, n: u64| async move {
+        for _ in 0..n {
+            yield_now().await;
+        }
+        Ok(n)
+    });
+    tokio::spawn(channel.execute(handler).for_each(async |call| {
+        tokio::spawn(call);
+    }));
+    let transport = client_transport::<u64, u64>(Stream::new(near), 1024);
     let client = tarpc::client::new(tarpc::client::Config::default(), transport).spawn();
     let calls = (0..64).map(|n| client.call(tarpc::context::current(), n));
     for answer in join_all(calls).await {
         answer.expect("answered");
     }
-    let (requests, responses) = (
-        requests.load(Ordering::Relaxed),
-        responses.load(Ordering::Relaxed),
-    );
-    assert!(
-        requests <= 2 && responses <= 2,
-        "{requests} and {responses} writes"
-    );
+    let writes = writes.load(Ordering::Relaxed);
+    assert!(writes <= 36, "{writes} writes");
 }
