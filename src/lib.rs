@@ -1,6 +1,8 @@
 //! Lock service.
+
 pub mod config;
 pub mod engine;
 pub mod machine;
+pub mod net;
 pub mod service;
 pub mod types;
