@@ -4,5 +4,6 @@ pub mod config;
 pub mod engine;
 pub mod machine;
 pub mod net;
+pub mod server;
 pub mod service;
 pub mod types;

@@ -446,6 +446,12 @@ impl<T> Core<T> {
         self.probe_wake(next)
     }
 
+    /// See [`Timing::peer_timeout`].
+    #[must_use]
+    pub const fn peer_timeout(&self) -> Duration {
+        self.settings.peer_timeout
+    }
+
     /// How this server stands.
     #[must_use]
     pub fn overview(&self, now: Now) -> Overview {
