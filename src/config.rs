@@ -76,3 +76,11 @@ pub const MAX_PAYLOAD_BYTES: usize = 48 * 1024;
 
 /// How far a client's calls may run ahead of its oldest unanswered one. Bounds what a record holds.
 pub const CALL_WINDOW: u64 = 4_096;
+
+/// The most commands in one batch to the backup: a millisecond of its time, so that a heartbeat or a
+/// probe never waits long behind one. A server that is synced joins when what is left fits into one.
+pub const MAX_BATCH_COMMANDS: usize = 1_024;
+
+/// The most commands that may wait for the other server, in all. Past it, a primary refuses calls (its
+/// backup does not answer), and a sync is broken off (the receiver is too slow). Some 20 MiB.
+pub const MAX_UNACKED_COMMANDS: usize = 256 * 1024;

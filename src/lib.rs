@@ -1,6 +1,9 @@
-//! A replicated lock service.
+//! Lock service.
 
 pub mod config;
+pub mod engine;
 pub mod machine;
+pub mod net;
+pub mod server;
 pub mod service;
 pub mod types;

@@ -285,6 +285,19 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// The view under which the frame was sent.
+    #[must_use]
+    pub const fn view(&self) -> View {
+        match self {
+            Self::Open { view, .. }
+            | Self::Copy { view, .. }
+            | Self::Forward { view, .. }
+            | Self::Join { view, .. } => *view,
+        }
+    }
+}
+
 /// What a primary opens a link for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LinkPurpose {
@@ -314,6 +327,11 @@ pub enum FrameAnswer {
     },
     /// The link is closed: it is not the current one, or the frame did not fit.
     Closed,
+    /// The link is closed: the two servers have different `peer_timeout`s.
+    PeerTimeout {
+        /// The receiver's.
+        theirs: Duration,
+    },
 }
 
 /// How a server sees itself and its peer.

@@ -67,6 +67,18 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// More than the command takes on the wire, in bytes, at little cost.
+    #[must_use]
+    pub(crate) fn max_encoded_bytes(&self) -> usize {
+        const NUMBERS: usize = 80;
+        match self {
+            Self::Call { name, .. } => NUMBERS + name.as_str().len(),
+            Self::Open { .. } | Self::Goodbye { .. } | Self::Expire { .. } => NUMBERS,
+        }
+    }
+}
+
 /// What a [`Command`] led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {

@@ -1,0 +1,232 @@
+//! What the role machine reports: every change of role or view, with its reason, in one line.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::types::{Digest, OpNumber, View};
+
+/// Why a peer counts as dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Death {
+    /// Nobody listens at its address.
+    Refused,
+    /// A probe found it starting: it has lost its state.
+    Restarted,
+    /// A probe went unanswered for a whole `peer_timeout`.
+    Silent,
+    /// Its op number does not fit this server's log.
+    Diverged,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "nobody listens at the peer's address",
+            Self::Restarted => "the peer was restarted and has lost its state",
+            Self::Silent => "the peer did not answer a probe for a whole peer timeout",
+            Self::Diverged => "the peer's log does not fit this server's",
+        })
+    }
+}
+
+/// Why a server gives up its role and its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Descent {
+    /// The peer has a higher view.
+    HigherView(View),
+    /// This server was stopped for so long that the peer may have taken over, and the peer is gone.
+    Doubt(Death),
+    /// This server's state differs from the primary's.
+    Diverged {
+        /// Where.
+        op: OpNumber,
+        /// The primary's digest there.
+        theirs: Digest,
+        /// This server's.
+        ours: Digest,
+    },
+}
+
+impl fmt::Display for Descent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HigherView(view) => write!(f, "the peer has the higher view {view}"),
+            Self::Doubt(death) => write!(
+                f,
+                "this server was stopped, the peer may have taken over meanwhile, and now {death}"
+            ),
+            Self::Diverged { op, theirs, ours } => write!(
+                f,
+                "its state differs from the primary's at op {op}: digest {ours} here, {theirs} there"
+            ),
+        }
+    }
+}
+
+/// Something that an operator may want to know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Both servers were starting: this one became primary of a new pair, with an empty lock table.
+    Formed {
+        /// The new view.
+        view: View,
+    },
+    /// This server was told to go without a peer, and no peer answered.
+    FormedAlone {
+        /// The new view.
+        view: View,
+    },
+    /// This server became backup of the view.
+    BecameBackup {
+        /// The view.
+        view: View,
+        /// Where its state stands.
+        op: OpNumber,
+    },
+    /// A backup became an alone primary.
+    TookOver {
+        /// The new view.
+        view: View,
+        /// The last op it has.
+        op: OpNumber,
+        /// Why the primary counts as dead.
+        death: Death,
+    },
+    /// A primary lost its backup and goes on alone.
+    WentAlone {
+        /// The new view.
+        view: View,
+        /// Why the backup counts as dead.
+        death: Death,
+    },
+    /// This server gave up its role and its state, and waits to be synced.
+    SteppedDown {
+        /// The view that it was in.
+        view: View,
+        /// Why.
+        descent: Descent,
+    },
+    /// The alone primary sends a copy of its state to the peer.
+    SyncBegan {
+        /// Where the copy stands.
+        op: OpNumber,
+    },
+    /// The copy was broken off; there will be another.
+    SyncBroken,
+    /// The peer has nearly caught up: it is backup of a new view.
+    BackupJoining {
+        /// The new view.
+        view: View,
+    },
+    /// The pair is whole again.
+    BackupJoined {
+        /// The view.
+        view: View,
+    },
+    /// The link with the peer is suspect: the peer is probed.
+    Suspect {
+        /// Why.
+        reason: Suspicion,
+    },
+    /// The peer answered as expected: its link goes on.
+    Resumed,
+    /// This server was not running for so long that the peer may have decided without it.
+    Doubt {
+        /// How late its clock tick came.
+        late: Duration,
+    },
+    /// The two servers have different `peer_timeout`s, so they do not pair.
+    PeerTimeoutMismatch {
+        /// This server's.
+        ours: Duration,
+        /// The peer's.
+        theirs: Duration,
+    },
+    /// Records of clients that are gone were dropped.
+    RecordsExpired {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Why a link is suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Suspicion {
+    /// Its connection ended.
+    LinkClosed,
+    /// Nothing came for too long.
+    Silence,
+    /// A relayed request failed on the way.
+    RelayFailed,
+    /// The peer asked in a way that does not fit what this server believes of it.
+    StrangeQuestion,
+    /// A frame did not fit the link.
+    BadFrame,
+    /// This server was not running for a while.
+    Doubt,
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LinkClosed => "its connection ended",
+            Self::Silence => "nothing came from it",
+            Self::RelayFailed => "a relayed request failed on the way",
+            Self::StrangeQuestion => "the peer's view is not the expected one",
+            Self::BadFrame => "a frame did not fit",
+            Self::Doubt => "this server was not running for a while",
+        })
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Formed { view } => write!(
+                f,
+                "primary of view {view}: both servers were starting, the lock table is empty"
+            ),
+            Self::FormedAlone { view } => write!(
+                f,
+                "primary of view {view}, alone: told so, and no peer answered; the lock table is empty"
+            ),
+            Self::BecameBackup { view, op } => write!(f, "backup of view {view} at op {op}"),
+            Self::TookOver { view, op, death } => {
+                write!(
+                    f,
+                    "took over as primary of view {view}, alone, at op {op}: {death}"
+                )
+            }
+            Self::WentAlone { view, death } => {
+                write!(f, "primary of view {view}, going on alone: {death}")
+            }
+            Self::SteppedDown { view, descent } => {
+                write!(f, "stepped down from view {view}, state dropped: {descent}")
+            }
+            Self::SyncBegan { op } => write!(f, "syncing the peer from op {op}"),
+            Self::SyncBroken => f.write_str("the sync of the peer broke off"),
+            Self::BackupJoining { view } => {
+                write!(
+                    f,
+                    "primary of view {view}: the peer has caught up and joins as backup"
+                )
+            }
+            Self::BackupJoined { view } => {
+                write!(f, "the pair is whole: the peer is backup of view {view}")
+            }
+            Self::Suspect { reason } => write!(f, "the link with the peer is suspect: {reason}"),
+            Self::Resumed => f.write_str("the peer answered: the link goes on"),
+            Self::Doubt { late } => write!(
+                f,
+                "this server was not running for {late:?}: it is in doubt until its peer has answered"
+            ),
+            Self::PeerTimeoutMismatch { ours, theirs } => write!(
+                f,
+                "peer timeouts differ, {ours:?} here and {theirs:?} at the peer: start both servers with the same"
+            ),
+            Self::RecordsExpired { count } => {
+                write!(f, "dropped {count} client records that had gone silent")
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! When each client's record was last heard of: what decides that a client is gone.
+//!
+//! This is the primary's own knowledge and no part of the replicated state. A new primary counts every
+//! record as heard when it takes over, so a record lives through a failover for its whole time to live.
+
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use indexmap::IndexMap;
+
+use super::Now;
+use crate::types::RecordNumber;
+
+/// The records that this primary knows, and when it heard of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Heard {
+    records: IndexMap<RecordNumber, Now, FixedState>,
+    next_sweep: Now,
+}
+
+impl Heard {
+    /// How many sweeps there are in a time to live; a record may outlive its time by one of them.
+    const SWEEPS: u32 = 8;
+
+    /// Counts all of `records` as heard now.
+    pub(super) fn new(
+        records: impl Iterator<Item = RecordNumber>,
+        now: Now,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            records: records.map(|record| (record, now)).collect(),
+            next_sweep: now.after(ttl / Self::SWEEPS),
+        }
+    }
+
+    pub(super) fn note(&mut self, record: RecordNumber, now: Now) {
+        self.records.insert(record, now);
+    }
+
+    /// Like [`Self::note`], unless the record is not known at all.
+    pub(super) fn note_known(&mut self, record: RecordNumber, now: Now) {
+        if let Some(heard) = self.records.get_mut(&record) {
+            *heard = now;
+        }
+    }
+
+    pub(super) fn forget(&mut self, record: RecordNumber) {
+        self.records.swap_remove(&record);
+    }
+
+    pub(super) const fn next_sweep(&self) -> Now {
+        self.next_sweep
+    }
+
+    /// The records that were not heard of for `ttl`, when it is time to look for them.
+    pub(super) fn sweep(&mut self, now: Now, ttl: Duration) -> Vec<RecordNumber> {
+        if now < self.next_sweep {
+            return Vec::new();
+        }
+        self.next_sweep = now.after(ttl / Self::SWEEPS);
+        let silent = self
+            .records
+            .iter()
+            .filter(|(_, heard)| now.since(**heard) >= ttl);
+        silent.map(|(record, _)| *record).collect()
+    }
+}

@@ -1,0 +1,383 @@
+//! The receiving end of a link: what a backup, or a server that is being synced, does with frames.
+
+use super::{Core, Descent, Effect, Event, InLink, Now, Role, Suspicion};
+use crate::machine::{Chunk, Command, Machine, Restore};
+use crate::service::{Frame, FrameAnswer, LinkPurpose};
+use crate::types::{Digest, OpNumber, View};
+
+/// A server without a view. It may be receiving a copy of the primary's machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Starting {
+    incoming: Option<Incoming>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Incoming {
+    link: InLink,
+    view: View,
+    copy: Copying,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Copying {
+    /// Chunks are coming in.
+    Chunks(Restore),
+    /// The copy is complete, and commands that came after it are.
+    Complete(Machine),
+}
+
+/// A backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Backup {
+    pub(super) view: View,
+    pub(super) machine: Machine,
+    /// The current link; none while it is broken.
+    pub(super) link: Option<InLink>,
+}
+
+impl Starting {
+    pub(super) const fn new() -> Self {
+        Self { incoming: None }
+    }
+
+    pub(super) const fn is_receiving(&self) -> bool {
+        self.incoming.is_some()
+    }
+
+    /// Forgets a half-received copy, and says on which link it came.
+    pub(super) fn drop_copy(&mut self) -> Option<InLink> {
+        self.incoming.take().map(|incoming| incoming.link)
+    }
+}
+
+/// Which connections of the peer are too old to open a link.
+///
+/// A connection that was accepted before another one took its place, or before this server said that it
+/// has no state, may still hold frames that nobody has read. They must never be (rule M3).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Floor {
+    last_closed: Option<InLink>,
+}
+
+impl Floor {
+    pub(super) const fn new() -> Self {
+        Self { last_closed: None }
+    }
+
+    /// Closes everything up to `link` and `current`.
+    pub(super) fn raise(&mut self, link: InLink, current: Option<InLink>) {
+        self.last_closed = self.last_closed.max(current).max(Some(link));
+    }
+
+    /// Whether `link` may open: it is newer than everything that was opened or closed. From here on
+    /// only newer ones may.
+    fn admit(&mut self, link: InLink) -> bool {
+        let newer = Some(link) > self.last_closed;
+        if newer {
+            self.last_closed = Some(link);
+        }
+        newer
+    }
+}
+
+/// Why a frame of the current link cannot be taken.
+enum Misfit {
+    /// Something is missing before it, or it is not what should come now.
+    Gap,
+    /// The primary's state is not this server's.
+    Diverged {
+        op: OpNumber,
+        theirs: Digest,
+        ours: Digest,
+    },
+}
+
+impl<T> Core<T> {
+    /// Takes a frame, and says what to answer.
+    pub(super) fn frame(
+        &mut self,
+        now: Now,
+        link: InLink,
+        frame: Frame,
+        effects: &mut Vec<Effect<T>>,
+    ) -> FrameAnswer {
+        // [M7] Whatever was sent under a lower view is fenced, before anything else is looked at.
+        let theirs = frame.view();
+        if let Some(view) = self.standing().view()
+            && theirs < view
+        {
+            return FrameAnswer::Fenced { view };
+        }
+        match frame {
+            Frame::Open {
+                view,
+                purpose,
+                peer_timeout,
+            } => {
+                let ours = self.settings.peer_timeout;
+                if ours != peer_timeout {
+                    let theirs = peer_timeout;
+                    effects.push(Effect::Event(Event::PeerTimeoutMismatch { ours, theirs }));
+                    return FrameAnswer::PeerTimeout { theirs: ours };
+                }
+                self.open(now, link, view, purpose, effects)
+            }
+            frame => match &self.role {
+                Role::Starting(starting) if starting.takes_from(link) => {
+                    self.receive_copy(now, frame, effects)
+                }
+                Role::Backup(backup) if backup.link == Some(link) => {
+                    self.follow(now, frame, effects)
+                }
+                _ => FrameAnswer::Closed,
+            },
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Now,
+        link: InLink,
+        view: View,
+        purpose: LinkPurpose,
+        effects: &mut Vec<Effect<T>>,
+    ) -> FrameAnswer {
+        let op = match (&mut self.role, purpose) {
+            (Role::Starting(starting), LinkPurpose::Form { base }) => {
+                if !self.floor.admit(link) {
+                    return FrameAnswer::Closed;
+                }
+                effects.extend(starting.drop_copy().map(Effect::CloseInLink));
+                let backup = Backup {
+                    view,
+                    machine: Machine::new(base),
+                    link: Some(link),
+                };
+                let event = Event::BecameBackup { view, op: base };
+                self.enter(now, Role::Backup(backup), event, effects);
+                base
+            }
+            (Role::Starting(starting), LinkPurpose::Sync) => {
+                if !self.floor.admit(link) {
+                    return FrameAnswer::Closed;
+                }
+                effects.extend(starting.drop_copy().map(Effect::CloseInLink));
+                starting.incoming = Some(Incoming {
+                    link,
+                    view,
+                    copy: Copying::Chunks(Restore::new()),
+                });
+                self.watch.restart(now);
+                OpNumber(0)
+            }
+            (Role::Backup(backup), LinkPurpose::Resume) if backup.view == view => {
+                if !self.floor.admit(link) {
+                    return FrameAnswer::Closed;
+                }
+                effects.extend(backup.link.replace(link).map(Effect::CloseInLink));
+                self.watch.hear_on_link(now);
+                backup.machine.op()
+            }
+            (Role::Starting(_), LinkPurpose::Resume) => return FrameAnswer::Closed,
+            (Role::Backup(_) | Role::Primary(_), _) => {
+                self.suspect(now, Suspicion::BadFrame, effects);
+                return FrameAnswer::Closed;
+            }
+        };
+        FrameAnswer::Ack { op }
+    }
+
+    fn receive_copy(
+        &mut self,
+        now: Now,
+        frame: Frame,
+        effects: &mut Vec<Effect<T>>,
+    ) -> FrameAnswer {
+        let Role::Starting(starting) = &mut self.role else {
+            return FrameAnswer::Closed;
+        };
+        match starting.receive(frame) {
+            Ok(Received::Op(op)) => {
+                self.watch.hear_on_link(now);
+                FrameAnswer::Ack { op }
+            }
+            Ok(Received::Join(backup)) => {
+                let (view, op) = (backup.view, backup.machine.op());
+                let event = Event::BecameBackup { view, op };
+                self.enter(now, Role::Backup(backup), event, effects);
+                FrameAnswer::Ack { op }
+            }
+            Err(_) => {
+                self.drop_copy(now, effects);
+                FrameAnswer::Closed
+            }
+        }
+    }
+
+    pub(super) fn drop_copy(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let Role::Starting(starting) = &mut self.role else {
+            return;
+        };
+        if let Some(link) = starting.drop_copy() {
+            effects.push(Effect::CloseInLink(link));
+            effects.push(Effect::Event(Event::SyncBroken));
+            self.watch.restart(now);
+        }
+        self.probe_if_due(now, effects);
+    }
+
+    fn follow(&mut self, now: Now, frame: Frame, effects: &mut Vec<Effect<T>>) -> FrameAnswer {
+        let Role::Backup(backup) = &mut self.role else {
+            return FrameAnswer::Closed;
+        };
+        match backup.take(frame) {
+            Ok(op) => {
+                self.watch.hear_on_link(now);
+                FrameAnswer::Ack { op }
+            }
+            Err(Misfit::Gap) => {
+                effects.extend(backup.link.take().map(Effect::CloseInLink));
+                self.suspect(now, Suspicion::BadFrame, effects);
+                FrameAnswer::Closed
+            }
+            Err(Misfit::Diverged { op, theirs, ours }) => {
+                let descent = Descent::Diverged { op, theirs, ours };
+                self.step_down(now, descent, effects);
+                FrameAnswer::Closed
+            }
+        }
+    }
+
+    pub(super) fn in_link_closed(&mut self, now: Now, link: InLink, effects: &mut Vec<Effect<T>>) {
+        match &mut self.role {
+            Role::Starting(starting) if starting.takes_from(link) => self.drop_copy(now, effects),
+            Role::Backup(backup) if backup.link == Some(link) => {
+                backup.link = None;
+                self.suspect(now, Suspicion::LinkClosed, effects);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a frame of a copy led to.
+enum Received {
+    /// The copy stands at this op.
+    Op(OpNumber),
+    /// The copy is the state of a backup.
+    Join(Backup),
+}
+
+impl Starting {
+    fn takes_from(&self, link: InLink) -> bool {
+        self.incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.link == link)
+    }
+
+    fn receive(&mut self, frame: Frame) -> Result<Received, Misfit> {
+        let incoming = self.incoming.as_mut().ok_or(Misfit::Gap)?;
+        match frame {
+            Frame::Copy { view, chunk } if view == incoming.view => {
+                incoming.add(chunk).map(Received::Op)
+            }
+            Frame::Forward {
+                view,
+                first_op,
+                commands,
+                digest,
+            } if view == incoming.view => incoming
+                .forward(first_op, &commands, digest)
+                .map(Received::Op),
+            Frame::Join { view, op } => {
+                let Some(Incoming {
+                    link,
+                    copy: Copying::Complete(machine),
+                    ..
+                }) = self.incoming.take_if(|incoming| incoming.op() == Some(op))
+                else {
+                    return Err(Misfit::Gap);
+                };
+                let link = Some(link);
+                Ok(Received::Join(Backup {
+                    view,
+                    machine,
+                    link,
+                }))
+            }
+            _ => Err(Misfit::Gap),
+        }
+    }
+}
+
+impl Incoming {
+    /// Where the copy stands, once it is complete.
+    const fn op(&self) -> Option<OpNumber> {
+        match &self.copy {
+            Copying::Chunks(_) => None,
+            Copying::Complete(machine) => Some(machine.op()),
+        }
+    }
+
+    fn add(&mut self, chunk: Chunk) -> Result<OpNumber, Misfit> {
+        let Copying::Chunks(restore) = &mut self.copy else {
+            return Err(Misfit::Gap);
+        };
+        let Some(machine) = restore.add(chunk).map_err(|_| Misfit::Gap)? else {
+            return Ok(OpNumber(0));
+        };
+        let op = machine.op();
+        self.copy = Copying::Complete(machine);
+        Ok(op)
+    }
+
+    fn forward(
+        &mut self,
+        first_op: OpNumber,
+        commands: &[Command],
+        digest: Option<Digest>,
+    ) -> Result<OpNumber, Misfit> {
+        match &mut self.copy {
+            Copying::Complete(machine) => apply(machine, first_op, commands, digest),
+            Copying::Chunks(_) if commands.is_empty() => Ok(OpNumber(0)),
+            Copying::Chunks(_) => Err(Misfit::Gap),
+        }
+    }
+}
+
+impl Backup {
+    fn take(&mut self, frame: Frame) -> Result<OpNumber, Misfit> {
+        match frame {
+            Frame::Forward {
+                view,
+                first_op,
+                commands,
+                digest,
+            } if view == self.view => apply(&mut self.machine, first_op, &commands, digest),
+            _ => Err(Misfit::Gap),
+        }
+    }
+}
+
+/// Applies what is new of a batch, in order, and compares digests where the sender's state is known.
+fn apply(
+    machine: &mut Machine,
+    first_op: OpNumber,
+    commands: &[Command],
+    digest: Option<Digest>,
+) -> Result<OpNumber, Misfit> {
+    let next = machine.op().next();
+    let known = next.0.checked_sub(first_op.0).ok_or(Misfit::Gap)?;
+    let known = usize::try_from(known).map_err(|_| Misfit::Gap)?;
+    for command in commands.iter().skip(known) {
+        machine.apply(command);
+    }
+    let op = machine.op();
+    let ours = machine.digest();
+    match digest {
+        Some(theirs) if known <= commands.len() && theirs != ours => {
+            Err(Misfit::Diverged { op, theirs, ours })
+        }
+        _ => Ok(op),
+    }
+}

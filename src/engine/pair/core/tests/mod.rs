@@ -1,0 +1,5 @@
+//! The role machine, step by step.
+
+mod scenarios;
+mod traces;
+mod world;

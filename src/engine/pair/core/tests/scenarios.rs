@@ -1,0 +1,345 @@
+//! What the pair promises, in the failures that it promises it for.
+
+use std::time::Duration;
+
+use super::world::{Message, PEER_TIMEOUT, World};
+use crate::config::Limits;
+use crate::engine::pair::core::{Death, Event};
+use crate::service::{Answer, FrameAnswer, Refusal, Request, Resource, RoleName};
+use crate::types::ServerId::{A, B};
+use crate::types::View;
+
+#[test]
+fn two_starting_servers_form_a_pair_with_the_first_listed_as_primary() {
+    for order in [[A, B], [B, A]] {
+        let mut world = World::new();
+        for server in order {
+            world.start(server);
+            world.run(PEER_TIMEOUT * 3);
+        }
+        world.assert_whole(A);
+        assert_eq!(world.view(A), Some(View::first(A)));
+    }
+}
+
+#[test]
+fn a_server_answers_nobody_before_it_has_met_its_peer() {
+    let mut world = World::new();
+    world.start(A);
+    world.run(PEER_TIMEOUT * 10);
+    let client = crate::types::ClientId::from_u128(1);
+    assert_eq!(
+        world.answer(A, Request::Open { client }),
+        Err(Refusal::NotReady)
+    );
+}
+
+#[test]
+fn a_server_that_may_be_alone_forms_a_pair_of_one_when_nobody_listens() {
+    let mut world = World::new();
+    world.start_with(B, true);
+    world.run(PEER_TIMEOUT);
+    assert_eq!(world.role(B), RoleName::Alone);
+    let mut client = world.open_record(B, 1);
+    assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
+    world.start(A);
+    world.run(PEER_TIMEOUT * 3);
+    world.assert_whole(B);
+    assert!(world.is_held(A, "x"));
+}
+
+#[test]
+fn a_server_that_may_be_alone_yields_to_a_peer_that_answers() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
+    world.halt(B);
+    world.start_with(B, true);
+    world.run(PEER_TIMEOUT * 3);
+    world.assert_whole(A);
+    assert!(world.is_held(B, "x"));
+}
+
+#[test]
+fn an_answer_waits_for_the_backup() {
+    let mut world = World::new().whole();
+    let client = crate::types::ClientId::from_u128(1);
+    let token = world.ask(A, Request::Open { client });
+    let acks = |envelope: &super::world::Envelope| {
+        matches!(
+            envelope.message,
+            Message::FrameAnswer {
+                answer: FrameAnswer::Ack { .. },
+                ..
+            }
+        )
+    };
+    world.settle_but(acks);
+    assert_eq!(world.reply_to(token), None);
+    world.settle();
+    assert!(matches!(world.reply_to(token), Some(Ok(Answer::Opened(_)))));
+    world.assert_whole(A);
+}
+
+#[test]
+fn calls_that_queue_up_share_one_forward() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let tokens: Vec<_> = (0..50)
+        .map(|n| world.ask(A, client.lock(&format!("lock {n}"))))
+        .collect();
+    let forwards = world
+        .wire
+        .iter()
+        .filter(|envelope| matches!(envelope.message, Message::Frame { .. }))
+        .count();
+    assert_eq!(forwards, 1, "the first leaves at once, the rest queue up");
+    world.settle();
+    for token in tokens {
+        assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
+    }
+    world.assert_whole(A);
+}
+
+#[test]
+fn a_backup_relays_to_its_primary() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(B, 1);
+    assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
+    assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(false)));
+    assert_eq!(world.view(A), Some(View::first(A)), "no failover");
+}
+
+#[test]
+fn the_backup_takes_over_from_a_halted_primary_and_answers_the_retry_from_its_record() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let call = client.lock("x");
+    world.ask(A, call.clone());
+    world.settle_but(|envelope| matches!(envelope.message, Message::FrameAnswer { .. }));
+    world.halt(A);
+    world.run(PEER_TIMEOUT / 100);
+    assert_eq!(world.role(B), RoleName::Alone);
+    let took_over = |event: &&Event| {
+        matches!(
+            event,
+            Event::TookOver {
+                death: Death::Refused,
+                ..
+            }
+        )
+    };
+    assert!(world.events(B).iter().any(|event| took_over(&event)));
+    assert_eq!(world.answer(B, call), Ok(Answer::Call(true)), "once");
+    assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(false)));
+}
+
+#[test]
+fn a_call_that_the_backup_had_relayed_is_answered_when_it_takes_over() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(B, 1);
+    world.stop(A);
+    let token = world.ask(B, client.lock("x"));
+    world.run(PEER_TIMEOUT / 2);
+    assert_eq!(world.reply_to(token), None);
+    world.run(PEER_TIMEOUT);
+    assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
+}
+
+#[test]
+fn a_hang_is_found_in_little_more_than_one_peer_timeout() {
+    for (hung, survivor) in [(A, B), (B, A)] {
+        let mut world = World::new().whole();
+        world.stop(hung);
+        world.run(PEER_TIMEOUT * 115 / 100);
+        assert_eq!(world.role(survivor), RoleName::Alone, "{hung} hangs");
+    }
+}
+
+#[test]
+fn a_primary_whose_backup_halts_goes_on_alone() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    world.halt(B);
+    let token = world.ask(A, client.lock("x"));
+    world.run(PEER_TIMEOUT / 100);
+    assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
+    assert_eq!(world.role(A), RoleName::Alone);
+}
+
+#[test]
+fn a_restarted_server_joins_with_the_state_while_clients_go_on() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    for n in 0..2_000 {
+        world.ask(
+            A,
+            client.lock(&format!("a lock with a longer name, number {n}")),
+        );
+    }
+    world.settle();
+    for server in [A, B] {
+        world.halt(server);
+        world.run(PEER_TIMEOUT / 100);
+        world.start(server);
+        for n in 0..200 {
+            world.answer(server.peer(), client.lock(&format!("{server} {n}")));
+        }
+        world.run(PEER_TIMEOUT * 3);
+        world.assert_whole(server.peer());
+        assert!(world.is_held(server, &format!("{server} 199")));
+    }
+}
+
+#[test]
+fn a_reset_link_is_resumed_without_failover() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    for n in 0..20 {
+        let token = world.ask(A, client.lock(&format!("{n}")));
+        world.reset();
+        world.settle();
+        assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
+    }
+    world.run(PEER_TIMEOUT);
+    world.assert_whole(A);
+    assert_eq!(world.view(A), Some(View::first(A)));
+}
+
+#[test]
+fn a_stopped_primary_finds_out_and_hands_its_waiting_calls_to_the_new_one() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    world.stop(A);
+    world.run(PEER_TIMEOUT * 2);
+    assert_eq!(world.role(B), RoleName::Alone);
+    world.wake(A);
+    let token = world.ask(A, client.lock("x"));
+    world.run(PEER_TIMEOUT * 3);
+    assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
+    world.assert_whole(B);
+    assert!(world.is_held(A, "x") && world.is_held(B, "x"));
+}
+
+#[test]
+fn three_failures_in_a_row_lose_nothing_when_the_pair_is_whole_between_them() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    for (n, victim) in [A, B, A].into_iter().enumerate() {
+        let call = client.lock(&format!("{n}"));
+        assert_eq!(world.answer(victim, call), Ok(Answer::Call(true)));
+        world.halt(victim);
+        world.run(PEER_TIMEOUT / 100);
+        world.start(victim);
+        world.run(PEER_TIMEOUT * 3);
+        world.assert_whole(victim.peer());
+    }
+    for n in 0..3 {
+        assert!(world.is_held(A, &format!("{n}")) && world.is_held(B, &format!("{n}")));
+    }
+}
+
+#[test]
+fn a_new_pair_after_both_halted_is_empty_and_numbers_on_above_the_old_one() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let old = client.record;
+    world.answer(A, client.lock("x"));
+    world.halt(A);
+    world.halt(B);
+    world.run(PEER_TIMEOUT);
+    world.start(A);
+    world.start(B);
+    world.run(PEER_TIMEOUT * 3);
+    world.assert_whole(A);
+    assert!(!world.is_held(A, "x"));
+    assert_eq!(
+        world.answer(A, client.lock("x")),
+        Err(Refusal::UnknownRecord)
+    );
+    assert!(world.open_record(A, 2).record > old);
+}
+
+#[test]
+fn a_backup_that_has_diverged_drops_its_state_and_is_synced() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    world.answer(A, client.lock("x"));
+    world.corrupt(B);
+    world.run(PEER_TIMEOUT * 3);
+    let diverged = |event: &Event| matches!(event, Event::SteppedDown { descent, .. } if descent.to_string().contains("differs"));
+    assert!(world.events(B).iter().any(diverged));
+    world.assert_whole(A);
+}
+
+#[test]
+fn a_limit_is_a_refusal_and_changes_nothing() {
+    let limits = Limits {
+        clients: 2,
+        locks: 1,
+        ..Limits::default()
+    };
+    let mut world = World::new().with_limits(limits).whole();
+    let mut one = world.open_record(A, 1);
+    let mut two = world.open_record(A, 2);
+    let client = crate::types::ClientId::from_u128(3);
+    assert_eq!(
+        world.answer(A, Request::Open { client }),
+        Err(Refusal::Overloaded(Resource::Clients))
+    );
+    assert_eq!(world.answer(A, one.lock("x")), Ok(Answer::Call(true)));
+    let full = two.lock("y");
+    assert_eq!(
+        world.answer(A, full.clone()),
+        Err(Refusal::Overloaded(Resource::Locks))
+    );
+    assert_eq!(world.answer(A, two.lock("x")), Ok(Answer::Call(false)));
+    assert_eq!(world.answer(A, one.unlock("x")), Ok(Answer::Call(true)));
+    world.assert_whole(A);
+}
+
+#[test]
+fn the_record_of_a_silent_client_expires_and_one_that_is_kept_alive_does_not() {
+    let ttl = Duration::from_secs(60);
+    let mut world = World::new().with_time_to_live(ttl).whole();
+    let mut silent = world.open_record(A, 1);
+    let mut alive = world.open_record(A, 2);
+    for _ in 0..10 {
+        world.run(ttl / 5);
+        let keep_alive = Request::KeepAlive {
+            client: alive.id,
+            record: alive.record,
+        };
+        assert_eq!(world.answer(B, keep_alive), Ok(Answer::Done));
+    }
+    assert_eq!(
+        world.answer(A, silent.lock("x")),
+        Err(Refusal::UnknownRecord)
+    );
+    assert_eq!(world.answer(A, alive.lock("x")), Ok(Answer::Call(true)));
+    world.assert_whole(A);
+}
+
+#[test]
+fn a_new_primary_counts_every_record_as_heard() {
+    let ttl = Duration::from_secs(60);
+    let mut world = World::new().with_time_to_live(ttl).whole();
+    let mut client = world.open_record(A, 1);
+    world.run(ttl * 9 / 10);
+    world.halt(A);
+    world.run(ttl * 9 / 10);
+    assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
+}
+
+#[test]
+fn servers_with_different_peer_timeouts_do_not_pair_and_say_so() {
+    let mut world = World::new();
+    world.start(A);
+    world.start_with_peer_timeout(B, PEER_TIMEOUT / 2);
+    world.run(PEER_TIMEOUT);
+    assert_ne!(world.role(B), RoleName::Backup);
+    for server in [A, B] {
+        let says_so = |event: &Event| matches!(event, Event::PeerTimeoutMismatch { .. });
+        assert!(world.events(server).iter().any(says_so), "{server}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Answers that are ready but not safe yet: they wait for the backup.
+//!
+//! An answer that was given an op waits for the acknowledgement of that op. One that was not (a
+//! refusal, a keep-alive) rests on state that a stopped and woken primary may hold long after its
+//! backup has taken over; so it waits for the acknowledgement of a frame that was sent after the
+//! question came (rule M5 of the protocol).
+
+use std::collections::VecDeque;
+
+use super::{FrameNumber, Reply, Via};
+use crate::service::{Answer, Refusal, Request};
+use crate::types::OpNumber;
+
+/// An answer that waits, with what is needed to ask elsewhere if this server loses its role.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Pending<T> {
+    pub(super) to: T,
+    pub(super) via: Via,
+    pub(super) request: Request,
+    pub(super) result: Result<Answer, Refusal>,
+}
+
+impl<T> Pending<T> {
+    pub(super) fn into_reply(self) -> Reply<T> {
+        Reply {
+            to: self.to,
+            result: self.result,
+        }
+    }
+}
+
+/// Everything that waits for the backup, each queue in the order in which it will be released.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Waiting<T> {
+    for_op: VecDeque<(OpNumber, Pending<T>)>,
+    for_frame: VecDeque<(FrameNumber, Pending<T>)>,
+}
+
+impl<T> Waiting<T> {
+    pub(super) const fn new() -> Self {
+        Self {
+            for_op: VecDeque::new(),
+            for_frame: VecDeque::new(),
+        }
+    }
+
+    /// Adds an answer that is safe once `op` is acknowledged. Ops must not fall.
+    pub(super) fn push_for_op(&mut self, op: OpNumber, pending: Pending<T>) {
+        debug_assert!(self.for_op.back().is_none_or(|(last, _)| *last <= op));
+        self.for_op.push_back((op, pending));
+    }
+
+    /// Adds an answer that is safe once `frame`, or a later one, is acknowledged.
+    pub(super) fn push_for_frame(&mut self, frame: FrameNumber, pending: Pending<T>) {
+        self.for_frame.push_back((frame, pending));
+    }
+
+    pub(super) fn wants_frame(&self) -> bool {
+        !self.for_frame.is_empty()
+    }
+
+    /// Takes out the next answer that is safe now that `op` is acknowledged.
+    pub(super) fn pop_for_op(&mut self, acked: OpNumber) -> Option<Pending<T>> {
+        let (op, _) = self.for_op.front()?;
+        if *op > acked {
+            return None;
+        }
+        self.for_op.pop_front().map(|(_, pending)| pending)
+    }
+
+    /// Takes out the next answer that is safe now that `frame` is acknowledged.
+    pub(super) fn pop_for_frame(&mut self, acked: FrameNumber) -> Option<Pending<T>> {
+        let (frame, _) = self.for_frame.front()?;
+        if *frame > acked {
+            return None;
+        }
+        self.for_frame.pop_front().map(|(_, pending)| pending)
+    }
+
+    /// Takes out everything.
+    pub(super) fn into_all(self) -> impl Iterator<Item = Pending<T>> {
+        let for_op = self.for_op.into_iter().map(|(_, pending)| pending);
+        for_op.chain(self.for_frame.into_iter().map(|(_, pending)| pending))
+    }
+}

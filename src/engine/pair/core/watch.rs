@@ -1,0 +1,231 @@
+//! Watching the peer, and oneself: ticks, signs of life, probes, doubt.
+//!
+//! The race this guards against: a server that was stopped wakes up with its timers long over and the
+//! peer's answer unread beside them. So a verdict counts only if this server ran throughout (rule M1),
+//! and a server that did not run for long is in doubt until the peer has answered it anew (rule M8).
+//! Times here only ever start a probe or time one out; nothing is decided on a clock alone.
+
+use std::time::Duration;
+
+use super::{FrameNumber, Now, ProbeId};
+
+/// What this server knows of the peer's and its own liveness.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Watch {
+    peer_timeout: Duration,
+    tick_due: Now,
+    /// The last sign of life, on the link or in answer to a probe.
+    heard: Now,
+    /// The last sign of life on the link.
+    heard_on_link: Now,
+    probe: Option<Probe>,
+    next_id: ProbeId,
+    /// Of a server without a link: when to ask again, and how long to wait after that.
+    next_probe: Now,
+    pace: Duration,
+    /// Set while in doubt: frames from this number on were sent after this server woke.
+    doubt: Option<FrameNumber>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Probe {
+    id: ProbeId,
+    begun: Now,
+    breaks: u32,
+}
+
+/// What a late tick means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lateness {
+    /// The server ran throughout.
+    None,
+    /// A verdict in progress does not count.
+    Voids,
+    /// The peer may have decided without this server.
+    Doubt(Duration),
+}
+
+impl Watch {
+    pub(super) const fn new(peer_timeout: Duration, now: Now) -> Self {
+        Self {
+            peer_timeout,
+            tick_due: now,
+            heard: now,
+            heard_on_link: now,
+            probe: None,
+            next_id: ProbeId(0),
+            next_probe: now,
+            pace: Duration::ZERO,
+            doubt: None,
+        }
+    }
+
+    /// How often a server looks at its clock.
+    fn tick(&self) -> Duration {
+        self.peer_timeout / 8
+    }
+
+    /// The longest pause between two frames of an idle link.
+    pub(super) fn heartbeat_interval(&self) -> Duration {
+        self.peer_timeout / 16
+    }
+
+    /// After this much silence the peer is asked, long before the silence itself is held against it: so
+    /// that a hang is found in little more than one `peer_timeout`, not in two.
+    fn quiet(&self) -> Duration {
+        self.peer_timeout / 8
+    }
+
+    /// Looks at the clock. To be called before anything else is done with what has arrived.
+    pub(super) fn check_clock(&mut self, now: Now) -> Lateness {
+        if now < self.tick_due {
+            return Lateness::None;
+        }
+        let late = now.since(self.tick_due);
+        self.tick_due = now.after(self.tick());
+        if late > self.peer_timeout / 2 {
+            Lateness::Doubt(late)
+        } else if late > self.peer_timeout / 4 {
+            Lateness::Voids
+        } else {
+            Lateness::None
+        }
+    }
+
+    /// Begins a new life in a role or view: earlier probes, doubts and silences do not count.
+    pub(super) const fn restart(&mut self, now: Now) {
+        self.probe = None;
+        self.doubt = None;
+        self.heard = now;
+        self.heard_on_link = now;
+        self.next_probe = now;
+        self.pace = Duration::ZERO;
+    }
+
+    pub(super) const fn hear_on_link(&mut self, now: Now) {
+        self.heard = now;
+        self.heard_on_link = now;
+    }
+
+    /// Nothing came on the link for a whole `peer_timeout`.
+    pub(super) fn link_is_silent(&self, now: Now) -> bool {
+        now.since(self.heard_on_link) >= self.peer_timeout
+    }
+
+    /// It is time to ask a peer whose link is open.
+    pub(super) fn is_quiet(&self, now: Now) -> bool {
+        now.since(self.heard) >= self.quiet()
+    }
+
+    pub(super) const fn is_probing(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// Begins a probe; the one in progress, if any, is void.
+    pub(super) fn begin_probe(&mut self, now: Now) -> ProbeId {
+        self.begin(now, 0)
+    }
+
+    const fn begin(&mut self, now: Now, breaks: u32) -> ProbeId {
+        let id = self.next_id;
+        self.next_id = ProbeId(id.0 + 1);
+        self.probe = Some(Probe {
+            id,
+            begun: now,
+            breaks,
+        });
+        id
+    }
+
+    /// Whether `id` is the probe in progress.
+    pub(super) fn is_probe(&self, id: ProbeId) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.id == id)
+    }
+
+    /// The probe in progress was answered, or refused.
+    pub(super) const fn end_probe(&mut self) {
+        self.probe = None;
+    }
+
+    /// The connection of the probe in progress broke before the answer (rule M2): begins it again. Says
+    /// after which pause, which is none at first.
+    pub(super) fn repeat_probe(&mut self, now: Now) -> (ProbeId, Duration) {
+        let breaks = self.probe.take().map_or(0, |probe| probe.breaks);
+        let pause = self.peer_timeout / 64 * breaks.min(8);
+        (self.begin(now.after(pause), breaks + 1), pause)
+    }
+
+    /// The probe in progress went unanswered for a whole `peer_timeout`.
+    pub(super) fn probe_is_over(&self, now: Now) -> bool {
+        self.probe
+            .as_ref()
+            .is_some_and(|probe| now.since(probe.begun) >= self.peer_timeout)
+    }
+
+    /// The probe in progress was answered as hoped.
+    pub(super) const fn satisfy(&mut self, now: Now) {
+        self.probe = None;
+        self.doubt = None;
+        self.heard = now;
+    }
+
+    /// Whether it is time to ask a peer with which there is no link, and none is being asked.
+    pub(super) fn is_probe_due(&self, now: Now) -> bool {
+        self.probe.is_none() && now >= self.next_probe
+    }
+
+    /// Asks again soon, and ever later: doubling up to two `peer_timeout`s.
+    pub(super) fn back_off(&mut self, now: Now) {
+        self.probe = None;
+        let first = self.peer_timeout / 16;
+        self.pace = (self.pace * 2).clamp(first, self.peer_timeout * 2);
+        self.next_probe = now.after(self.pace);
+    }
+
+    /// Asks at once, and forgets how long it had been backing off.
+    pub(super) const fn hurry(&mut self, now: Now) {
+        self.pace = Duration::ZERO;
+        self.next_probe = now;
+    }
+
+    pub(super) const fn doubt_from(&mut self, frame: FrameNumber) {
+        self.doubt = Some(frame);
+    }
+
+    pub(super) const fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// An acknowledgement of `frame` in this server's own view ends a doubt that is older than the frame.
+    pub(super) fn note_acked(&mut self, frame: FrameNumber) {
+        if self.doubt.is_some_and(|since| frame >= since) {
+            self.doubt = None;
+        }
+    }
+
+    /// When to look at the clock, whatever happens.
+    pub(super) const fn tick_due(&self) -> Now {
+        self.tick_due
+    }
+
+    /// When the probe in progress is over.
+    pub(super) fn probe_deadline(&self) -> Option<Now> {
+        self.probe
+            .as_ref()
+            .map(|probe| probe.begun.after(self.peer_timeout))
+    }
+
+    /// When a peer whose link is open is to be asked.
+    pub(super) fn quiet_deadline(&self) -> Now {
+        self.heard.after(self.quiet())
+    }
+
+    /// When the silence of a link is over.
+    pub(super) fn silence_deadline(&self) -> Now {
+        self.heard_on_link.after(self.peer_timeout)
+    }
+
+    pub(super) const fn next_probe(&self) -> Now {
+        self.next_probe
+    }
+}

@@ -1,0 +1,319 @@
+//! The driver: the one task that owns the role machine, and with it the lock machine.
+//!
+//! Everything that happens reaches it through its inboxes, one after the other; it hands each to the
+//! core and carries out what comes back. It never waits for anybody else, so whoever gets an answer
+//! from it (a probe, a heartbeat) knows that the state's owner is alive.
+//!
+//! Whatever is ready is taken in before anything is sent, so a batch holds all that came since the last
+//! one; and before a timer is believed, so an answer that is there is never overlooked (rule M1).
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, yield_now};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::core::{
+    Core, Effect, Event, FrameNumber, InLink, Input, Now, OutLink, ProbeId, RelayId, Reply,
+    Settings,
+};
+use super::forward::Forwarder;
+use super::inbox::{FromClient, FromPeer, PeerInbox, ReplyTo};
+use super::peer::{Peer, unhurried};
+use super::probe;
+use super::relay::Relays;
+use crate::service::{Frame, FrameAnswer, Request, Standing};
+use crate::types::View;
+
+/// How much is taken in before what there is is sent: some 100 us of work, so that the first of many
+/// waiting calls is not held up for the last.
+const ROUND: usize = 256;
+
+/// How often the rest of the process gets to run before a timer is believed. What has arrived needs a
+/// few hops from the socket to the inbox.
+const HOPS: usize = 8;
+
+pub(super) struct Driver {
+    core: Core<ReplyTo>,
+    effects: Vec<Effect<ReplyTo>>,
+    started: Instant,
+    clients: mpsc::Receiver<FromClient>,
+    peers: mpsc::Receiver<FromPeer>,
+    inbox: PeerInbox,
+    peer: Peer,
+    relay_capacity: usize,
+    /// The connections that were accepted from the peer, and how to hang up.
+    accepted: BTreeMap<InLink, CancellationToken>,
+    forwarder: Option<(OutLink, Forwarder)>,
+    relays: Option<Relays>,
+    probe: Option<AbortHandle>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        settings: Settings,
+        peer: Peer,
+        clients: mpsc::Receiver<FromClient>,
+        peers: mpsc::Receiver<FromPeer>,
+        inbox: PeerInbox,
+    ) -> Self {
+        Self {
+            core: Core::new(settings, Now::default()),
+            effects: Vec::new(),
+            started: Instant::now(),
+            clients,
+            peers,
+            inbox,
+            peer,
+            relay_capacity: settings.limits.calls,
+            accepted: BTreeMap::new(),
+            forwarder: None,
+            relays: None,
+            probe: None,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now(self.started.elapsed())
+    }
+
+    /// Runs for ever; the server drops it to stop.
+    pub(super) async fn run(mut self) -> Infallible {
+        loop {
+            let wake = self.started + self.core.next_wake().0;
+            tokio::select! {
+                biased;
+                Some(message) = self.peers.recv() => self.take_from_peer(message),
+                Some(message) = self.clients.recv() => self.take_from_client(message),
+                () = sleep_until(wake) => self.wake().await,
+            }
+            self.take_what_is_ready(ROUND);
+            // Under load there is always a message, and never an idle moment for the timer.
+            if self.now() >= self.core.next_wake() {
+                self.wake().await;
+            }
+            self.flush();
+        }
+    }
+
+    async fn wake(&mut self) {
+        for _ in 0..HOPS {
+            yield_now().await;
+            self.take_what_is_ready(ROUND);
+        }
+        self.step(Input::Wake);
+    }
+
+    fn take_what_is_ready(&mut self, most: usize) {
+        for _ in 0..most {
+            if let Ok(message) = self.peers.try_recv() {
+                self.take_from_peer(message);
+            } else if let Ok(message) = self.clients.try_recv() {
+                self.take_from_client(message);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn take_from_client(&mut self, message: FromClient) {
+        match message {
+            FromClient::Request { via, request, to } => {
+                self.step(Input::Request { to, via, request });
+            }
+            FromClient::Overview { to } => {
+                let _ = to.send(self.core.overview(self.now()));
+            }
+        }
+    }
+
+    fn take_from_peer(&mut self, message: FromPeer) {
+        let input = match message {
+            FromPeer::Accepted { link, hang_up } => {
+                self.accepted.insert(link, hang_up);
+                return;
+            }
+            FromPeer::Who { link, asker, to } => return self.answer_who(link, asker, to),
+            FromPeer::Frame { link, frame, to } => return self.answer_frame(link, frame, to),
+            FromPeer::Fence { view } => Input::Fenced { view },
+            FromPeer::InLinkClosed { link } => {
+                self.accepted.remove(&link);
+                Input::InLinkClosed { link }
+            }
+            FromPeer::FrameAnswered {
+                link,
+                frame,
+                answer,
+            } => Input::FrameAnswered {
+                link,
+                frame,
+                answer,
+            },
+            FromPeer::OutLinkClosed { link } => Input::OutLinkClosed { link },
+            FromPeer::Probed { probe, result } => Input::Probed { probe, result },
+            FromPeer::Relayed { relay, result } => Input::Relayed { relay, result },
+        };
+        self.step(input);
+    }
+
+    fn answer_who(&mut self, link: InLink, asker: Standing, to: oneshot::Sender<Standing>) {
+        let now = self.now();
+        self.core
+            .step(now, Input::Who { link, asker }, &mut self.effects);
+        let mut to = Some(to);
+        self.perform_all(|effect| match effect {
+            Effect::Standing(standing) => {
+                let _ = to.take().map(|to| to.send(standing));
+                None
+            }
+            other => Some(other),
+        });
+    }
+
+    fn answer_frame(&mut self, link: InLink, frame: Frame, to: oneshot::Sender<FrameAnswer>) {
+        let now = self.now();
+        self.core
+            .step(now, Input::Frame { link, frame }, &mut self.effects);
+        let mut to = Some(to);
+        self.perform_all(|effect| match effect {
+            Effect::FrameAnswer(answer) => {
+                let _ = to.take().map(|to| to.send(answer));
+                None
+            }
+            other => Some(other),
+        });
+    }
+
+    fn step(&mut self, input: Input<ReplyTo>) {
+        let now = self.now();
+        self.core.step(now, input, &mut self.effects);
+        self.perform_all(Some);
+    }
+
+    fn flush(&mut self) {
+        let now = self.now();
+        self.core.flush(now, &mut self.effects);
+        self.perform_all(Some);
+    }
+
+    /// Carries out what the core wants, but for what `first` takes.
+    fn perform_all(&mut self, mut first: impl FnMut(Effect<ReplyTo>) -> Option<Effect<ReplyTo>>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            if let Some(effect) = first(effect) {
+                self.perform(effect);
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn perform(&mut self, effect: Effect<ReplyTo>) {
+        match effect {
+            // Nobody waits any more: the client went away, or its deadline has passed.
+            Effect::Reply(Reply { to, result }) => drop(to.send(result)),
+            Effect::OpenLink {
+                link,
+                number,
+                frame,
+            } => {
+                let forwarder = Forwarder::spawn(self.peer.clone(), link, self.inbox.clone());
+                self.forwarder = Some((link, forwarder));
+                self.send(link, number, frame);
+            }
+            Effect::Send {
+                link,
+                number,
+                frame,
+            } => self.send(link, number, frame),
+            Effect::CloseOutLink(link) => {
+                self.forwarder.take_if(|(current, _)| *current == link);
+            }
+            Effect::CloseInLink(link) => {
+                if let Some(hang_up) = self.accepted.get(&link) {
+                    hang_up.cancel();
+                }
+            }
+            Effect::Probe {
+                probe,
+                pause,
+                asker,
+            } => self.ask_peer(probe, pause, asker),
+            Effect::Fence { view } => self.fence(view),
+            Effect::Relay { relay, request } => self.relay(relay, &request),
+            Effect::AbandonRelays => self.relays = None,
+            Effect::Event(event) => report(&event),
+            Effect::FrameAnswer(_) | Effect::Standing(_) => {
+                debug_assert!(false, "answers come in the step of their question");
+            }
+        }
+    }
+
+    fn send(&self, link: OutLink, number: FrameNumber, frame: Frame) {
+        // A link that is gone says so itself.
+        if let Some((current, forwarder)) = &self.forwarder
+            && *current == link
+        {
+            forwarder.send(number, frame);
+        }
+    }
+
+    fn ask_peer(&mut self, probe: ProbeId, pause: Duration, asker: Standing) {
+        if let Some(void) = self.probe.take() {
+            void.abort();
+        }
+        let (peer, inbox) = (self.peer.clone(), self.inbox.clone());
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let result = probe::ask(&peer, asker).await;
+            inbox.send(FromPeer::Probed { probe, result }).await;
+        });
+        self.probe = Some(task.abort_handle());
+    }
+
+    fn fence(&self, view: View) {
+        let peer = self.peer.clone();
+        let patience = self.core.peer_timeout();
+        tokio::spawn(tokio::time::timeout(patience, async move {
+            // Lost fences do not matter: the next probe finds the same.
+            let connection = peer.connect(1).await.ok()?;
+            tokio::select! {
+                result = connection.client.fence(unhurried(), view) => result.ok(),
+                () = connection.running => None,
+            }
+        }));
+    }
+
+    fn relay(&mut self, relay: RelayId, request: &Request) {
+        if self
+            .relays
+            .as_ref()
+            .is_some_and(|relays| relays.send(relay, request))
+        {
+            return;
+        }
+        // There is no connection, or it has broken and reports what was on it.
+        let relays = Relays::spawn(self.peer.clone(), self.relay_capacity, self.inbox.clone());
+        relays.send(relay, request);
+        self.relays = Some(relays);
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(probe) = self.probe.take() {
+            probe.abort();
+        }
+    }
+}
+
+/// One line for each change, with its reason.
+fn report(event: &Event) {
+    match event {
+        Event::SteppedDown { .. } | Event::Doubt { .. } => tracing::warn!("{event}"),
+        Event::PeerTimeoutMismatch { .. } => tracing::error!("{event}"),
+        _ => tracing::info!("{event}"),
+    }
+}

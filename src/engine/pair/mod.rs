@@ -1,0 +1,136 @@
+//! The pair engine: a primary and a backup keep the same [lock machine](crate::machine) in memory.
+//!
+//! For servers that fail by stopping. The primary gives every command its op number, applies it, and
+//! forwards it; it answers when the backup has it. A backup takes over when its primary is dead, a
+//! primary goes on alone when its backup is, a restarted server is synced and joins. The vocabulary is
+//! that of Viewstamped Replication (Liskov and Cowling, 2012); what replaces its quorums in a pair of two
+//! is told with each rule in [`core`].
+//!
+//! | failure | promise |
+//! |---|---|
+//! | none | every acknowledged operation is on both servers, in the same order |
+//! | one server halts | nothing acknowledged is lost, nothing runs twice, the survivor answers at once |
+//! | one server hangs and wakes | the same; the one that woke never answers from its old state |
+//! | the link between the servers resets | it is resumed where it stopped; no failover |
+//! | a halted server is started again | it joins by state transfer, while clients go on |
+//! | a second failure before the pair is whole again | the locks may be gone; never an answer from an old state |
+//! | the network cuts the servers off from each other while both run | **not tolerated**: both may go on; when it heals, one yields |
+//!
+//! [`core`] decides, as a pure function of what happened; the `driver` task owns it; `forward`, `probe`
+//! and `relay` talk to the other server for it. Handlers hand a request over and wait: one that is
+//! dropped changes nothing.
+
+pub mod core;
+mod driver;
+mod forward;
+mod inbox;
+mod peer;
+mod probe;
+mod relay;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::core::{InLink, Overview, Settings, Via};
+use self::driver::Driver;
+use self::inbox::{FromClient, FromPeer, PeerInbox};
+pub(crate) use self::peer::Peer;
+use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Resource, Standing};
+use crate::types::View;
+
+/// How many messages may wait for the driver in each inbox: a few rounds of its work. Who has more to
+/// tell waits.
+const INBOX: usize = 1_024;
+
+/// A handle to the engine of one server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    clients: mpsc::Sender<FromClient>,
+    peers: PeerInbox,
+    calls: Arc<Semaphore>,
+    next_link: Arc<AtomicU64>,
+}
+
+impl Pair {
+    /// Makes an engine. It works while the future is polled, and stops when that is dropped.
+    pub(crate) fn new(
+        settings: Settings,
+        peer: Peer,
+    ) -> (Self, impl Future<Output = Infallible> + Send) {
+        let (clients, from_clients) = mpsc::channel(INBOX);
+        let (peers, from_peers) = mpsc::channel(INBOX);
+        let peers = PeerInbox(peers);
+        let driver = Driver::new(settings, peer, from_clients, from_peers, peers.clone());
+        let pair = Self {
+            clients,
+            peers,
+            calls: Arc::new(Semaphore::new(settings.limits.calls)),
+            next_link: Arc::new(AtomicU64::new(0)),
+        };
+        (pair, driver.run())
+    }
+
+    /// Submits a request, and waits until its answer is safe.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the request has then been executed whole, or not at all, and its record tells which.
+    pub(crate) async fn submit(&self, via: Via, request: Request) -> Result<Answer, Refusal> {
+        let Ok(_permit) = self.calls.try_acquire() else {
+            return Err(Refusal::Overloaded(Resource::Calls));
+        };
+        let (to, answer) = oneshot::channel();
+        let message = FromClient::Request { via, request, to };
+        if self.clients.send(message).await.is_err() {
+            return Err(Refusal::NotReady);
+        }
+        // The driver is gone: the server is stopping.
+        answer.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    /// How the server stands; none if it is stopping.
+    pub(crate) async fn overview(&self) -> Option<Overview> {
+        let (to, overview) = oneshot::channel();
+        self.clients.send(FromClient::Overview { to }).await.ok()?;
+        overview.await.ok()
+    }
+
+    /// Numbers a connection. To be called in the order in which connections are accepted.
+    pub(crate) fn number_link(&self) -> InLink {
+        InLink(self.next_link.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Announces a connection from the peer. The engine hangs up by `hang_up`.
+    pub(crate) async fn link_accepted(&self, link: InLink, hang_up: CancellationToken) {
+        self.peers.send(FromPeer::Accepted { link, hang_up }).await;
+    }
+
+    /// A connection from the peer has ended.
+    pub(crate) async fn link_closed(&self, link: InLink) {
+        self.peers.send(FromPeer::InLinkClosed { link }).await;
+    }
+
+    /// The peer asks who this server is; no answer if it is stopping.
+    pub(crate) async fn who(&self, link: InLink, asker: Standing) -> Option<Standing> {
+        let (to, standing) = oneshot::channel();
+        self.peers.send(FromPeer::Who { link, asker, to }).await;
+        standing.await.ok()
+    }
+
+    /// The peer sends a frame.
+    pub(crate) async fn deliver(&self, link: InLink, frame: Frame) -> FrameAnswer {
+        let (to, answer) = oneshot::channel();
+        self.peers.send(FromPeer::Frame { link, frame, to }).await;
+        answer.await.unwrap_or(FrameAnswer::Closed)
+    }
+
+    /// The peer says that it has a higher view.
+    pub(crate) async fn fence(&self, view: View) {
+        self.peers.send(FromPeer::Fence { view }).await;
+    }
+}

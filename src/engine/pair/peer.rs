@@ -1,0 +1,56 @@
+//! How to reach the other server of the pair.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tarpc::client::{Config, NewClient};
+use tarpc::context::{self, Context};
+
+use crate::config::MAX_FRAME_BYTES;
+use crate::net::{Addr, DialError, Network, PairId, Purpose, client_transport, dial};
+use crate::service::ReplicationClient;
+use crate::types::ServerId;
+
+/// The other server of the pair, as this one reaches it.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) address: Addr,
+    pub(crate) me: ServerId,
+    pub(crate) pair: PairId,
+}
+
+/// A connection to the peer. `running` moves its bytes, and ends with the connection; whoever holds it
+/// polls both.
+pub(super) struct Connection {
+    pub(super) client: ReplicationClient,
+    pub(super) running: BoxFuture<'static, ()>,
+}
+
+impl Peer {
+    /// Dials the peer. May take for ever: callers bound it, or have reason not to.
+    pub(super) async fn connect(&self, max_in_flight: usize) -> Result<Connection, DialError> {
+        let purpose = Purpose::Peer {
+            from: self.me,
+            pair: self.pair,
+        };
+        let stream = dial(&*self.network, &self.address, purpose).await?;
+        let mut config = Config::default();
+        config.max_in_flight_requests = max_in_flight;
+        config.pending_request_buffer = max_in_flight;
+        let transport = client_transport(stream, MAX_FRAME_BYTES);
+        let NewClient { client, dispatch } = ReplicationClient::new(config, transport);
+        let running = dispatch.map(|_| ()).boxed();
+        Ok(Connection { client, running })
+    }
+}
+
+/// The context of a call to the peer. Its deadline is only there because tarpc wants one: what is late
+/// is decided by the core, on its own clock.
+pub(super) fn unhurried() -> Context {
+    let mut context = context::current();
+    context.deadline = Instant::now() + Duration::from_secs(3600);
+    context
+}

@@ -1,0 +1,290 @@
+//! Where a server listens, and which two servers make a pair.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::types::ServerId;
+
+/// An address that a server listens on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Addr {
+    /// `HOST:PORT`. The host is a name, an IPv4 address, or an IPv6 address in brackets.
+    Tcp(String),
+    /// `unix:PATH`, a socket in the file system.
+    Unix(PathBuf),
+    /// `memory:NAME`, a listener of a [`MemoryNetwork`](super::MemoryNetwork) in this process.
+    Memory(String),
+}
+
+/// Why a text is no [`Addr`], or two addresses are no pair of [`Servers`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddrError {
+    /// There is nothing after `unix:` or `memory:`.
+    #[error("`{0}` names nothing: an address is HOST:PORT or unix:PATH")]
+    Empty(String),
+    /// A TCP address has no host or no port.
+    #[error("`{0}` is not an address: an address is HOST:PORT or unix:PATH")]
+    NoPort(String),
+    /// What follows the last colon is not a port.
+    #[error("`{0}` has no valid port: a port is a number from 0 to 65535")]
+    BadPort(String),
+    /// The host has colons in it, or brackets with something else than an IPv6 address in them.
+    #[error("`{0}` has no valid host: an IPv6 address is written in brackets, as in [::1]:5100")]
+    BadHost(String),
+    /// A pair is written as two addresses with a comma between them.
+    #[error("`{0}` does not name two servers: write PRIMARY,BACKUP")]
+    NotTwo(String),
+    /// Both servers have the same address.
+    #[error("both servers of the pair have the address `{0}`")]
+    SameTwice(Addr),
+    /// The address cannot stand in a list that is separated by commas.
+    #[error("the address `{0}` has a comma in it")]
+    Comma(Addr),
+}
+
+impl FromStr for Addr {
+    type Err = AddrError;
+
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        let named = |name: &str| match name {
+            "" => Err(AddrError::Empty(text.to_owned())),
+            name => Ok(name.to_owned()),
+        };
+        if let Some(path) = text.strip_prefix("unix:") {
+            named(path).map(|path| Self::Unix(path.into()))
+        } else if let Some(name) = text.strip_prefix("memory:") {
+            named(name).map(Self::Memory)
+        } else {
+            check_tcp(text).map(|()| Self::Tcp(text.to_owned()))
+        }
+    }
+}
+
+fn check_tcp(text: &str) -> Result<(), AddrError> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() => (host, port),
+        _ => return Err(AddrError::NoPort(text.to_owned())),
+    };
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
+        return Err(AddrError::BadPort(text.to_owned()));
+    }
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let valid = match bracketed {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.contains([':', '[', ']', '/', ',']) && !host.contains(char::is_whitespace),
+    };
+    if valid {
+        Ok(())
+    } else {
+        Err(AddrError::BadHost(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host_port) => f.write_str(host_port),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Memory(name) => write!(f, "memory:{name}"),
+        }
+    }
+}
+
+impl TryFrom<&str> for Addr {
+    type Error = AddrError;
+
+    fn try_from(text: &str) -> Result<Self, AddrError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Addr {
+    type Error = AddrError;
+
+    fn try_from(text: String) -> Result<Self, AddrError> {
+        text.parse()
+    }
+}
+
+impl From<std::net::SocketAddr> for Addr {
+    fn from(addr: std::net::SocketAddr) -> Self {
+        Self::Tcp(addr.to_string())
+    }
+}
+
+impl From<Infallible> for AddrError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// The two servers of a pair, named in one order everywhere.
+///
+/// The order matters only when both start empty: then the first becomes primary.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Servers([Addr; 2]);
+
+impl Servers {
+    /// Names the pair.
+    ///
+    /// ```
+    /// # use lockservice::net::Servers;
+    /// let servers = Servers::new("10.0.0.1:5100", "10.0.0.2:5100")?;
+    /// assert_eq!(servers.to_string(), "10.0.0.1:5100,10.0.0.2:5100");
+    /// # Ok::<_, lockservice::net::AddrError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AddrError`] when one is no address, when both are the same, or when one has a comma in it.
+    pub fn new<A, B>(first: A, second: B) -> Result<Self, AddrError>
+    where
+        A: TryInto<Addr>,
+        B: TryInto<Addr>,
+        AddrError: From<A::Error> + From<B::Error>,
+    {
+        let pair: [Addr; 2] = [first.try_into()?, second.try_into()?];
+        if pair[0] == pair[1] {
+            let [same, _] = pair;
+            return Err(AddrError::SameTwice(same));
+        }
+        match pair.iter().find(|addr| addr.to_string().contains(',')) {
+            Some(addr) => Err(AddrError::Comma(addr.clone())),
+            None => Ok(Self(pair)),
+        }
+    }
+
+    /// The address of one of the servers.
+    #[must_use]
+    pub const fn address(&self, server: ServerId) -> &Addr {
+        match server {
+            ServerId::A => &self.0[0],
+            ServerId::B => &self.0[1],
+        }
+    }
+
+    /// What a server shows to prove that it means the same pair.
+    #[must_use]
+    pub fn pair_id(&self) -> PairId {
+        PairId(xxh3_64(self.to_string().as_bytes()))
+    }
+}
+
+impl Default for Servers {
+    fn default() -> Self {
+        let local = |port| Addr::Tcp(format!("127.0.0.1:{port}"));
+        Self([local(5100), local(5101)])
+    }
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}", self.0[0], self.0[1])
+    }
+}
+
+impl FromStr for Servers {
+    type Err = AddrError;
+
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        match text.split_once(',') {
+            Some((first, second)) if !second.contains(',') => {
+                Self::new(first.trim(), second.trim())
+            }
+            _ => Err(AddrError::NotTwo(text.to_owned())),
+        }
+    }
+}
+
+/// A fingerprint of the addresses of a pair, and of their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PairId(pub u64);
+
+impl fmt::Display for PairId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_is_read() {
+        for text in [
+            "127.0.0.1:5100",
+            "lock-1.example.org:1",
+            "[::1]:5100",
+            "unix:/run/lockd.sock",
+            "unix:./relative",
+            "memory:a",
+        ] {
+            let addr: Addr = text.parse().expect("an address");
+            assert_eq!(addr.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_reason() {
+        let refused = |text: &str| text.parse::<Addr>().expect_err("no address").to_string();
+        assert!(refused("").contains("HOST:PORT or unix:PATH"));
+        assert!(refused("localhost").contains("HOST:PORT or unix:PATH"));
+        assert!(refused(":5100").contains("HOST:PORT or unix:PATH"));
+        assert!(refused("unix:").contains("names nothing"));
+        assert!(refused("memory:").contains("names nothing"));
+        assert!(refused("localhost:").contains("port"));
+        assert!(refused("localhost:65536").contains("port"));
+        assert!(refused("localhost:+80").contains("port"));
+        assert!(refused("::1:5100").contains("brackets"));
+        assert!(refused("[localhost]:5100").contains("brackets"));
+        assert!(refused("http://host:80").contains("host"));
+    }
+
+    #[test]
+    fn a_pair_is_written_as_it_is_read() {
+        let servers: Servers = "a:1, unix:/b".parse().expect("a pair");
+        assert_eq!(servers.to_string(), "a:1,unix:/b");
+        assert_eq!(servers.address(ServerId::A), &Addr::Tcp("a:1".into()));
+        assert_eq!(servers.address(ServerId::B), &Addr::Unix("/b".into()));
+        assert_eq!(
+            Servers::default(),
+            "127.0.0.1:5100,127.0.0.1:5101".parse().expect("a pair")
+        );
+    }
+
+    #[test]
+    fn a_pair_is_two_different_addresses() {
+        let refused = |text: &str| text.parse::<Servers>().expect_err("no pair");
+        assert_eq!(refused("a:1"), AddrError::NotTwo("a:1".into()));
+        assert_eq!(
+            refused("a:1,b:1,c:1"),
+            AddrError::NotTwo("a:1,b:1,c:1".into())
+        );
+        assert_eq!(
+            refused("a:1,a:1"),
+            AddrError::SameTwice(Addr::Tcp("a:1".into()))
+        );
+        let comma = Addr::Unix("/a,b".into());
+        assert_eq!(
+            Servers::new("a:1", comma.clone()),
+            Err(AddrError::Comma(comma))
+        );
+    }
+
+    #[test]
+    fn the_pair_id_stands_for_the_addresses_in_their_order() {
+        let id = |text: &str| text.parse::<Servers>().expect("a pair").pair_id();
+        assert_eq!(id("a:1,b:1"), id("a:1, b:1"));
+        assert_ne!(id("a:1,b:1"), id("b:1,a:1"));
+        assert_ne!(id("a:1,b:1"), id("a:1,b:2"));
+    }
+}

@@ -1,0 +1,137 @@
+//! A stream as a transport for tarpc.
+//!
+//! tarpc flushes whenever it has nothing more to write at the moment, which is after nearly every message
+//! when many calls are in flight; and each flush is a system call, the dearest part of a message. So a
+//! flush is put off once: the task of the connection is woken again at once, and what became ready in
+//! the meantime goes out by the same write. A task that has nothing else to do is polled again
+//! immediately, so a lone call loses nothing.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::{Sink, SinkExt as _, Stream as Messages, StreamExt as _};
+use serde::Serialize;
+use tarpc::{ClientMessage, Response};
+use tokio_util::codec::Framed;
+
+use super::Stream;
+use super::codec::Codec;
+
+pub use super::codec::Incoming;
+
+/// A transport that reads `In` and writes `Out`.
+///
+/// A frame that is too large, or is no `In`, ends it with an error.
+pub struct Transport<In, Out> {
+    frames: Framed<Stream, Codec<In, Out>>,
+    flush: Flush,
+}
+
+/// How far the wish to flush has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// Nothing has been written since the last one.
+    Clean,
+    /// Something has been written, and no flush asked for.
+    Written,
+    /// A flush was asked for, and put off.
+    PutOff,
+}
+
+/// The transport of a server: reads requests, writes responses.
+pub type ServerTransport<Req, Resp> = Transport<ClientMessage<Req>, Response<Resp>>;
+
+/// The transport of a client: reads responses, writes requests.
+pub type ClientTransport<Req, Resp> = Transport<Response<Resp>, ClientMessage<Req>>;
+
+/// Makes the server's end of a connection that has passed its [`preface`](super::preface).
+///
+/// A deadline further away than an hour is taken for one of an hour.
+#[must_use]
+pub fn server_transport<Req, Resp>(
+    stream: Stream,
+    max_frame_bytes: usize,
+) -> ServerTransport<Req, Resp>
+where
+    ClientMessage<Req>: Incoming,
+{
+    Transport::new(stream, max_frame_bytes)
+}
+
+/// Makes the client's end of a connection that has passed its [`preface`](super::preface).
+#[must_use]
+pub fn client_transport<Req, Resp>(
+    stream: Stream,
+    max_frame_bytes: usize,
+) -> ClientTransport<Req, Resp>
+where
+    Response<Resp>: Incoming,
+{
+    Transport::new(stream, max_frame_bytes)
+}
+
+impl<In: Incoming, Out> Transport<In, Out> {
+    fn new(stream: Stream, max_frame_bytes: usize) -> Self {
+        Self {
+            frames: Framed::new(stream, Codec::new(max_frame_bytes)),
+            flush: Flush::Clean,
+        }
+    }
+}
+
+impl<In, Out> fmt::Debug for Transport<In, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("flush", &self.flush)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<In: Incoming, Out> Messages for Transport<In, Out> {
+    type Item = io::Result<In>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
+        self.frames.poll_next_unpin(cx)
+    }
+}
+
+impl<In, Out: Serialize> Sink<Out> for Transport<In, Out> {
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.frames.poll_ready_unpin(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Out) -> io::Result<()> {
+        self.frames.start_send_unpin(message)?;
+        if self.flush == Flush::Clean {
+            self.flush = Flush::Written;
+        }
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.flush {
+            Flush::Clean => Poll::Ready(Ok(())),
+            Flush::Written => {
+                self.flush = Flush::PutOff;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Flush::PutOff => {
+                ready!(self.frames.poll_flush_unpin(cx))?;
+                self.flush = Flush::Clean;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.frames.poll_close_unpin(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

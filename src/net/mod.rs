@@ -1,0 +1,27 @@
+//! How bytes get from one process to another: addresses, connections, and what is said on them first.
+//!
+//! Any byte stream is a transport. A [`Network`] dials and listens; [`SystemNetwork`] does so over TCP
+//! and Unix sockets, [`MemoryNetwork`] inside one process, and a decorator around either can cut, slow
+//! down or encrypt. What they give is a [`Stream`]; the [`preface`] says what the stream is for, and
+//! [`framing`] makes of it a transport for tarpc.
+
+pub mod addr;
+mod codec;
+pub mod framing;
+mod memory;
+mod network;
+pub mod preface;
+mod stream;
+mod system;
+mod tcp;
+mod unix;
+
+pub use addr::{Addr, AddrError, PairId, Servers};
+pub use framing::{
+    ClientTransport, ServerTransport, Transport, client_transport, server_transport,
+};
+pub use memory::MemoryNetwork;
+pub use network::Network;
+pub use preface::{DialError, GreetError, Purpose, Rejection, accept, dial, greet, reject};
+pub use stream::{Accept, Listener, Stream};
+pub use system::SystemNetwork;

@@ -1,0 +1,301 @@
+//! What each connection opens with, before plain tarpc.
+//!
+//! | dialer | bytes | | server | bytes |
+//! |---|---|---|---|---|
+//! | magic `lockserv` | 8 | | magic `lockserv` | 8 |
+//! | version | 2 | | version | 2 |
+//! | purpose: 0 client, 1 peer | 1 | | verdict: 0 welcome, else a [`Rejection`] | 1 |
+//! | a peer's place in the pair: 0 or 1 | 1 | | | |
+//! | a peer's [`PairId`] | 8 | | | |
+//!
+//! Numbers are big-endian. The first ten bytes of both sides are the same in every version, so that any
+//! two versions can tell each other which they are. A stranger is known by his first wrong byte, and told
+//! in plain text where he is.
+//!
+//! Nothing here bounds the time that the other side takes; callers do.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Addr, Network, PairId, Stream};
+use crate::service::PROTOCOL_VERSION;
+use crate::types::ServerId;
+
+const MAGIC: [u8; 8] = *b"lockserv";
+
+/// How long the server keeps a connection that it has turned away, for its answer to be read.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// It carries [`LockService`](crate::service::LockService).
+    Client,
+    /// It carries [`Replication`](crate::service::Replication), from the other server of the pair.
+    Peer {
+        /// Which server dials.
+        from: ServerId,
+        /// The pair that it belongs to.
+        pair: PairId,
+    },
+}
+
+/// Why a lock server turned a connection away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It speaks another version of the protocol.
+    #[error("it speaks version {theirs} of the protocol, this side speaks {PROTOCOL_VERSION}")]
+    Version {
+        /// The version of the one who says no.
+        theirs: u16,
+    },
+    /// It has as many connections as it accepts.
+    #[error("it is busy: it has as many connections as it accepts")]
+    Busy,
+    /// It belongs to another pair, or is the very server that dials.
+    #[error("it is not the other server of this pair: the servers were not given the same list")]
+    NotYourPeer,
+    /// It is about to stop.
+    #[error("it is stopping")]
+    Stopping,
+}
+
+impl Rejection {
+    const fn verdict(self) -> u8 {
+        match self {
+            Self::Version { .. } => 1,
+            Self::Busy => 2,
+            Self::NotYourPeer => 3,
+            Self::Stopping => 4,
+        }
+    }
+}
+
+/// Why [`dial`] failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nobody listens there.
+    #[error("nobody listens there: {0}")]
+    Refused(#[source] io::Error),
+    /// No connection could be made, for another reason. Somebody may be listening.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(#[source] io::Error),
+    /// The connection broke before the server had answered.
+    #[error("the connection broke: {0}")]
+    Broken(#[source] io::Error),
+    /// The server said no.
+    #[error(transparent)]
+    Rejected(Rejection),
+    /// Somebody else listens there.
+    #[error("what listens there is no lock server")]
+    NotALockServer,
+}
+
+/// Why [`greet`] failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GreetError {
+    /// The dialer does not begin as a clerk or a server does. It has been told where it is.
+    #[error("a stranger's bytes")]
+    Stranger,
+    /// The dialer speaks another version, and has been told.
+    #[error("it speaks version {theirs} of the protocol, this server speaks {PROTOCOL_VERSION}")]
+    Version {
+        /// The dialer's version.
+        theirs: u16,
+    },
+    /// The dialer says the right version but nothing that exists in it.
+    #[error("a malformed preface")]
+    Malformed,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Connects to the lock server at `addr`.
+///
+/// # Errors
+///
+/// [`DialError`]; nothing has been asked of the server then.
+///
+/// # Cancel safety
+///
+/// Safe: the connection is closed.
+pub async fn dial(
+    network: &dyn Network,
+    addr: &Addr,
+    purpose: Purpose,
+) -> Result<Stream, DialError> {
+    let mut stream = network.connect(addr).await.map_err(|error| {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        match (error.kind(), addr) {
+            (ConnectionRefused, _) | (NotFound, Addr::Unix(_)) => DialError::Refused(error),
+            _ => DialError::Unreachable(error),
+        }
+    })?;
+    introduce(&mut stream, purpose).await?;
+    Ok(stream)
+}
+
+async fn introduce(stream: &mut Stream, purpose: Purpose) -> Result<(), DialError> {
+    send(stream, &opening(purpose))
+        .await
+        .map_err(DialError::Broken)?;
+    let theirs = match read_version(stream).await {
+        Ok(version) => version,
+        Err(GreetError::Broken(error)) => return Err(DialError::Broken(error)),
+        Err(_) => return Err(DialError::NotALockServer),
+    };
+    if theirs != PROTOCOL_VERSION {
+        return Err(DialError::Rejected(Rejection::Version { theirs }));
+    }
+    match stream.read_u8().await.map_err(DialError::Broken)? {
+        0 => Ok(()),
+        1 => Err(DialError::Rejected(Rejection::Version { theirs })),
+        2 => Err(DialError::Rejected(Rejection::Busy)),
+        3 => Err(DialError::Rejected(Rejection::NotYourPeer)),
+        4 => Err(DialError::Rejected(Rejection::Stopping)),
+        _ => Err(DialError::NotALockServer),
+    }
+}
+
+fn opening(purpose: Purpose) -> Vec<u8> {
+    let (purpose, from, pair) = match purpose {
+        Purpose::Client => (0, 0, 0),
+        Purpose::Peer { from, pair } => (1, u8::from(from == ServerId::B), pair.0),
+    };
+    let mut bytes = magic_and_version();
+    bytes.extend([purpose, from]);
+    bytes.extend(pair.to_be_bytes());
+    bytes
+}
+
+fn magic_and_version() -> Vec<u8> {
+    [&MAGIC[..], &PROTOCOL_VERSION.to_be_bytes()].concat()
+}
+
+/// Reads what the dialer opens with. To be followed by [`accept`] or [`reject`].
+///
+/// # Errors
+///
+/// [`GreetError`]; the dialer has been told what can be told to it, and the stream is of no more use.
+///
+/// # Cancel safety
+///
+/// Not safe: what has been read is lost, so the stream is of no more use.
+pub async fn greet(stream: &mut Stream) -> Result<Purpose, GreetError> {
+    match read_version(stream).await {
+        Ok(PROTOCOL_VERSION) => read_purpose(stream).await,
+        Ok(theirs) => {
+            let ours = PROTOCOL_VERSION;
+            reject(stream, Rejection::Version { theirs: ours }).await?;
+            Err(GreetError::Version { theirs })
+        }
+        Err(GreetError::Stranger) => {
+            farewell(stream, sign().as_bytes()).await?;
+            Err(GreetError::Stranger)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a stranger gets to read.
+fn sign() -> String {
+    format!(
+        "This is a lock server (lockservice {}, protocol version {PROTOCOL_VERSION}). \
+         It expects `lockc` or the lockservice library, not what you sent.\r\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// Reads the ten bytes that are the same in every version, and stops at the first wrong one.
+async fn read_version(stream: &mut Stream) -> Result<u16, GreetError> {
+    let mut magic = [0; MAGIC.len()];
+    let mut filled = 0;
+    while filled < MAGIC.len() {
+        match stream.read(&mut magic[filled..]).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            more => filled += more,
+        }
+        if magic[..filled] != MAGIC[..filled] {
+            return Err(GreetError::Stranger);
+        }
+    }
+    Ok(stream.read_u16().await?)
+}
+
+async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
+    let purpose = stream.read_u8().await?;
+    let from = stream.read_u8().await?;
+    let pair = PairId(stream.read_u64().await?);
+    match (purpose, from) {
+        (0, 0) => Ok(Purpose::Client),
+        (1, 0) => Ok(Purpose::Peer {
+            from: ServerId::A,
+            pair,
+        }),
+        (1, 1) => Ok(Purpose::Peer {
+            from: ServerId::B,
+            pair,
+        }),
+        _ => Err(GreetError::Malformed),
+    }
+}
+
+/// Welcomes the dialer: from here on the stream carries tarpc.
+///
+/// # Errors
+///
+/// When the connection is broken.
+///
+/// # Cancel safety
+///
+/// Not safe: a part of the answer may have been sent.
+pub async fn accept(stream: &mut Stream) -> io::Result<()> {
+    send(stream, &verdict(0)).await
+}
+
+/// Turns the dialer away, and waits a moment for it to read why.
+///
+/// # Errors
+///
+/// When the connection is broken.
+///
+/// # Cancel safety
+///
+/// Safe: the dialer may see a broken connection instead of the reason.
+pub async fn reject(stream: &mut Stream, why: Rejection) -> io::Result<()> {
+    farewell(stream, &verdict(why.verdict())).await
+}
+
+fn verdict(verdict: u8) -> Vec<u8> {
+    let mut bytes = magic_and_version();
+    bytes.push(verdict);
+    bytes
+}
+
+async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+/// Sends the last words.
+///
+/// A socket that is closed with unread bytes in it resets the connection, and the last words are lost on
+/// their way. So what the other side still sends is read, within bounds.
+async fn farewell(stream: &mut Stream, words: &[u8]) -> io::Result<()> {
+    let exchange = async {
+        send(stream, words).await?;
+        stream.shutdown().await?;
+        let mut rest = stream.take(64 * 1024);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    match tokio::time::timeout(LINGER, exchange).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}

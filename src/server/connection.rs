@@ -1,0 +1,147 @@
+//! One connection: what it opens with, and the requests that come on it.
+//!
+//! A connection is one task. Its handlers are polled by that task, in the order in which their requests
+//! came, and not spawned: so the requests of a connection reach the engine in their order, and answers
+//! that become ready together share a write.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::future::poll_fn;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, Sink as _, StreamExt as _};
+use serde::Serialize;
+use tarpc::context::Context;
+use tarpc::server::{BaseChannel, Channel as _, Config, Serve};
+use tarpc::{ClientMessage, RequestName, ServerError};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::accept::Seat;
+use super::replication::ReplicationRpc;
+use super::rpc::LockRpc;
+use crate::config::MAX_FRAME_BYTES;
+use crate::engine::pair::core::InLink;
+use crate::net::framing::Incoming;
+use crate::net::{Purpose, Rejection, Stream, accept, greet, reject, server_transport};
+use crate::service::{LockService as _, Replication as _};
+
+/// How many requests of the peer may be in flight on one connection: every client's call may be
+/// relayed, and is counted against the limit of calls.
+const PEER_REQUESTS: usize = usize::MAX;
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    seat: Seat,
+    link: InLink,
+    mut stream: Stream,
+    who: String,
+) {
+    let patience = shared.config.timing.preface_timeout;
+    let purpose = tokio::select! {
+        () = shared.stopping.cancelled() => return,
+        greeted = timeout(patience, greet(&mut stream)) => match greeted {
+            Ok(Ok(purpose)) => purpose,
+            Ok(Err(error)) => return tracing::info!(%who, "refused a connection: {error}"),
+            Err(_) => return tracing::info!(%who, "refused a connection: it did not say what it is"),
+        },
+    };
+    match purpose {
+        Purpose::Client => match seat.take(shared.config.limits.connections) {
+            Some(_seated) => serve_client(&shared, stream).await,
+            None => turn_away(&mut stream, &who, Rejection::Busy).await,
+        },
+        Purpose::Peer { from, pair } => {
+            let config = &shared.config;
+            if from == config.me.peer() && pair == config.servers.pair_id() {
+                serve_peer(&shared, link, stream).await;
+            } else {
+                turn_away(&mut stream, &who, Rejection::NotYourPeer).await;
+            }
+        }
+    }
+}
+
+async fn turn_away(stream: &mut Stream, who: &str, why: Rejection) {
+    tracing::warn!(%who, "refused a connection: {why}");
+    let _ = reject(stream, why).await;
+}
+
+async fn serve_client(shared: &Arc<Shared>, mut stream: Stream) {
+    if accept(&mut stream).await.is_err() {
+        return;
+    }
+    let rpc = LockRpc::new(shared.clone()).serve();
+    let most = shared.config.limits.calls_per_connection;
+    answer_requests(stream, rpc, most, &shared.stopping).await;
+}
+
+async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
+    let hang_up = CancellationToken::new();
+    shared.pair.link_accepted(link, hang_up.clone()).await;
+    if accept(&mut stream).await.is_ok() {
+        let rpc = ReplicationRpc::new(shared.pair.clone(), link).serve();
+        tokio::select! {
+            () = hang_up.cancelled() => {}
+            () = answer_requests(stream, rpc, PEER_REQUESTS, &shared.stopping) => {}
+        }
+    }
+    shared.pair.link_closed(link).await;
+}
+
+/// Answers requests until the connection ends, or until the server stops and all that are in flight are
+/// answered. What comes later is left unread, or dropped: its client asks the other server.
+async fn answer_requests<S>(stream: Stream, serve: S, most: usize, stopping: &CancellationToken)
+where
+    S: Serve + Clone,
+    S::Req: RequestName,
+    S::Resp: Serialize,
+    ClientMessage<S::Req>: Incoming,
+{
+    let config = Config {
+        pending_response_buffer: most.min(1_024),
+    };
+    let transport = server_transport::<S::Req, S::Resp>(stream, MAX_FRAME_BYTES);
+    let channel = BaseChannel::new(config, transport).max_concurrent_requests(most);
+    let mut requests = std::pin::pin!(channel.requests());
+    let serve = CatchPanic(serve);
+    let mut handlers = FuturesUnordered::new();
+    let mut draining = false;
+    loop {
+        if draining && handlers.is_empty() && requests.channel().in_flight_requests() == 0 {
+            break;
+        }
+        tokio::select! {
+            biased;
+            Some(()) = handlers.next() => {}
+            () = stopping.cancelled(), if !draining => draining = true,
+            request = requests.next() => match request {
+                Some(Ok(request)) if !draining => handlers.push(request.execute(serve.clone())),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return tracing::debug!("a connection ended: {error}"),
+                None => return,
+            },
+        }
+    }
+    let _ = poll_fn(|cx| requests.channel_pin_mut().poll_close(cx)).await;
+}
+
+/// Answers a handler's panic at once, which tarpc would leave to the caller's deadline.
+#[derive(Clone)]
+struct CatchPanic<S>(S);
+
+impl<S: Serve> Serve for CatchPanic<S> {
+    type Req = S::Req;
+    type Resp = S::Resp;
+
+    async fn serve(self, context: Context, request: S::Req) -> Result<S::Resp, ServerError> {
+        let handler = AssertUnwindSafe(self.0.serve(context, request));
+        handler.catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("a handler panicked; its caller is told so");
+            let detail = "the handler of this request panicked".to_owned();
+            Err(ServerError::new(std::io::ErrorKind::Other, detail))
+        })
+    }
+}

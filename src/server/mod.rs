@@ -1,0 +1,209 @@
+//! A server of the pair: accepts connections, and hands what comes on them to its engine.
+//!
+//! [`Server::bind`] takes the address, [`Server::run`] serves until it is told to stop. The server owns
+//! its tasks: when the future of `run` is dropped, they are gone, and every connection with them.
+
+mod accept;
+mod connection;
+mod replication;
+mod rpc;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use self::accept::Acceptor;
+use crate::config::{Limits, Timing};
+use crate::engine::pair::core::Settings;
+use crate::engine::pair::{Pair, Peer};
+use crate::net::{Addr, Listener, Network, Servers, SystemNetwork};
+use crate::types::ServerId;
+
+/// What a server is told.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The pair, in the one order that all servers and clients use.
+    pub servers: Servers,
+    /// Which of the two this server is.
+    pub me: ServerId,
+    /// The address to bind, when it is not the one in `servers`: `0.0.0.0:5100`, or a private one
+    /// behind a proxy.
+    pub listen: Option<Addr>,
+    /// Where this server reaches its peer, when it is not the address in `servers`: a tunnel, or a
+    /// proxy between the two.
+    pub peer_addr: Option<Addr>,
+    /// Serve without a peer if none answers. Meant for the first start of a server whose peer is gone
+    /// for good: while a peer runs that cannot be reached, both would serve.
+    pub alone: bool,
+    /// Timeouts.
+    pub timing: Timing,
+    /// Limits.
+    pub limits: Limits,
+    /// How bytes travel. Default: [`SystemNetwork`].
+    pub network: Arc<dyn Network>,
+}
+
+impl ServerConfig {
+    /// The defaults for server `me` of the pair.
+    #[must_use]
+    pub fn new(servers: Servers, me: ServerId) -> Self {
+        Self {
+            servers,
+            me,
+            listen: None,
+            peer_addr: None,
+            alone: false,
+            timing: Timing::default(),
+            limits: Limits::default(),
+            network: Arc::new(SystemNetwork),
+        }
+    }
+
+    fn listen_addr(&self) -> &Addr {
+        let own = || self.servers.address(self.me);
+        self.listen.as_ref().unwrap_or_else(own)
+    }
+}
+
+/// The address of a server could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {source}")]
+pub struct BindError {
+    /// The address.
+    pub addr: Addr,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// The server could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The task that owns the state has failed: a bug. The peer takes over.
+    #[error("the task that owns the state has failed; this server stops, lest it answer wrongly")]
+    Engine,
+}
+
+/// A server that has taken its address. See [`Server::run`].
+#[must_use = "a server does nothing until it is run"]
+pub struct Server {
+    config: ServerConfig,
+    listener: Listener,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("me", &self.config.me)
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the address. From here on clients can connect; they are served once the server runs.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] when the address is in use or is not this machine's.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the address is free again.
+    pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
+        let addr = config.listen_addr().clone();
+        match config.network.listen(&addr).await {
+            Ok(listener) => Ok(Self { config, listener }),
+            Err(source) => Err(BindError { addr, source }),
+        }
+    }
+
+    /// The address that is listened on, with the real port when it was bound to port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> Addr {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` completes; then stops accepting, answers what is in flight, and leaves the
+    /// rest to the peer.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] when the server cannot go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the server at once, as a crash would: nothing acknowledged is lost
+    /// while the peer has it.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { config, listener } = self;
+        let stop_timeout = config.timing.stop_timeout;
+        let (pair, driver) = Pair::new(settings(&config), peer(&config));
+        let mut engine = JoinSet::new();
+        engine.spawn(driver);
+        let stopping = CancellationToken::new();
+        let shared = Shared::new(config, pair, stopping.clone());
+        let mut acceptor = Acceptor::new(listener, Arc::new(shared));
+        tokio::select! {
+            () = stop => {}
+            () = acceptor.run() => {}
+            _ = engine.join_next() => return Err(ServeError::Engine),
+        }
+        tracing::info!("stopping: answering what is in flight");
+        stopping.cancel();
+        if timeout(stop_timeout, acceptor.drain()).await.is_err() {
+            tracing::warn!("stopped with calls unanswered; their clients ask the peer");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// What every connection of a server needs.
+#[derive(Debug)]
+struct Shared {
+    config: ServerConfig,
+    pair: Pair,
+    stopping: CancellationToken,
+    started: Instant,
+}
+
+impl Shared {
+    fn new(config: ServerConfig, pair: Pair, stopping: CancellationToken) -> Self {
+        Self {
+            config,
+            pair,
+            stopping,
+            started: Instant::now(),
+        }
+    }
+}
+
+fn settings(config: &ServerConfig) -> Settings {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+    let started_at = clock.map_or(0, |since| since.as_micros());
+    Settings::new(
+        config.me,
+        config.alone,
+        config.timing,
+        config.limits,
+        u64::try_from(started_at).unwrap_or(u64::MAX),
+    )
+}
+
+fn peer(config: &ServerConfig) -> Peer {
+    let listed = config.servers.address(config.me.peer());
+    Peer {
+        network: config.network.clone(),
+        address: config.peer_addr.as_ref().unwrap_or(listed).clone(),
+        me: config.me,
+        pair: config.servers.pair_id(),
+    }
+}
