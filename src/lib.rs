@@ -1,3 +1,4 @@
+pub mod clerk;
 pub mod config;
 pub mod machine;
 pub mod net;

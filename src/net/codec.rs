@@ -17,8 +17,7 @@ use serde::de::DeserializeOwned;
 use tarpc::{ClientMessage, Response};
 use tokio_util::codec::{Decoder, Encoder};
 
-/// How long a server lets a request wait at the most, whatever its caller says.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+use crate::config::LONGEST_WAIT;
 
 const HEAD_BYTES: usize = 4;
 
