@@ -30,7 +30,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             peer_timeout: Duration::from_secs(1),
-            record_time_to_live: Duration::from_secs(600),
+            record_time_to_live: Duration::from_mins(10),
             preface_timeout: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
         }
@@ -79,7 +79,7 @@ pub const CALL_WINDOW: u64 = 4_096;
 
 /// How long a server lets a request wait at the most, whatever its caller says. An hour: no caller waits
 /// that long, and tarpc panics at deadlines of years.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// How long a clerk tries before a call fails, unless its builder says otherwise.
 ///

@@ -182,10 +182,10 @@ impl Trail {
     /// What the servers have too many of, when that is why the request has not been carried out.
     pub(super) fn overload(&self) -> Option<Resource> {
         let resource = |server| self.last[server].as_ref().and_then(TryError::overload);
-        match self.may_have_happened {
-            true => None,
-            false => ServerId::BOTH.into_iter().find_map(resource),
+        if self.may_have_happened {
+            return None;
         }
+        ServerId::BOTH.into_iter().find_map(resource)
     }
 
     pub(super) fn told(self, pair: &Pair) -> Tried {

@@ -5,7 +5,6 @@
 //! no answer for long gives the connection up for all that come later: a connection to a machine that
 //! vanished, or through a router that forgot it, looks like any other.
 
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +19,9 @@ use super::error::TryError;
 use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES, TRY_TIMEOUT};
 use crate::net::{self, Addr, Network, Purpose};
 use crate::service::{Answer, LockServiceClient, Refusal, Request, ServerStatus, Verb};
+
+/// What tarpc says for a server that takes no more calls on a connection. It has not looked at the call.
+const THROTTLED: &str = "server throttled the request.";
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -147,9 +149,7 @@ impl Live {
             Ok(Err(RpcError::DeadlineExceeded)) | Err(Elapsed { .. }) => TryError::NoAnswer,
             Ok(Err(RpcError::Shutdown | RpcError::Channel(_))) => TryError::ConnectionLost,
             Ok(Err(RpcError::Send(error))) => TryError::NotSent(error.to_string()),
-            Ok(Err(RpcError::Server(error))) if error.kind == ErrorKind::WouldBlock => {
-                TryError::Busy
-            }
+            Ok(Err(RpcError::Server(error))) if error.detail == THROTTLED => TryError::Busy,
             Ok(Err(RpcError::Server(_))) => TryError::Refused(Refusal::Internal),
         };
         if matches!(error, TryError::NoAnswer | TryError::ConnectionLost) {

@@ -212,5 +212,5 @@ fn not_connected(session: &Session, error: AskError) -> ConnectError {
 
 /// A clock has an end, and a sum with [`Duration::MAX`] would be beyond it. A year is as good.
 fn clamp(duration: Duration) -> Duration {
-    duration.min(Duration::from_secs(365 * 24 * 3600))
+    duration.min(Duration::from_hours(365 * 24))
 }

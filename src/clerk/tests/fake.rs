@@ -17,7 +17,7 @@ use crate::service::{
 };
 use crate::types::{ClientId, Digest, LockName, OpNumber, RecordNumber, ServerId};
 
-pub(super) const TIME_TO_LIVE: Duration = Duration::from_secs(600);
+pub(super) const TIME_TO_LIVE: Duration = Duration::from_mins(10);
 
 /// What to do about a request.
 #[derive(Debug, Clone, Copy)]
