@@ -3,18 +3,20 @@
 
 mod fake;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::fake::{Fake, Reply, TIME_TO_LIVE};
 use super::*;
 use crate::config::{RETRY_DELAY_MAX, TRY_TIMEOUT};
-use crate::net::{DialError, MemoryNetwork};
+use crate::net::{Addr, DialError, Listener, MemoryNetwork, Stream};
 use crate::service::{Refusal, Request, Resource};
 use crate::types::{RecordNumber, Seq, ServerId};
 
@@ -493,6 +495,59 @@ async fn a_call_to_a_pair_that_is_down_has_not_happened() {
             panic!("{tried}")
         };
         assert!(matches!(**reason, DialError::Refused(_)), "{tried}");
+    }
+}
+
+/// On which, once it is stuck, connections neither come about nor fail.
+#[derive(Debug)]
+struct Sticky {
+    network: MemoryNetwork,
+    stuck: AtomicBool,
+}
+
+impl Network for Sticky {
+    fn connect<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Stream>> {
+        if self.stuck.load(Ordering::Relaxed) {
+            return std::future::pending().boxed();
+        }
+        self.network.connect(addr)
+    }
+
+    fn listen<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Listener>> {
+        self.network.listen(addr)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_only_waited_for_connections_has_not_happened() {
+    let mut pair = Pair::up().await;
+    let network = Arc::new(Sticky {
+        network: pair.network.clone(),
+        stuck: AtomicBool::new(false),
+    });
+    let timeout = Duration::from_secs(5);
+    let builder = pair.builder().network(network.clone()).timeout(timeout);
+    let clerk = builder.connect().await.expect("answered");
+    pair.a.on_every_call(Reply::No(Refusal::NotReady));
+    pair.b.on_every_call(Reply::No(Refusal::NotReady));
+    let gets_stuck = async {
+        pair.a.was_asked(2).await;
+        pair.b.was_asked(1).await;
+        network.stuck.store(true, Ordering::Relaxed);
+        pair.kill().await;
+    };
+    let (done, ()) = tokio::join!(clerk.lock("x"), gets_stuck);
+    let error = done.expect_err("stuck");
+    assert!(!error.may_have_happened(), "{error}");
+    let CallError::TimedOut { tried, .. } = &error else {
+        panic!("{error}")
+    };
+    for server in tried.servers() {
+        assert!((3..8).contains(&server.tries), "{tried}");
+        assert!(
+            matches!(server.last, Some(TryError::NoConnection)),
+            "{tried}"
+        );
     }
 }
 
