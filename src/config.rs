@@ -30,7 +30,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             peer_timeout: Duration::from_secs(1),
-            record_time_to_live: Duration::from_secs(600),
+            record_time_to_live: Duration::from_mins(10),
             preface_timeout: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
         }
@@ -84,3 +84,40 @@ pub const MAX_BATCH_COMMANDS: usize = 1_024;
 /// The most commands that may wait for the other server, in all. Past it, a primary refuses calls (its
 /// backup does not answer), and a sync is broken off (the receiver is too slow). Some 20 MiB.
 pub const MAX_UNACKED_COMMANDS: usize = 256 * 1024;
+
+/// How long a server lets a request wait at the most, whatever its caller says. An hour: no caller waits
+/// that long, and tarpc panics at deadlines of years.
+pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// How long a clerk tries before a call fails, unless its builder says otherwise.
+///
+/// Too low, and calls fail during a failover that they could have waited for; too high, and a caller
+/// learns late that no server is there. 10 s: a failover takes a `peer_timeout` or two at the worst.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a clerk lets one server be silent before it asks the other one as well, unless its builder
+/// says otherwise.
+///
+/// Too low, and a slow answer costs two calls; too high, and a client waits that long when a server
+/// hangs. 300 ms: a hundred times an answer on a slow link, and well under a `peer_timeout`.
+pub const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How long a clerk waits for a connection. 2 s: one lost packet costs one second.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a clerk waits for the answer to one try. Then it gives the connection up and dials anew: it
+/// may lead nowhere.
+///
+/// Too low, and tries are given up that a failover holds back; too high, and a call through a connection
+/// that a router has forgotten takes that much longer. 3 s: a failover takes a `peer_timeout` or two.
+pub const TRY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The shortest pause before a clerk tries the same server again: the time that a takeover takes.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(5);
+
+/// The longest pause before a clerk tries the same server again. 250 ms: nobody notices it, and a
+/// thousand clerks make no more than some thousand tries a second.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_millis(250);
+
+/// How long a clerk that goes away tries to say so. 1 s: its record expires anyway.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);

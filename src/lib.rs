@@ -1,5 +1,6 @@
 //! Lock service.
 
+pub mod clerk;
 pub mod config;
 pub mod engine;
 pub mod machine;

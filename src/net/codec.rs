@@ -17,8 +17,7 @@ use serde::de::DeserializeOwned;
 use tarpc::{ClientMessage, Response};
 use tokio_util::codec::{Decoder, Encoder};
 
-/// How long a server lets a request wait at the most, whatever its caller says.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+use crate::config::LONGEST_WAIT;
 
 const HEAD_BYTES: usize = 4;
 
@@ -164,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_cut_down_to_the_longest_wait() {
-        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        let century = Duration::from_hours(100 * 365 * 24);
         let wait = wait_of(&request(century)).expect("it decodes");
         assert!(wait <= LONGEST_WAIT && wait > LONGEST_WAIT / 2, "{wait:?}");
         let second = Duration::from_secs(1);

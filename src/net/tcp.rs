@@ -16,17 +16,20 @@ use super::{Accept, Addr, Listener, Stream};
 const BACKLOG: u32 = 1024;
 
 pub(super) async fn connect(host_port: &str) -> io::Result<Stream> {
-    let mut failure = None;
+    let mut failures = Vec::new();
     for addr in resolve(host_port).await? {
         match connect_to(addr).await {
             Ok(stream) => return Ok(Stream::new(stream)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                failure.get_or_insert(error);
-            }
-            Err(error) => failure = Some(error),
+            Err(error) => failures.push(error),
         }
     }
-    Err(failure.unwrap_or_else(|| no_address(host_port)))
+    Err(summary(failures).unwrap_or_else(|| no_address(host_port)))
+}
+
+/// The error that says least about the host: it is "refused" only if every address refused.
+fn summary(failures: Vec<io::Error>) -> Option<io::Error> {
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    failures.into_iter().min_by_key(refused)
 }
 
 async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
@@ -127,6 +130,29 @@ mod tests {
         let stream = socket.connect(own).await.expect("it meets itself");
         let error = refuse_self_connection(stream).expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_host_is_refused_only_if_all_its_addresses_are() {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable};
+        for (kinds, summed) in [
+            (vec![], None),
+            (
+                vec![ConnectionRefused, ConnectionRefused],
+                Some(ConnectionRefused),
+            ),
+            (
+                vec![ConnectionRefused, HostUnreachable],
+                Some(HostUnreachable),
+            ),
+            (
+                vec![HostUnreachable, ConnectionRefused],
+                Some(HostUnreachable),
+            ),
+        ] {
+            let failures = kinds.into_iter().map(io::Error::from).collect();
+            assert_eq!(summary(failures).map(|error| error.kind()), summed);
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,225 @@
+//! The connection to one server, shared by all calls of a clerk.
+//!
+//! It is dialled when the first call needs it, and again when it is broken. Calls that need it while it
+//! is being dialled wait for the same dial; when all of them are dropped, so is the dial. A try that has
+//! no answer for long gives the connection up for all that come later: a connection to a machine that
+//! vanished, or through a router that forgot it, looks like any other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use tarpc::client::{Config, NewClient, RpcError};
+use tarpc::context;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::error::TryError;
+use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES, TRY_TIMEOUT};
+use crate::net::{self, Addr, Network, Purpose};
+use crate::service::{Answer, LockServiceClient, Refusal, Request, ServerStatus, Verb};
+
+/// What tarpc says for a server that takes no more calls on a connection. It has not looked at the call.
+const THROTTLED: &str = "server throttled the request.";
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    network: Arc<dyn Network>,
+    addr: Addr,
+    link: Mutex<Link>,
+}
+
+#[derive(Debug, Default)]
+enum Link {
+    #[default]
+    Down,
+    Dialling(WeakShared<Dial>),
+    Up(Live),
+}
+
+type Dial = BoxFuture<'static, Result<Live, TryError>>;
+
+/// An established connection.
+#[derive(Debug, Clone)]
+struct Live {
+    client: LockServiceClient,
+    broken: Arc<AtomicBool>,
+}
+
+impl Connection {
+    pub(super) fn new(network: Arc<dyn Network>, addr: Addr) -> Self {
+        Self {
+            network,
+            addr,
+            link: Mutex::default(),
+        }
+    }
+
+    pub(super) const fn addr(&self) -> &Addr {
+        &self.addr
+    }
+
+    /// Makes one try at `request`. Sets `sent` from where on it can be carried out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the server is told to drop what it does for the request.
+    pub(super) async fn ask(
+        &self,
+        request: &Request,
+        deadline: Instant,
+        sent: &AtomicBool,
+    ) -> Result<Answer, TryError> {
+        let live = self.live().await?;
+        sent.store(true, Ordering::Relaxed);
+        let deadline = deadline.min(Instant::now() + TRY_TIMEOUT);
+        let answer = send(&live.client, until(deadline), request);
+        Ok(live.judge(timeout_at(deadline, answer).await)??)
+    }
+
+    /// Asks the server how it sees itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(super) async fn status(&self, deadline: Instant) -> Result<ServerStatus, TryError> {
+        let live = self.live().await?;
+        let status = live.client.status(until(deadline));
+        live.judge(timeout_at(deadline, status).await)
+    }
+
+    async fn live(&self) -> Result<Live, TryError> {
+        let dial = match self.live_or_dial() {
+            Ok(live) => return Ok(live),
+            Err(dial) => dial,
+        };
+        let dialled = dial.clone().await;
+        self.settle(&dial, &dialled);
+        dialled
+    }
+
+    fn live_or_dial(&self) -> Result<Live, Shared<Dial>> {
+        let mut link = self.link();
+        match &*link {
+            Link::Up(live) if !live.is_broken() => return Ok(live.clone()),
+            Link::Dialling(dial) => {
+                if let Some(dial) = dial.upgrade() {
+                    return Err(dial);
+                }
+            }
+            Link::Up(_) | Link::Down => {}
+        }
+        let dial = dial(self.network.clone(), self.addr.clone())
+            .boxed()
+            .shared();
+        if let Some(weak) = dial.downgrade() {
+            *link = Link::Dialling(weak);
+        }
+        Err(dial)
+    }
+
+    /// Keeps what a dial has brought, unless another one has been begun since.
+    fn settle(&self, dial: &Shared<Dial>, dialled: &Result<Live, TryError>) {
+        let mut link = self.link();
+        let current = match &*link {
+            Link::Dialling(weak) => weak.upgrade(),
+            Link::Up(_) | Link::Down => None,
+        };
+        if current.is_some_and(|current| current.ptr_eq(dial)) {
+            *link = dialled.clone().map_or(Link::Down, Link::Up);
+        }
+    }
+
+    /// Only whole states come and go under the lock, so a poisoned one is sound.
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Judges what came of a try by what it says about the execution, and about the connection.
+    fn judge<T>(&self, result: Result<Result<T, RpcError>, Elapsed>) -> Result<T, TryError> {
+        let error = match result {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(RpcError::DeadlineExceeded)) | Err(Elapsed { .. }) => TryError::NoAnswer,
+            Ok(Err(RpcError::Shutdown | RpcError::Channel(_))) => TryError::ConnectionLost,
+            Ok(Err(RpcError::Send(error))) => TryError::NotSent(error.to_string()),
+            Ok(Err(RpcError::Server(error))) if error.detail == THROTTLED => TryError::Busy,
+            Ok(Err(RpcError::Server(_))) => TryError::Refused(Refusal::Internal),
+        };
+        if matches!(error, TryError::NoAnswer | TryError::ConnectionLost) {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        Err(error)
+    }
+}
+
+async fn dial(network: Arc<dyn Network>, addr: Addr) -> Result<Live, TryError> {
+    let stream = timeout(DIAL_TIMEOUT, net::dial(&*network, &addr, Purpose::Client))
+        .await
+        .map_err(|_| TryError::NoConnection)?
+        .map_err(|error| TryError::Dial(Arc::new(error)))?;
+    let transport = net::client_transport(stream, MAX_FRAME_BYTES);
+    let NewClient { client, dispatch } = LockServiceClient::new(config(), transport);
+    let broken = Arc::new(AtomicBool::new(false));
+    let live = Live {
+        client,
+        broken: broken.clone(),
+    };
+    tokio::spawn(async move {
+        let ended = dispatch.await;
+        broken.store(true, Ordering::Relaxed);
+        tracing::debug!(%addr, ?ended, "the connection has ended");
+    });
+    Ok(live)
+}
+
+/// A call over what a server takes on one connection would be refused, so it waits here instead.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.max_in_flight_requests = Limits::default().calls_per_connection;
+    config.pending_request_buffer = Limits::default().calls_per_connection;
+    config
+}
+
+/// The context of a request that is waited for until `deadline`.
+fn until(deadline: Instant) -> context::Context {
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    let mut context = context::current();
+    context.deadline = std::time::Instant::now() + remaining.min(LONGEST_WAIT);
+    context
+}
+
+async fn send(
+    client: &LockServiceClient,
+    context: context::Context,
+    request: &Request,
+) -> Result<Result<Answer, Refusal>, RpcError> {
+    match request.clone() {
+        Request::Open { client: id } => client
+            .open(context, id)
+            .await
+            .map(|opened| opened.map(Answer::Opened)),
+        Request::Call { id, verb, name } => {
+            let name = name.as_str().to_owned();
+            let answer = match verb {
+                Verb::Lock => client.lock(context, id, name).await,
+                Verb::Unlock => client.unlock(context, id, name).await,
+            };
+            answer.map(|done| done.map(Answer::Call))
+        }
+        Request::KeepAlive { client: id, record } => client
+            .keep_alive(context, id, record)
+            .await
+            .map(|kept| kept.map(|()| Answer::Done)),
+        Request::Goodbye { client: id, record } => client
+            .goodbye(context, id, record)
+            .await
+            .map(|gone| gone.map(|()| Answer::Done)),
+    }
+}

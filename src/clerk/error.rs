@@ -1,0 +1,251 @@
+//! What can go wrong, and whether the operation can have happened in spite of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::net::{Addr, DialError};
+use crate::service::{Refusal, Resource};
+use crate::types::{NameError, ServerId};
+
+/// Why [`Clerk::lock`](super::Clerk::lock) or [`Clerk::unlock`](super::Clerk::unlock) has no answer.
+///
+/// [`may_have_happened`](Self::may_have_happened) says whether the operation can have been carried out.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The name is no lock name. The operation has not happened.
+    #[error(transparent)]
+    InvalidName(#[from] NameError),
+    /// No server answered in time. Trying again is sensible, but it is another operation: when this one
+    /// may have happened, a lock that is found held can be one's own.
+    #[error(
+        "no answer within {}; the operation {}; {tried}",
+        humantime::format_duration(*.after),
+        if *.may_have_happened { "may have happened" } else { "has not happened" }
+    )]
+    TimedOut {
+        /// How long it was tried.
+        after: Duration,
+        /// What came of it at each server.
+        tried: Tried,
+        /// Whether a server can have carried the operation out.
+        may_have_happened: bool,
+    },
+    /// The servers do not know any more what became of the operation: the pair lost its state, or the
+    /// clerk was cut off for longer than its record is kept. The operation may have happened. The clerk
+    /// goes on with a new record.
+    #[error("the servers have lost the record of this client; the operation may have happened")]
+    RecordLost,
+    /// The servers were at a limit all the time. The operation has not happened.
+    #[error(
+        "overloaded for {}: too many {resource}; the operation has not happened",
+        humantime::format_duration(*.after)
+    )]
+    Overloaded {
+        /// How long it was tried.
+        after: Duration,
+        /// What there were too many of.
+        resource: Resource,
+    },
+    /// [`Clerk::close`](super::Clerk::close) was called on a clone of this clerk. The operation has not
+    /// happened.
+    #[error("the clerk is closed; the operation has not happened")]
+    Closed,
+}
+
+impl CallError {
+    /// Whether the operation can have been carried out, now or later.
+    #[must_use]
+    pub const fn may_have_happened(&self) -> bool {
+        match self {
+            Self::TimedOut {
+                may_have_happened, ..
+            } => *may_have_happened,
+            Self::RecordLost => true,
+            Self::InvalidName(_) | Self::Overloaded { .. } | Self::Closed => false,
+        }
+    }
+}
+
+/// Why [`Clerk::connect`](super::Clerk::connect) gave no clerk. Nothing has happened to any lock.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No server took this client on in time.
+    #[error("no server answered within {}; {tried}", humantime::format_duration(*.after))]
+    TimedOut {
+        /// How long it was tried.
+        after: Duration,
+        /// What came of it at each server.
+        tried: Tried,
+    },
+    /// The servers were at a limit all the time.
+    #[error("overloaded for {}: too many {resource}", humantime::format_duration(*.after))]
+    Overloaded {
+        /// How long it was tried.
+        after: Duration,
+        /// What there were too many of.
+        resource: Resource,
+    },
+}
+
+/// Why one try at one server brought no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryError {
+    /// There is no connection.
+    #[error(transparent)]
+    Dial(Arc<DialError>),
+    /// A connection did not come about in time.
+    #[error("no connection in time")]
+    NoConnection,
+    /// The request could not be sent.
+    #[error("the request could not be sent: {0}")]
+    NotSent(String),
+    /// The server took no more calls on this connection.
+    #[error("the server is overloaded: too many calls on one connection")]
+    Busy,
+    /// The server said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The connection broke before an answer came.
+    #[error("the connection broke before it answered")]
+    ConnectionLost,
+    /// It did not answer in time.
+    #[error("no answer")]
+    NoAnswer,
+}
+
+impl TryError {
+    /// Whether this try can have been carried out.
+    #[must_use]
+    pub const fn may_have_executed(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::NoConnection | Self::NotSent(_) | Self::Busy => false,
+            Self::Refused(refusal) => refusal.may_have_executed(),
+            Self::ConnectionLost | Self::NoAnswer => true,
+        }
+    }
+
+    /// What the server has too many of, if that is the reason.
+    pub(super) const fn overload(&self) -> Option<Resource> {
+        match self {
+            Self::Busy => Some(Resource::Calls),
+            Self::Refused(Refusal::Overloaded(resource)) => Some(*resource),
+            _ => None,
+        }
+    }
+}
+
+/// What came of trying each server, as one line of text or one by one.
+#[derive(Debug, Clone)]
+pub struct Tried(Box<[TriedServer; 2]>);
+
+/// What came of trying one server.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TriedServer {
+    /// Which server.
+    pub server: ServerId,
+    /// Where it was looked for.
+    pub address: Addr,
+    /// How often it was tried.
+    pub tries: u32,
+    /// What came of the last try.
+    pub last: Option<TryError>,
+}
+
+impl Tried {
+    pub(super) fn new(each: impl FnMut(ServerId) -> TriedServer) -> Self {
+        Self(Box::new(ServerId::BOTH.map(each)))
+    }
+
+    /// Both servers, in their order.
+    #[must_use]
+    pub const fn servers(&self) -> &[TriedServer; 2] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = self.servers();
+        write!(f, "{first}; {second}")
+    }
+}
+
+impl fmt::Display for TriedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.address)?;
+        match (&self.last, self.tries) {
+            (Some(last), 0 | 1) => write!(f, "{last}"),
+            (Some(last), tries) => write!(f, "{last} ({tries} tries)"),
+            (None, _) => f.write_str("not tried"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn tried() -> Tried {
+        Tried::new(|server| TriedServer {
+            server,
+            address: Addr::Memory(server.to_string()),
+            tries: 12,
+            last: (server == ServerId::A).then(|| {
+                let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+                TryError::Dial(Arc::new(DialError::Refused(refused)))
+            }),
+        })
+    }
+
+    #[test]
+    fn a_timeout_says_what_was_tried_and_for_how_long_in_one_line() {
+        let error = |may_have_happened| CallError::TimedOut {
+            after: Duration::from_secs(10),
+            tried: tried(),
+            may_have_happened,
+        };
+        assert_eq!(
+            error(true).to_string(),
+            "no answer within 10s; the operation may have happened; memory:A: nobody listens there: \
+             connection refused (12 tries); memory:B: not tried"
+        );
+        assert!(error(false).to_string().contains("has not happened"));
+        assert!(error(true).may_have_happened() && !error(false).may_have_happened());
+    }
+
+    #[test]
+    fn each_error_says_whether_the_operation_may_have_happened() {
+        let after = Duration::from_secs(1);
+        let resource = Resource::Locks;
+        for (error, may_have_happened) in [
+            (CallError::InvalidName(NameError::Empty), false),
+            (CallError::Overloaded { after, resource }, false),
+            (CallError::Closed, false),
+            (CallError::RecordLost, true),
+        ] {
+            assert_eq!(error.may_have_happened(), may_have_happened, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_try_that_was_sent_and_not_answered_may_have_been_executed() {
+        for (error, may_have_executed) in [
+            (TryError::NoConnection, false),
+            (TryError::NotSent(String::new()), false),
+            (TryError::Busy, false),
+            (TryError::Refused(Refusal::NotReady), false),
+            (TryError::Refused(Refusal::Interrupted), true),
+            (TryError::ConnectionLost, true),
+            (TryError::NoAnswer, true),
+        ] {
+            assert_eq!(error.may_have_executed(), may_have_executed, "{error}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How the servers see themselves, asked of each of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join;
+use tokio::time::{Instant, timeout_at};
+
+use super::clamp;
+use super::connection::Connection;
+use super::error::TryError;
+use crate::net::{Addr, Network, Servers};
+use crate::service::ServerStatus;
+use crate::types::ServerId;
+
+/// What one server of a pair says of itself.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerReport {
+    /// Which server was asked.
+    pub server: ServerId,
+    /// Where it was looked for.
+    pub address: Addr,
+    /// Its answer.
+    pub status: Result<ServerStatus, TryError>,
+}
+
+/// Asks each server of the pair how it sees itself and its peer, both at once, for at most `timeout`.
+///
+/// # Cancel safety
+///
+/// Safe.
+pub async fn status(
+    network: &Arc<dyn Network>,
+    servers: &Servers,
+    timeout: Duration,
+) -> [ServerReport; 2] {
+    let deadline = Instant::now() + clamp(timeout);
+    let ask = |server| {
+        report(
+            network.clone(),
+            server,
+            servers.address(server).clone(),
+            deadline,
+        )
+    };
+    join(ask(ServerId::A), ask(ServerId::B)).await.into()
+}
+
+async fn report(
+    network: Arc<dyn Network>,
+    server: ServerId,
+    address: Addr,
+    deadline: Instant,
+) -> ServerReport {
+    let connection = Connection::new(network, address.clone());
+    let status = timeout_at(deadline, connection.status(deadline)).await;
+    ServerReport {
+        server,
+        address,
+        status: status.unwrap_or(Err(TryError::NoAnswer)),
+    }
+}

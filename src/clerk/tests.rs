@@ -1,0 +1,670 @@
+//! The clerk against servers that do what a test tells them to, in a time that only passes when everybody
+//! waits.
+
+mod fake;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use self::fake::{Fake, Reply, TIME_TO_LIVE};
+use super::*;
+use crate::config::{RETRY_DELAY_MAX, TRY_TIMEOUT};
+use crate::net::{Addr, DialError, Listener, MemoryNetwork, Stream};
+use crate::service::{Refusal, Request, Resource};
+use crate::types::{RecordNumber, Seq, ServerId};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Two fake servers.
+struct Pair {
+    network: MemoryNetwork,
+    servers: Servers,
+    a: Fake,
+    b: Fake,
+    listening: Vec<JoinHandle<()>>,
+}
+
+impl Pair {
+    fn down() -> Self {
+        Self {
+            network: MemoryNetwork::new(),
+            servers: Servers::new("memory:a", "memory:b").expect("a pair"),
+            a: Fake::new(ServerId::A),
+            b: Fake::new(ServerId::B),
+            listening: Vec::new(),
+        }
+    }
+
+    async fn up() -> Self {
+        let mut pair = Self::down();
+        pair.start(ServerId::A).await;
+        pair.start(ServerId::B).await;
+        pair
+    }
+
+    async fn start(&mut self, server: ServerId) {
+        let fake = if server == ServerId::A {
+            &self.a
+        } else {
+            &self.b
+        };
+        self.listening.push(
+            fake.listen(&self.network, self.servers.address(server))
+                .await,
+        );
+    }
+
+    /// Kills both servers.
+    async fn kill(&mut self) {
+        for listening in self.listening.drain(..) {
+            listening.abort();
+            assert!(listening.await.is_err_and(|error| error.is_cancelled()));
+        }
+    }
+
+    fn builder(&self) -> ClerkBuilder {
+        Clerk::builder(self.servers.clone()).network(Arc::new(self.network.clone()))
+    }
+
+    async fn clerk(&self) -> Clerk {
+        self.builder().connect().await.expect("somebody answers")
+    }
+}
+
+/// What `work` gives, and how long it took.
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let start = Instant::now();
+    (work.await, start.elapsed())
+}
+
+/// Tokio's clock ticks in milliseconds.
+fn is_about(elapsed: Duration, expected: Duration) -> bool {
+    elapsed.abs_diff(expected) <= Duration::from_millis(5)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_listed_first_is_asked_first() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    assert!(clerk.lock("x").await.expect("answered"));
+    assert!(clerk.unlock("x").await.expect("answered"));
+    assert_eq!(pair.a.asked().len(), 3);
+    assert_eq!(pair.b.asked(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_numbered_and_tell_what_is_done() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    for _ in 0..3 {
+        clerk.lock("x").await.expect("answered");
+    }
+    let ids: Vec<_> = pair
+        .a
+        .calls()
+        .iter()
+        .map(|id| (id.seq.0, id.done_below.0))
+        .collect();
+    assert_eq!(ids, [(0, 0), (1, 1), (2, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_failed_is_repeated_at_once_at_the_other_server_with_the_same_ids() {
+    for reply in [
+        Reply::HangUp,
+        Reply::No(Refusal::NotReady),
+        Reply::No(Refusal::Interrupted),
+    ] {
+        let pair = Pair::up().await;
+        let clerk = pair.clerk().await;
+        pair.a.on_calls([reply]);
+        let (done, elapsed) = timed(clerk.lock("x")).await;
+        assert!(
+            done.expect("answered") && is_about(elapsed, Duration::ZERO),
+            "{elapsed:?}"
+        );
+        assert_eq!(pair.a.calls(), pair.b.calls());
+        assert_eq!(pair.a.calls().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_sticks_to_the_server_that_answered() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_calls([Reply::No(Refusal::NotReady)]);
+    for _ in 0..3 {
+        clerk.lock("x").await.expect("answered");
+    }
+    assert_eq!((pair.a.calls().len(), pair.b.calls().len()), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_server_is_asked_as_well_when_one_is_silent() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_every_call(Reply::Never);
+    let (done, elapsed) = timed(clerk.lock("x")).await;
+    assert!(
+        done.expect("answered") && is_about(elapsed, PATIENCE),
+        "{elapsed:?}"
+    );
+    assert_eq!(pair.a.calls(), pair.b.calls());
+    let (done, elapsed) = timed(clerk.lock("y")).await;
+    assert!(
+        done.expect("answered") && is_about(elapsed, Duration::ZERO),
+        "{elapsed:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_is_not_abandoned() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_every_call(Reply::Late(PATIENCE * 2));
+    pair.b.on_every_call(Reply::Never);
+    let (done, elapsed) = timed(clerk.lock("x")).await;
+    assert!(
+        done.expect("answered") && is_about(elapsed, PATIENCE * 2),
+        "{elapsed:?}"
+    );
+    assert_eq!((pair.a.calls().len(), pair.b.calls().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_can_be_chosen() {
+    let pair = Pair::up().await;
+    let patience = Duration::from_millis(50);
+    let clerk = pair
+        .builder()
+        .patience(patience)
+        .connect()
+        .await
+        .expect("answered");
+    pair.a.on_every_call(Reply::Never);
+    let (_, elapsed) = timed(clerk.lock("x")).await;
+    assert!(is_about(elapsed, patience), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pair_that_is_not_ready_is_asked_again_with_pauses() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_every_call(Reply::No(Refusal::NotReady));
+    pair.b.on_every_call(Reply::No(Refusal::NotReady));
+    let becomes_ready = async {
+        sleep(Duration::from_secs(2)).await;
+        pair.b.on_every_call(Reply::Yes);
+    };
+    let ((done, elapsed), ()) = tokio::join!(timed(clerk.lock("x")), becomes_ready);
+    assert!(done.expect("answered"));
+    assert!(
+        elapsed < Duration::from_secs(2) + RETRY_DELAY_MAX,
+        "{elapsed:?}"
+    );
+    let tries = pair.a.calls().len() + pair.b.calls().len();
+    assert!((10..60).contains(&tries), "{tries}");
+    assert!(
+        pair.a
+            .calls()
+            .iter()
+            .chain(&pair.b.calls())
+            .all(|id| id.seq == Seq(0))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_leads_nowhere_is_replaced() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_calls([Reply::Never]);
+    pair.b.on_every_call(Reply::Never);
+    let (done, elapsed) = timed(clerk.lock("x")).await;
+    assert!(done.expect("answered"));
+    assert!(
+        elapsed >= TRY_TIMEOUT && elapsed < TRY_TIMEOUT + PATIENCE,
+        "{elapsed:?}"
+    );
+    assert_eq!(pair.a.connections(), 2);
+    assert_eq!(pair.a.calls()[0], pair.a.calls()[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_calls_share_one_dial() {
+    let mut pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.kill().await;
+    pair.start(ServerId::B).await;
+    let names: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    for done in join_all(names.iter().map(|name| clerk.lock(name))).await {
+        assert!(done.expect("answered"));
+    }
+    assert_eq!(pair.b.connections(), 1);
+    assert_eq!(pair.b.calls().len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_goes_on_for_the_others_when_its_first_caller_is_dropped() {
+    let mut pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.kill().await;
+    pair.start(ServerId::A).await;
+    let mut first = Box::pin(clerk.lock("x"));
+    assert!(first.as_mut().now_or_never().is_none());
+    let mut second = Box::pin(clerk.lock("y"));
+    assert!(second.as_mut().now_or_never().is_none());
+    drop(first);
+    assert!(second.await.expect("answered"));
+    assert_eq!(pair.a.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_broke_while_idle_costs_no_call_its_certainty() {
+    let mut pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.kill().await;
+    sleep(Duration::from_secs(1)).await;
+    let error = clerk.lock("x").await.expect_err("nobody listens");
+    assert!(!error.may_have_happened(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_counts_as_given_up() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_calls([Reply::Never]);
+    let dropped = timeout(PATIENCE / 2, clerk.lock("x")).await;
+    assert!(dropped.is_err());
+    assert!(clerk.lock("y").await.expect("answered"));
+    let next = pair.a.calls()[1];
+    assert_eq!((next.seq, next.done_below), (Seq(1), Seq(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_flight_is_not_told_to_be_done() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_calls([Reply::Late(PATIENCE / 2)]);
+    let slow = clerk.lock("x");
+    let quick = async {
+        pair.a.was_asked(2).await;
+        clerk.lock("y").await
+    };
+    let (slow, quick) = tokio::join!(slow, quick);
+    assert!(slow.is_ok() && quick.is_ok());
+    assert_eq!(pair.a.calls()[1].done_below, Seq(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_record_is_opened_anew_once_for_all_calls() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    clerk.lock("before").await.expect("answered");
+    pair.a.lose_the_record();
+    let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    for done in join_all(names.iter().map(|name| clerk.lock(name))).await {
+        assert!(done.expect("answered"));
+    }
+    let asked = pair.a.asked();
+    let opens = asked
+        .iter()
+        .filter(|request| matches!(request, Request::Open { .. }))
+        .count();
+    assert_eq!(opens, 2, "one when it connected, and one more");
+    let renewed: Vec<_> = pair
+        .a
+        .calls()
+        .into_iter()
+        .filter(|id| id.record == RecordNumber(2))
+        .collect();
+    assert_eq!(renewed.len(), 20);
+    assert_eq!(renewed.iter().map(|id| id.seq).min(), Some(Seq(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_have_happened_under_a_lost_record_is_not_repeated() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_calls([Reply::HangUp]);
+    pair.b.lose_the_record();
+    let error = clerk.lock("x").await.expect_err("it cannot be known");
+    assert!(matches!(error, CallError::RecordLost), "{error}");
+    assert!(error.may_have_happened());
+    assert!(clerk.lock("y").await.expect("the clerk goes on"));
+    assert_eq!(
+        pair.b.calls().last().map(|id| id.record),
+        Some(RecordNumber(2))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_another_server_still_has_is_not_repeated_under_a_new_record() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_calls([Reply::Never]);
+    pair.b.lose_the_record();
+    let error = clerk.lock("x").await.expect_err("it cannot be known");
+    assert!(matches!(error, CallError::RecordLost), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_opened_anew_is_waited_for_until_the_deadline() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.lose_the_record();
+    pair.a.on_others(Reply::No(Refusal::NotReady));
+    pair.b.on_others(Reply::No(Refusal::NotReady));
+    let (done, elapsed) = timed(clerk.lock("x")).await;
+    let error = done.expect_err("no record");
+    assert!(is_about(elapsed, TIMEOUT), "{elapsed:?}");
+    assert!(!error.may_have_happened());
+    assert!(error.to_string().contains("record is not known"), "{error}");
+    pair.a.on_others(Reply::Yes);
+    assert!(clerk.lock("x").await.expect("the clerk goes on"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_is_kept_alive_four_times_in_its_time_to_live() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let record = RecordNumber(1);
+    sleep(TIME_TO_LIVE + Duration::from_secs(1)).await;
+    let asked = pair.a.asked();
+    let signs = asked
+        .iter()
+        .filter(|request| matches!(request, Request::KeepAlive { .. }));
+    assert_eq!(signs.count(), 4);
+    assert!(matches!(asked.last(), Some(Request::KeepAlive { record: r, .. }) if *r == record));
+    drop(clerk);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_lost_while_idle_is_opened_anew_by_the_next_sign_of_life() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.lose_the_record();
+    sleep(TIME_TO_LIVE / 2).await;
+    clerk.lock("x").await.expect("answered");
+    assert_eq!(pair.a.calls().len(), 1);
+    assert_eq!(pair.a.calls()[0].record, RecordNumber(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_clone_that_is_dropped_says_goodbye() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let clone = clerk.clone();
+    drop(clerk);
+    clone.lock("x").await.expect("answered");
+    drop(clone);
+    pair.a.was_asked(3).await;
+    assert!(matches!(
+        pair.a.asked()[2],
+        Request::Goodbye {
+            record: RecordNumber(1),
+            ..
+        }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clerk_that_is_dropped_during_a_sign_of_life_says_goodbye_at_once() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_others(Reply::Never);
+    pair.b.on_others(Reply::Never);
+    pair.a.was_asked(2).await;
+    let start = Instant::now();
+    drop(clerk);
+    pair.a.was_asked(3).await;
+    assert!(matches!(pair.a.asked()[2], Request::Goodbye { .. }));
+    assert!(is_about(start.elapsed(), Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clerk_that_is_closed_has_said_goodbye_and_its_clones_are_closed() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let clone = clerk.clone();
+    clerk.close().await;
+    assert!(matches!(
+        pair.a.asked().last(),
+        Some(Request::Goodbye { .. })
+    ));
+    let error = clone.lock("x").await.expect_err("closed");
+    assert!(matches!(error, CallError::Closed) && !error.may_have_happened());
+    clone.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_takes_a_second_at_the_most() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_others(Reply::Never);
+    pair.b.on_others(Reply::Never);
+    let ((), elapsed) = timed(clerk.close()).await;
+    assert!(is_about(elapsed, Duration::from_secs(1)), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_may_have_happened() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_every_call(Reply::Never);
+    pair.b.on_every_call(Reply::Never);
+    let (done, elapsed) = timed(clerk.lock("x")).await;
+    let error = done.expect_err("nobody answers");
+    assert!(is_about(elapsed, TIMEOUT), "{elapsed:?}");
+    assert!(error.may_have_happened());
+    let text = error.to_string();
+    assert!(
+        text.contains("10s") && text.contains("memory:b: no answer"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_to_a_pair_that_is_down_has_not_happened() {
+    let mut pair = Pair::up().await;
+    let timeout = Duration::from_secs(1);
+    let clerk = pair
+        .builder()
+        .timeout(timeout)
+        .connect()
+        .await
+        .expect("answered");
+    pair.kill().await;
+    sleep(Duration::from_millis(1)).await;
+    let (done, elapsed) = timed(clerk.lock("x")).await;
+    let error = done.expect_err("nobody listens");
+    assert!(is_about(elapsed, timeout), "{elapsed:?}");
+    assert!(!error.may_have_happened());
+    let CallError::TimedOut { tried, .. } = &error else {
+        panic!("{error}")
+    };
+    for server in tried.servers() {
+        assert!(server.tries > 3 && server.tries < 20, "{tried}");
+        let Some(TryError::Dial(reason)) = &server.last else {
+            panic!("{tried}")
+        };
+        assert!(matches!(**reason, DialError::Refused(_)), "{tried}");
+    }
+}
+
+/// On which, once it is stuck, connections neither come about nor fail.
+#[derive(Debug)]
+struct Sticky {
+    network: MemoryNetwork,
+    stuck: AtomicBool,
+}
+
+impl Network for Sticky {
+    fn connect<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Stream>> {
+        if self.stuck.load(Ordering::Relaxed) {
+            return std::future::pending().boxed();
+        }
+        self.network.connect(addr)
+    }
+
+    fn listen<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Listener>> {
+        self.network.listen(addr)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_only_waited_for_connections_has_not_happened() {
+    let mut pair = Pair::up().await;
+    let network = Arc::new(Sticky {
+        network: pair.network.clone(),
+        stuck: AtomicBool::new(false),
+    });
+    let timeout = Duration::from_secs(5);
+    let builder = pair.builder().network(network.clone()).timeout(timeout);
+    let clerk = builder.connect().await.expect("answered");
+    pair.a.on_every_call(Reply::No(Refusal::NotReady));
+    pair.b.on_every_call(Reply::No(Refusal::NotReady));
+    let gets_stuck = async {
+        pair.a.was_asked(2).await;
+        pair.b.was_asked(1).await;
+        network.stuck.store(true, Ordering::Relaxed);
+        pair.kill().await;
+    };
+    let (done, ()) = tokio::join!(clerk.lock("x"), gets_stuck);
+    let error = done.expect_err("stuck");
+    assert!(!error.may_have_happened(), "{error}");
+    let CallError::TimedOut { tried, .. } = &error else {
+        panic!("{error}")
+    };
+    for server in tried.servers() {
+        assert!((3..8).contains(&server.tries), "{tried}");
+        assert!(
+            matches!(server.last, Some(TryError::NoConnection)),
+            "{tried}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pair_that_is_not_up_yet_is_waited_for() {
+    let mut pair = Pair::down();
+    let connecting = tokio::spawn(pair.builder().connect());
+    sleep(Duration::from_secs(5)).await;
+    pair.start(ServerId::B).await;
+    let clerk = connecting.await.expect("no panic").expect("connected");
+    clerk.lock("x").await.expect("answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connecting_in_vain_tells_what_was_tried() {
+    let pair = Pair::down();
+    let (connected, elapsed) = timed(pair.builder().connect()).await;
+    let error = connected.expect_err("nobody listens");
+    assert!(is_about(elapsed, TIMEOUT), "{elapsed:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("memory:a: nobody listens") && text.contains("10s"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_without_an_answer_is_repeated() {
+    let pair = Pair::up().await;
+    pair.a.on_others(Reply::HangUp);
+    let _clerk = pair.clerk().await;
+    assert!(matches!(pair.a.asked()[0], Request::Open { .. }));
+    assert_eq!(pair.a.asked()[0], pair.b.asked()[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overload_that_passes_is_waited_for() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a
+        .on_calls([Reply::No(Refusal::Overloaded(Resource::Calls)); 5]);
+    pair.b
+        .on_every_call(Reply::No(Refusal::Overloaded(Resource::Calls)));
+    assert!(clerk.lock("x").await.expect("answered"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overload_that_stays_is_told() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a
+        .on_every_call(Reply::No(Refusal::Overloaded(Resource::Locks)));
+    pair.b
+        .on_every_call(Reply::No(Refusal::Overloaded(Resource::Locks)));
+    let error = clerk.lock("x").await.expect_err("overloaded");
+    let told = matches!(
+        error,
+        CallError::Overloaded {
+            resource: Resource::Locks,
+            ..
+        }
+    );
+    assert!(told && !error.may_have_happened(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overload_after_a_try_that_may_have_happened_leaves_that_open() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a
+        .on_every_call(Reply::No(Refusal::Overloaded(Resource::Calls)));
+    pair.a.on_calls([Reply::HangUp]);
+    pair.b
+        .on_every_call(Reply::No(Refusal::Overloaded(Resource::Calls)));
+    let error = clerk.lock("x").await.expect_err("overloaded");
+    assert!(error.may_have_happened(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_lock_name_is_not_sent() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    for name in ["", &"x".repeat(1025)] {
+        let error = clerk.lock(name).await.expect_err("no name");
+        assert!(matches!(error, CallError::InvalidName(_)) && !error.may_have_happened());
+    }
+    assert_eq!(pair.a.calls(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_timeout_is_no_trouble() {
+    let pair = Pair::up().await;
+    let builder = pair
+        .builder()
+        .timeout(Duration::MAX)
+        .patience(Duration::MAX);
+    let clerk = builder.connect().await.expect("answered");
+    assert!(clerk.lock("x").await.expect("answered"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_server_reports_its_status_or_why_not() {
+    let mut pair = Pair::down();
+    pair.start(ServerId::A).await;
+    let network: Arc<dyn Network> = Arc::new(pair.network.clone());
+    let [a, b] = status(&network, &pair.servers, TIMEOUT).await;
+    assert_eq!(a.status.expect("answered").server, ServerId::A);
+    assert_eq!(b.address, *pair.servers.address(ServerId::B));
+    let error = b.status.expect_err("nobody listens");
+    assert!(matches!(error, TryError::Dial(_)), "{error}");
+}
+
+#[test]
+fn a_clerk_and_its_calls_go_to_any_task() {
+    fn is_send<T: Send>(_: &T) {}
+    fn is_send_and_sync<T: Clone + Send + Sync + 'static>() {}
+    is_send_and_sync::<Clerk>();
+    is_send(&Clerk::connect(Servers::default()));
+    let _ = |clerk: Clerk| is_send(&clerk.lock("x"));
+}
