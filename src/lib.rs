@@ -1,6 +1,8 @@
 //! Lock service.
 
 pub mod clerk;
+#[cfg(feature = "bin")]
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod machine;

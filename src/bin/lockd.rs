@@ -1,1 +1,7 @@
-fn main() {}
+//! The server. See `lockd --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lockservice::cli::lockd::main()
+}

@@ -1,0 +1,87 @@
+//! How a program ends. Scripts depend on the codes.
+
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// How a program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Yes: granted, released, answered, stopped on request.
+    Yes,
+    /// No: held by someone, or not held.
+    No,
+    /// The command line is wrong.
+    Usage,
+    /// No server could answer, or the address could not be bound (`EX_UNAVAILABLE`).
+    Unavailable,
+    /// A failure of the program or of the machine under it (`EX_SOFTWARE`).
+    Internal,
+}
+
+impl Exit {
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Yes => 0,
+            Self::No => 1,
+            Self::Usage => 2,
+            Self::Unavailable => 69,
+            Self::Internal => 70,
+        }
+    }
+}
+
+/// Parses the command line and hands it to `run`.
+///
+/// A panic counts as an internal error; its message is on stderr by then.
+pub(super) fn main<C: Parser>(run: impl FnOnce(C) -> Exit) -> ExitCode {
+    let exit = match C::try_parse() {
+        Ok(cli) => catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or(Exit::Internal),
+        Err(answer) => {
+            // Help and version are such answers too. Nobody is left to tell when they cannot be written.
+            let _ = answer.print();
+            if answer.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Yes
+            }
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+/// Runs `program` to its end, on a runtime of one thread: the servers answer quickest on one.
+pub(super) fn block_on(name: &str, program: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => {
+            let exit = runtime.block_on(program);
+            // A name that is being looked up must not hold up the end.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => {
+            complain(name, &error);
+            Exit::Internal
+        }
+    }
+}
+
+/// Says on stderr, in one line, what went wrong.
+pub(super) fn complain(program: &str, what: &dyn std::fmt::Display) {
+    let line = one_line(&what.to_string());
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(io::stderr(), "{program}: {line}");
+}
+
+/// Makes one line of `text`, whatever names and messages it holds.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect()
+}

@@ -1,0 +1,141 @@
+//! The command line of `lockc`.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::cli::options::{self, PairOptions};
+use crate::types::LockName;
+
+const AFTER_HELP: &str = "\
+Examples:
+  lockc lock jobs/nightly && ./nightly      run it unless somebody holds the lock
+  lockc unlock jobs/nightly
+  lockc lock -- -odd-name                   a name that begins with a hyphen
+  lockc status --json | jq .whole           is the pair ready for a failure?
+  printf 'lock a\\nlock a\\n' | lockc shell   prints true, then false
+
+A lock belongs to nobody: it stays held when its locker ends, and anyone can unlock it.
+
+Exit codes:
+  0    yes: granted, released; status: a server answered
+  1    no: held by someone, or not held
+  2    the command line is wrong
+  69   no server could answer in time
+  70   internal error";
+
+/// A client of a lock pair
+///
+/// Asks whichever server answers; each command is carried out once, however often it had to be asked for.
+#[derive(Debug, Parser)]
+#[command(name = "lockc", version, after_help = AFTER_HELP, subcommand_required = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) pair: PairOptions,
+    /// How long to try before giving up
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "LOCK_TIMEOUT",
+        default_value = "10s",
+        value_parser = options::duration,
+        global = true
+    )]
+    pub(super) timeout: Duration,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Take a lock: prints true when it was free and is now held, false when it was held
+    Lock {
+        /// The lock: 1 to 1,024 bytes of UTF-8
+        name: LockName,
+    },
+    /// Free a lock: prints true when it was held and is now free, false when it was free
+    Unlock {
+        /// The lock: 1 to 1,024 bytes of UTF-8
+        name: LockName,
+    },
+    /// Carry out commands from stdin, one a line: `lock NAME`, `unlock NAME`
+    ///
+    /// Each is answered with one line, in order: `true`, `false`, or `error: WHY`. A name is the rest of
+    /// its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
+    /// with exit code 0 unless the input could not be read.
+    Shell,
+    /// Show how each server sees itself and its peer
+    ///
+    /// The pair is whole when one server is primary, the other is its backup, and neither doubts it: then
+    /// it survives the loss of either. Exit code 0 when a server answered, 69 when none did.
+    Status {
+        /// Print JSON: { "whole": bool, "servers": [ { "address", "reachable", "role", "view", "op", ... } ] }
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script
+    ///
+    /// For instance: lockc completions bash > /etc/bash_completion.d/lockc
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_timeout_is_that_of_the_library() {
+        let cli = parse("lockc shell").expect("it parses");
+        assert_eq!(cli.timeout, crate::config::CALL_TIMEOUT);
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        for line in [
+            "lockc --servers a:1,b:2 --timeout 2s lock x",
+            "lockc lock x --servers a:1,b:2 --timeout 2s",
+        ] {
+            let cli = parse(line).expect("it parses");
+            assert_eq!(cli.pair.servers.to_string(), "a:1,b:2");
+            assert_eq!(cli.timeout, Duration::from_secs(2));
+            assert!(matches!(cli.command, Command::Lock { name } if name.as_str() == "x"));
+        }
+    }
+
+    #[test]
+    fn a_name_may_begin_with_a_hyphen() {
+        let cli = parse("lockc unlock -- -x").expect("it parses");
+        assert!(matches!(cli.command, Command::Unlock { name } if name.as_str() == "-x"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let long = format!("lockc lock {}", "x".repeat(LockName::MAX_BYTES + 1));
+        for line in [
+            "lockc",
+            "lockc lock",
+            "lockc lock a b",
+            "lockc lock ",
+            "lockc --timeout 0s lock a",
+            "lockc status --yaml",
+            long.as_str(),
+        ] {
+            assert!(parse(line).expect_err(line).use_stderr(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `lockd`, the server.
+
+mod args;
+mod logs;
+
+use std::io;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use futures::future::try_join_all;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::args::{Cli, Command};
+use super::exit::{self, Exit, block_on, complain};
+use super::options::print_completions;
+use crate::server::{BindError, Server, ServerConfig};
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    exit::main(run)
+}
+
+fn run(cli: Cli) -> Exit {
+    if let Command::Completions { shell } = cli.command {
+        return match print_completions(Cli::command(), shell) {
+            Ok(()) => Exit::Yes,
+            Err(error) => {
+                complain("lockd", &error);
+                Exit::Internal
+            }
+        };
+    }
+    logs::init(&cli.logs);
+    block_on("lockd", serve(cli.servers()))
+}
+
+/// Serves until a signal comes; the second one cuts short what the first one began.
+async fn serve(configs: Vec<ServerConfig>) -> Exit {
+    let mut signals = match StopSignals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("cannot catch signals: {error}");
+            return Exit::Internal;
+        }
+    };
+    let servers = match bind(configs).await {
+        Ok(servers) => servers,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Unavailable;
+        }
+    };
+    let stop = CancellationToken::new();
+    let run = |server: Server| server.run(stop.clone().cancelled_owned());
+    let mut running = pin!(try_join_all(servers.into_iter().map(run)));
+    loop {
+        tokio::select! {
+            ended = &mut running => return match ended {
+                Ok(_) => Exit::Yes,
+                Err(error) => {
+                    tracing::error!("{error}");
+                    Exit::Internal
+                }
+            },
+            name = signals.next() => {
+                if stop.is_cancelled() {
+                    tracing::warn!("{name} again: stopped at once");
+                    return Exit::Yes;
+                }
+                tracing::info!("{name}: stopping");
+                stop.cancel();
+            }
+        }
+    }
+}
+
+async fn bind(configs: Vec<ServerConfig>) -> Result<Vec<Server>, BindError> {
+    let mut servers = Vec::new();
+    for config in configs {
+        let (me, pair) = (config.me, config.servers.clone());
+        let server = Server::bind(config).await?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            "server {me} of the pair {pair} listens on {}",
+            server.local_addr()
+        );
+        servers.push(server);
+    }
+    Ok(servers)
+}
+
+/// The signals that ask a server to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one, and names it.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

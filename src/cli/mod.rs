@@ -1,0 +1,9 @@
+//! What the programs `lockd` and `lockc` do: their command lines, output and exit codes.
+//!
+//! Not meant for library users. The programs call [`lockd::main`] and [`lockc::main`] and nothing else,
+//! so that all they do can be tested here.
+
+mod exit;
+pub mod lockc;
+pub mod lockd;
+mod options;

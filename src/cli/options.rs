@@ -1,0 +1,127 @@
+//! What both command lines have in common: addresses, durations, completions.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+use crate::net::{Addr, AddrError, Servers};
+use crate::types::ServerId;
+
+/// Which pair it is about.
+#[derive(Debug, Args)]
+pub(super) struct PairOptions {
+    /// The two servers, in one order everywhere
+    ///
+    /// An address is HOST:PORT or unix:PATH. The order matters only when both servers start empty: then
+    /// the first becomes primary.
+    #[arg(
+        long,
+        value_name = "PRIMARY,BACKUP",
+        env = "LOCK_SERVERS",
+        default_value_t,
+        value_parser = servers,
+        global = true
+    )]
+    pub(super) servers: Servers,
+}
+
+/// Why a text is no duration that a program can use.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(super) enum DurationError {
+    #[error("{0}; write 500ms, 2s or 1m")]
+    Malformed(#[from] humantime::DurationError),
+    #[error("it must be from 1ms to 365days")]
+    OutOfRange,
+}
+
+/// Parses `500ms`, `2s`, `1m`.
+pub(super) fn duration(text: &str) -> Result<Duration, DurationError> {
+    let duration = humantime::parse_duration(text)?;
+    let useful = Duration::from_millis(1)..=Duration::from_hours(365 * 24);
+    if useful.contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(DurationError::OutOfRange)
+    }
+}
+
+/// Why a text is no address that a program can use.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AddressError {
+    #[error(transparent)]
+    Malformed(#[from] AddrError),
+    #[error("`{0}` is in another process: an address is HOST:PORT or unix:PATH")]
+    InMemory(Addr),
+}
+
+/// Parses an address that can be reached from another process.
+pub(super) fn address(text: &str) -> Result<Addr, AddressError> {
+    match text.parse()? {
+        memory @ Addr::Memory(_) => Err(AddressError::InMemory(memory)),
+        addr => Ok(addr),
+    }
+}
+
+fn servers(text: &str) -> Result<Servers, AddressError> {
+    let servers: Servers = text.parse()?;
+    for server in ServerId::BOTH {
+        if let memory @ Addr::Memory(_) = servers.address(server) {
+            return Err(AddressError::InMemory(memory.clone()));
+        }
+    }
+    Ok(servers)
+}
+
+/// Writes the completion script of `command` to stdout.
+pub(super) fn print_completions(mut command: Command, shell: Shell) -> io::Result<()> {
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    io::stdout().write_all(&script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("2s", 2_000),
+            ("1m", 60_000),
+            ("1s 500ms", 1_500),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_and_is_neither_nothing_nor_for_ever() {
+        for text in ["", "5", "-1s", "1 fortnight"] {
+            assert!(
+                matches!(duration(text), Err(DurationError::Malformed(_))),
+                "{text}"
+            );
+        }
+        for text in ["0s", "999us", "366days"] {
+            assert_eq!(duration(text), Err(DurationError::OutOfRange));
+        }
+    }
+
+    #[test]
+    fn an_address_in_this_process_is_of_no_use_to_a_program() {
+        assert!(address("unix:/run/lock").is_ok());
+        assert!(matches!(
+            address("memory:a"),
+            Err(AddressError::InMemory(_))
+        ));
+        assert!(matches!(
+            servers("a:1,memory:b"),
+            Err(AddressError::InMemory(_))
+        ));
+        assert!(matches!(servers("a:1"), Err(AddressError::Malformed(_))));
+    }
+}
