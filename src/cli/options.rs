@@ -83,8 +83,21 @@ pub(super) fn print_completions(mut command: Command, shell: Shell) -> io::Resul
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use clap::builder::Resettable;
+    use clap::{Arg, Parser};
+
     use super::*;
+
+    /// Parses a command line, whatever the environment of the tests says.
+    pub(in crate::cli) fn parse<C: Parser>(line: &str) -> Result<C, clap::Error> {
+        let deaf = |arg: Arg| arg.env(Resettable::Reset);
+        let command = C::command()
+            .mut_args(deaf)
+            .mut_subcommands(|command| command.mut_args(deaf));
+        let mut matches = command.try_get_matches_from(line.split(' '))?;
+        C::from_arg_matches_mut(&mut matches)
+    }
 
     #[test]
     fn durations_are_written_as_people_write_them() {

@@ -70,13 +70,15 @@ pub(super) enum Command {
     /// The pair is whole when one server is primary, the other is its backup, and neither doubts it: then
     /// it survives the loss of either. Exit code 0 when a server answered, 69 when none did.
     Status {
-        /// Print JSON: { "whole": bool, "servers": [ { "address", "reachable", "role", "view", "op", ... } ] }
+        /// Print JSON
+        ///
+        /// { "whole": bool, "servers": [ { "address", "reachable", "role", "view", "op", ... } ] }
         #[arg(long)]
         json: bool,
     },
     /// Print a completion script
     ///
-    /// For instance: lockc completions bash > /etc/bash_completion.d/lockc
+    /// For instance: source <(lockc completions bash)
     Completions {
         /// For which shell
         shell: Shell,
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
+        options::tests::parse(line)
     }
 
     #[test]

@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn a_bad_line_is_answered_and_does_not_end_the_shell() {
         let mut input = b"what?\nlock \xff\nlock ".to_vec();
-        input.extend([b'x'; 3 * MAX_LINE_BYTES]);
+        input.extend(vec![b'x'; 3 * MAX_LINE_BYTES]);
         input.extend(b"\nlock a\n");
         let answers = answers(&input).await;
         let lines: Vec<_> = answers.lines().collect();

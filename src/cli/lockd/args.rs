@@ -30,8 +30,8 @@ Examples:
 A server that was lost is started again with the command line it had: it joins as backup.
 
 Signals:
-  SIGTERM, SIGINT   stop accepting, answer what is in flight, leave the rest to the peer; the second one
-                    stops at once
+  SIGTERM, SIGINT   stop accepting, answer what is in flight, leave the rest to the other server;
+                    the second one stops at once
 
 Exit codes:
   0    stopped on request
@@ -70,7 +70,7 @@ pub(super) enum Command {
     Dev(TuningOptions),
     /// Print a completion script
     ///
-    /// For instance: lockd completions bash > /etc/bash_completion.d/lockd
+    /// For instance: source <(lockd completions bash)
     Completions {
         /// For which shell
         shell: Shell,
@@ -132,6 +132,7 @@ pub(super) struct ServeOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Timing and limits")]
 pub(super) struct TuningOptions {
     /// How long the other server may be silent before it counts as dead; the same on both
     ///
@@ -249,7 +250,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
+        options::tests::parse(line)
     }
 
     fn only(line: &str) -> ServerConfig {

@@ -20,10 +20,10 @@ use crate::server::{BindError, Server, ServerConfig};
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    exit::main(run)
+    exit::main(|cli| run(&cli))
 }
 
-fn run(cli: Cli) -> Exit {
+fn run(cli: &Cli) -> Exit {
     if let Command::Completions { shell } = cli.command {
         return match print_completions(Cli::command(), shell) {
             Ok(()) => Exit::Yes,

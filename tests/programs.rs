@@ -1,0 +1,344 @@
+//! The programs as their users run them: real processes, real sockets, exit codes, output.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr};
+use tokio::time::timeout;
+
+/// Far longer than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A place for a pair's sockets.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory for sockets"))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn servers(&self) -> String {
+        let path = self.path().display();
+        format!("unix:{path}/a,unix:{path}/b")
+    }
+
+    fn lockc(&self, args: &[&str]) -> Command {
+        let mut lockc = Command::new(env!("CARGO_BIN_EXE_lockc"));
+        lockc.timeout(PATIENCE).env_clear();
+        lockc.args(["--servers", &self.servers()]).args(args);
+        lockc
+    }
+
+    async fn lockd(&self, args: &[&str]) -> Lockd {
+        let mut lockd = self.start(args);
+        lockd.line_with("listens on").await;
+        lockd
+    }
+
+    fn start(&self, args: &[&str]) -> Lockd {
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_lockd"))
+            .env_clear()
+            .env("LOCK_SERVERS", self.servers())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("lockd starts");
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        Lockd {
+            child,
+            log: BufReader::new(stderr).lines(),
+        }
+    }
+
+    fn wait_until_whole(&self) {
+        self.wait_until("the pair is whole", |status| status["whole"] == true);
+    }
+
+    /// Asks for the status until it is as it should be.
+    fn wait_until(&self, what: &str, condition: impl Fn(&Value) -> bool) {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if condition(&status) {
+                return;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "waiting until {what}: {status}"
+            );
+        }
+    }
+
+    fn status(&self) -> Value {
+        let output = self
+            .lockc(&["--timeout", "200ms", "status", "--json"])
+            .output();
+        serde_json::from_slice(&output.expect("lockc runs").stdout).expect("it prints JSON")
+    }
+}
+
+/// A server process, killed when dropped.
+struct Lockd {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Lockd {
+    /// Reads the log up to a line that holds `text`.
+    async fn line_with(&mut self, text: &str) -> String {
+        let find = async {
+            while let Some(line) = self.log.next_line().await.expect("the log is text") {
+                if line.contains(text) {
+                    return line;
+                }
+            }
+            panic!("the log ended without `{text}`");
+        };
+        timeout(PATIENCE, find)
+            .await
+            .expect("the line comes in time")
+    }
+
+    fn send(&self, signal: Signal) {
+        let id = self.child.id().expect("it runs");
+        let pid = Pid::from_raw(id.try_into().expect("a process id")).expect("not zero");
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    async fn exit_code(mut self) -> Option<i32> {
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it ends in time");
+        status.expect("it can be waited for").code()
+    }
+}
+
+#[tokio::test]
+async fn lock_and_unlock_print_their_answer_and_exit_with_it() {
+    let place = Place::new();
+    let _dev = place.lockd(&["dev"]).await;
+    for (verb, answer, code) in [
+        ("unlock", "false\n", 1),
+        ("lock", "true\n", 0),
+        ("lock", "false\n", 1),
+        ("unlock", "true\n", 0),
+    ] {
+        let assert = place.lockc(&[verb, "jobs/nightly"]).assert();
+        assert.code(code).stdout(answer).stderr("");
+    }
+}
+
+#[tokio::test]
+async fn the_shell_answers_every_line_in_order() {
+    let place = Place::new();
+    let _dev = place.lockd(&["dev"]).await;
+    place
+        .lockc(&["shell"])
+        .write_stdin("lock a\nlock a\nlock b c\n\nsteal a\nunlock a\nunlock b c\nunlock x")
+        .assert()
+        .code(0)
+        .stdout(
+            "true\nfalse\ntrue\nerror: unknown command `steal`; write `lock NAME` or `unlock NAME`\n\
+             true\ntrue\nfalse\n",
+        )
+        .stderr("");
+}
+
+#[tokio::test]
+async fn status_shows_a_whole_pair() {
+    let place = Place::new();
+    let _dev = place.lockd(&["dev"]).await;
+    place.lockc(&["lock", "x"]).assert().code(0);
+    place.wait_until_whole();
+    let status = place.status();
+    let servers = status["servers"].as_array().expect("a list");
+    assert_eq!(servers.len(), 2);
+    for (server, role) in servers.iter().zip(["primary", "backup"]) {
+        assert_eq!(server["reachable"], true);
+        assert_eq!(server["role"], role);
+        assert_eq!(server["locks"], 1);
+    }
+    assert_eq!(servers[0]["op"], servers[1]["op"]);
+    let table = place.lockc(&["status"]).assert().code(0);
+    let table = String::from_utf8_lossy(&table.get_output().stdout).into_owned();
+    assert!(table.contains("The pair is whole"), "{table}");
+}
+
+#[test]
+fn without_a_server_lockc_says_in_one_line_what_it_tried_and_for_how_long() {
+    let place = Place::new();
+    for command in [&["lock", "x"][..], &["status"]] {
+        let mut args = vec!["--timeout", "200ms"];
+        args.extend(command);
+        let assert = place.lockc(&args).assert().code(69);
+        let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.contains("200ms"), "{stderr}");
+        for server in place.servers().split(',') {
+            assert!(stderr.contains(server), "{stderr}");
+        }
+    }
+    place
+        .lockc(&["--timeout", "200ms", "lock", "x"])
+        .assert()
+        .stdout("");
+    let status: Value = place.status();
+    assert_eq!(status["whole"], false);
+}
+
+#[test]
+fn a_shell_without_a_server_answers_with_errors() {
+    let place = Place::new();
+    let assert = place
+        .lockc(&["--timeout", "100ms", "shell"])
+        .write_stdin("lock a\nlock b\n")
+        .assert()
+        .code(0);
+    let stdout = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert_eq!(stdout.lines().count(), 2, "{stdout}");
+    assert!(
+        stdout
+            .lines()
+            .all(|line| line.starts_with("error: no server answered"))
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_told_and_exits_with_2() {
+    let long = "x".repeat(1_025);
+    for args in [
+        &[][..],
+        &["lock"],
+        &["steal", "x"],
+        &["lock", ""],
+        &["lock", &long],
+    ] {
+        let place = Place::new();
+        let assert = place.lockc(args).assert().code(2).stdout("");
+        assert!(!assert.get_output().stderr.is_empty());
+    }
+    let mut lockd = Command::new(env!("CARGO_BIN_EXE_lockd"));
+    lockd
+        .args(["primary", "--peer-timeout", "soon"])
+        .assert()
+        .code(2);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_bind_says_why_and_exits_with_69() {
+    let place = Place::new();
+    let _first = place.lockd(&["primary"]).await;
+    for listen in [
+        format!("unix:{}/a", place.path().display()),
+        "unix:/no/such/place".to_owned(),
+    ] {
+        let mut second = place.start(&["primary", "--listen", &listen]);
+        let line = second.line_with("cannot listen on").await;
+        assert!(line.contains(&listen), "{line}");
+        assert_eq!(second.exit_code().await, Some(69));
+    }
+}
+
+#[tokio::test]
+async fn the_locks_survive_when_the_primary_is_killed_and_the_pair_becomes_whole_again() {
+    let place = Place::new();
+    let primary = place.lockd(&["primary"]).await;
+    let _backup = place.lockd(&["backup"]).await;
+    place.lockc(&["lock", "x"]).assert().code(0);
+
+    primary.send(Signal::KILL);
+    assert_eq!(primary.exit_code().await, None);
+    place
+        .lockc(&["lock", "x"])
+        .assert()
+        .code(1)
+        .stdout("false\n");
+    place
+        .lockc(&["lock", "y"])
+        .assert()
+        .code(0)
+        .stdout("true\n");
+
+    let _primary = place.lockd(&["primary"]).await;
+    place.wait_until_whole();
+    assert_eq!(place.status()["servers"][1]["role"], "primary");
+    place.lockc(&["lock", "x"]).assert().code(1);
+}
+
+#[tokio::test]
+async fn a_signal_stops_a_server_with_0_and_its_peer_goes_on() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Place::new();
+        let primary = place.lockd(&["primary"]).await;
+        let _backup = place.lockd(&["backup"]).await;
+        place.lockc(&["lock", "x"]).assert().code(0);
+        primary.send(signal);
+        assert_eq!(primary.exit_code().await, Some(0));
+        place.lockc(&["lock", "x"]).assert().code(1);
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_a_server_that_waits_for_its_peer() {
+    let place = Place::new();
+    let slow = ["--peer-timeout", "60s"];
+    let mut primary = place.lockd(&[&["primary"], &slow[..]].concat()).await;
+    let backup = place.lockd(&[&["backup"], &slow[..]].concat()).await;
+    place.lockc(&["lock", "x"]).assert().code(0);
+    backup.send(Signal::STOP);
+    // Its answer needs the backup, so it stays in flight.
+    let _waiting = tokio::process::Command::new(env!("CARGO_BIN_EXE_lockc"))
+        .args(["--servers", &place.servers(), "lock", "y"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("lockc starts");
+    place.wait_until("a call is in flight", |status| {
+        let primary = &status["servers"][0];
+        primary["op"].as_u64() > primary["acked"].as_u64()
+    });
+
+    primary.send(Signal::TERM);
+    primary.line_with("answering what is in flight").await;
+    primary.send(Signal::TERM);
+    primary.line_with("SIGTERM again: stopped at once").await;
+    assert_eq!(primary.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn logs_for_machines_are_json_lines() {
+    let place = Place::new();
+    let mut dev = place.start(&["dev", "--log", "json"]);
+    let line = dev.line_with("listens on").await;
+    let line: Value = serde_json::from_str(&line).expect("a line is JSON");
+    assert_eq!(line["level"], "INFO");
+}
+
+#[test]
+fn completions_are_printed() {
+    for (program, name) in [
+        (env!("CARGO_BIN_EXE_lockd"), "lockd"),
+        (env!("CARGO_BIN_EXE_lockc"), "lockc"),
+    ] {
+        let assert = Command::new(program)
+            .args(["completions", "bash"])
+            .assert()
+            .code(0);
+        let script = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+        assert!(script.contains(&format!("_{name}()")));
+    }
+}
