@@ -1,0 +1,12 @@
+//! A whole pair inside a test, with failures on command (feature `testkit`).
+//!
+//! - [`Proxy`] stands in one direction of reach (clients to a server, one server to the other) and
+//!   cuts it, holds what is on the way, or loses the replies.
+
+mod endpoint;
+mod proxy;
+mod wait;
+
+pub use endpoint::{Endpoint, EndpointError, Reserved};
+pub use proxy::{Direction, Flow, Proxy, Traffic};
+pub use wait::wait_until;
