@@ -11,20 +11,20 @@ use crate::testkit::wait_until;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// An echo server that can be stopped; its connections end with it.
+/// An echo server that can be stopped and started again; its connections end with it.
 struct Echo {
-    address: std::net::SocketAddr,
+    place: Reserved,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Echo {
     async fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().expect("an address")).await
+        Self::start_at(Endpoint::reserve().expect("a port")).await
     }
 
-    async fn start_at(address: std::net::SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a port");
-        let address = listener.local_addr().expect("bound");
+    async fn start_at(place: Reserved) -> Self {
+        let address = place.endpoint().to_string();
+        let listener = TcpListener::bind(address).await.expect("it is reserved");
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
@@ -35,16 +35,18 @@ impl Echo {
                 });
             }
         });
-        Self { address, task }
+        Self { place, task }
     }
 
     async fn proxy(&self) -> Proxy {
-        Proxy::start(self.address.into()).await.expect("a proxy")
+        let upstream = self.place.endpoint().clone();
+        Proxy::start(upstream).await.expect("a proxy")
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> Reserved {
         self.task.abort();
         let _ = self.task.await;
+        self.place
     }
 }
 
@@ -223,7 +225,7 @@ async fn the_end_of_a_connection_is_held_too() {
     says(&mut client, "a").await;
     hears(&mut client, "a").await;
     proxy.hold(Direction::Replies);
-    echo.stop().await;
+    let _place = echo.stop().await;
     traffic(&proxy, "still open", |seen| seen.open == 1).await;
     assert_eq!(has_heard(&client), None);
     proxy.release(Direction::Replies);
@@ -268,18 +270,17 @@ async fn a_delay_holds_every_chunk_back_for_that_long() {
 #[tokio::test]
 async fn a_proxy_is_as_reachable_as_its_server() {
     let echo = Echo::start().await;
-    let address = echo.address;
     let proxy = echo.proxy().await;
     let mut old = client(&proxy).await;
     says(&mut old, "a").await;
     hears(&mut old, "a").await;
 
-    echo.stop().await;
+    let place = echo.stop().await;
     assert!(old.read(&mut [0; 8]).await.is_ok_and(|length| length == 0));
     wait_until("a refusal", SOON, async || dial(&proxy).await.is_err()).await;
     is_refused(&proxy).await;
 
-    let _echo = Echo::start_at(address).await;
+    let _echo = Echo::start_at(place).await;
     wait_until("a listener", SOON, async || dial(&proxy).await.is_ok()).await;
     let mut new = client(&proxy).await;
     says(&mut new, "b").await;
@@ -288,27 +289,23 @@ async fn a_proxy_is_as_reachable_as_its_server() {
 
 #[tokio::test]
 async fn a_proxy_may_be_started_before_its_server() {
-    let reserved = Endpoint::reserve().expect("a port");
-    let proxy = Proxy::start(reserved.endpoint().clone())
+    let place = Endpoint::reserve().expect("a port");
+    let proxy = Proxy::start(place.endpoint().clone())
         .await
         .expect("a proxy");
     is_refused(&proxy).await;
-    let Endpoint::Tcp(address) = *reserved.endpoint() else {
-        unreachable!("a reserved endpoint is a TCP one")
-    };
-    let _echo = Echo::start_at(address).await;
+    let _echo = Echo::start_at(place).await;
     wait_until("a listener", SOON, async || dial(&proxy).await.is_ok()).await;
 }
 
 #[tokio::test]
 async fn a_cut_proxy_stays_cut_when_its_server_comes_back() {
     let echo = Echo::start().await;
-    let address = echo.address;
     let proxy = echo.proxy().await;
-    echo.stop().await;
+    let place = echo.stop().await;
     wait_until("a refusal", SOON, async || dial(&proxy).await.is_err()).await;
     proxy.cut();
-    let _echo = Echo::start_at(address).await;
+    let _echo = Echo::start_at(place).await;
     is_refused(&proxy).await;
     proxy.mend();
     let mut client = client(&proxy).await;
