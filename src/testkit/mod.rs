@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod history;
+pub mod invariants;
 pub mod linearizability;
 mod proxy;
 mod wait;

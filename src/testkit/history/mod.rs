@@ -7,6 +7,8 @@
 mod text;
 
 #[cfg(test)]
+pub(super) mod simulated;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -25,6 +27,14 @@ pub struct Moment {
     pub tick: u64,
     /// How long after the start of the recorder it was; for people who compare it with a log.
     pub since_start: Duration,
+}
+
+impl Moment {
+    /// Before every call.
+    pub const START: Self = Self {
+        tick: 0,
+        since_start: Duration::ZERO,
+    };
 }
 
 /// How a call ended.

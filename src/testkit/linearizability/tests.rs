@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::service::Verb;
-use crate::testkit::history::{Moment, Outcome};
+use crate::testkit::history::Outcome;
+use crate::testkit::history::simulated::{from_a_real_lock, moment};
 
 /// Judges calls of one lock, written without its name.
 fn judge(calls: &[&str]) -> Result<(), Inexplicable> {
@@ -212,79 +213,10 @@ fn an_excerpt_shows_what_matters_and_no_more() {
     );
 }
 
-/// Calls of `clients` clients on one correct lock, some of them without an answer.
-fn from_a_real_lock(clients: u32, calls: u32, seed: u64) -> Vec<Operation> {
-    let mut random = seed;
-    let mut draw = move |below: u64| {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (random >> 33) % below
-    };
-    let mut tick = 0;
-    let mut held = false;
-    let mut open: Vec<(u32, usize, bool)> = Vec::new();
-    let mut operations: Vec<Operation> = Vec::new();
-    while operations.len() < calls as usize {
-        tick += 1;
-        let client = u32::try_from(draw(u64::from(clients))).expect("it is below clients");
-        let under_way = open.iter().position(|&(who, ..)| who == client);
-        match under_way {
-            None => {
-                open.push((client, operations.len(), false));
-                operations.push(Operation {
-                    client,
-                    verb: if draw(2) == 0 {
-                        Verb::Lock
-                    } else {
-                        Verb::Unlock
-                    },
-                    name: "x".parse().expect("a name"),
-                    called: moment(tick),
-                    outcome: Outcome::Unknown,
-                });
-            }
-            Some(at) if !open[at].2 => {
-                // It takes effect. One in a hundred clients never hears of it.
-                let (_, index, executed) = &mut open[at];
-                let lock = operations[*index].verb == Verb::Lock;
-                let result = lock != held;
-                held ^= result;
-                *executed = true;
-                operations[*index].outcome = Outcome::Answered {
-                    result,
-                    at: moment(0),
-                };
-                if draw(100) == 0 {
-                    operations[*index].outcome = Outcome::Unknown;
-                    open.swap_remove(at);
-                }
-            }
-            Some(at) => {
-                let (_, index, _) = open.swap_remove(at);
-                if let Outcome::Answered { at, .. } = &mut operations[index].outcome {
-                    *at = moment(tick);
-                }
-            }
-        }
-    }
-    for (_, index, _) in open {
-        operations[index].outcome = Outcome::Unknown;
-    }
-    operations
-}
-
-const fn moment(tick: u64) -> Moment {
-    Moment {
-        tick,
-        since_start: Duration::ZERO,
-    }
-}
-
 #[test]
 fn long_histories_of_many_clients_are_judged_quickly() {
     for clients in [8, 32, 1_000] {
-        let operations = from_a_real_lock(clients, 60_000, 1);
+        let (operations, _) = from_a_real_lock(clients, 60_000, 1);
         let start = Instant::now();
         check(&operations.iter().cloned().collect()).expect("the lock is a real one");
 
@@ -363,7 +295,7 @@ fn nearly_right_calls() -> impl Strategy<Value = Vec<Operation>> {
         any::<bool>(),
     )
         .prop_map(|(clients, calls, seed, which, wrong)| {
-            let mut operations = from_a_real_lock(clients, calls, seed);
+            let (mut operations, _) = from_a_real_lock(clients, calls, seed);
             let which = which.index(operations.len());
             if let (true, Outcome::Answered { result, .. }) =
                 (wrong, &mut operations[which].outcome)
