@@ -11,7 +11,8 @@ use tokio::time::sleep;
 
 use super::socket::Socket;
 use super::{Direction, Faults, Flow, Treatment};
-use crate::testkit::{Endpoint, Traffic};
+use crate::net::Addr;
+use crate::testkit::Traffic;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Gauge {
 }
 
 /// Carries the connection `client` to `upstream` and back until it ends. Dropping this resets it.
-pub(super) async fn carry(client: Socket, upstream: Endpoint, mut gauge: Gauge) -> End {
+pub(super) async fn carry(client: Socket, upstream: Addr, mut gauge: Gauge) -> End {
     let _open = Open::count(&gauge);
     let _ = gauge.faults.wait_for(|faults| !faults.silent).await;
     let server = match Socket::connect(&upstream).await {

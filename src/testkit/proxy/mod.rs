@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, watch};
 
 use self::carry::Gauge;
 use self::wire::{Order, Wire, wires};
-use super::{Endpoint, Reserved};
+use super::Reserved;
+use crate::net::Addr;
 
 /// Which way bytes go through a [`Proxy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,7 +82,7 @@ pub struct Flow {
 /// let server = std::net::TcpListener::bind("127.0.0.1:0")?;
 /// let proxy = Proxy::start(server.local_addr()?.into()).await?;
 ///
-/// let mut client = std::net::TcpStream::connect(proxy.endpoint().to_string())?;
+/// let mut client = std::net::TcpStream::connect(proxy.addr().to_string())?;
 /// let _ = server.accept()?; // the proxy looked whether the server is up
 /// let (mut accepted, _) = server.accept()?;
 /// proxy.hold(Direction::Requests);
@@ -91,7 +92,7 @@ pub struct Flow {
 /// accepted.read_exact(&mut hello)?;
 ///
 /// proxy.cut();
-/// assert!(std::net::TcpStream::connect(proxy.endpoint().to_string()).is_err());
+/// assert!(std::net::TcpStream::connect(proxy.addr().to_string()).is_err());
 /// # Ok::<(), std::io::Error>(())
 /// # })?;
 /// # Ok::<(), std::io::Error>(())
@@ -154,12 +155,13 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When there is no free port, or the socket's file cannot be made.
+    /// When there is no free port, when the socket's file cannot be made, or when the server is one of a
+    /// network in memory.
     ///
     /// # Cancel safety
     ///
     /// A proxy that is not waited for is not started.
-    pub async fn start(upstream: Endpoint) -> io::Result<Self> {
+    pub async fn start(upstream: Addr) -> io::Result<Self> {
         let listen = beside(&upstream)?;
         let traffic = Arc::default();
         let (faults, seen) = watch::channel(Faults::default());
@@ -167,7 +169,7 @@ impl Proxy {
             faults: seen,
             traffic: Arc::clone(&traffic),
         };
-        let mut wire = Wire::new(listen.endpoint().clone(), upstream, faults, gauge);
+        let mut wire = Wire::new(listen.addr().clone(), upstream, faults, gauge);
         let (orders, obeyed) = mpsc::channel(1);
         let (opened, open) = tokio::sync::oneshot::channel();
         wires().spawn(async move {
@@ -186,8 +188,8 @@ impl Proxy {
 
     /// Where it listens.
     #[must_use]
-    pub const fn endpoint(&self) -> &Endpoint {
-        self.listen.endpoint()
+    pub const fn addr(&self) -> &Addr {
+        self.listen.addr()
     }
 
     /// What it has seen so far.
@@ -283,14 +285,15 @@ impl Proxy {
 }
 
 /// An address for a proxy of `upstream`.
-fn beside(upstream: &Endpoint) -> io::Result<Reserved> {
+fn beside(upstream: &Addr) -> io::Result<Reserved> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     match upstream {
-        Endpoint::Tcp(_) => Endpoint::reserve(),
-        Endpoint::Unix(path) => {
+        Addr::Tcp(_) => Reserved::tcp(),
+        Addr::Unix(path) => {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(format!(".{}", NEXT.fetch_add(1, Ordering::Relaxed)));
             Ok(Reserved::unix(path.with_file_name(name)))
         }
+        Addr::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::testkit::Endpoint;
+use crate::net::Addr;
 
 /// A listening socket. Dropping it makes the next connection be refused.
 #[derive(Debug)]
@@ -15,14 +15,15 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
-        match endpoint {
-            Endpoint::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
-            Endpoint::Unix(path) => {
+    pub(super) async fn bind(addr: &Addr) -> io::Result<Self> {
+        match addr {
+            Addr::Tcp(host_port) => TcpListener::bind(host_port).await.map(Self::Tcp),
+            Addr::Unix(path) => {
                 // The file of a closed listener stays, and stands in the way of the next one.
                 let _ = std::fs::remove_file(path);
                 UnixListener::bind(path).map(Self::Unix)
             }
+            Addr::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -58,10 +59,11 @@ macro_rules! on_stream {
 }
 
 impl Socket {
-    pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
-        match endpoint {
-            Endpoint::Tcp(address) => Self::tcp(TcpStream::connect(address).await?),
-            Endpoint::Unix(path) => UnixStream::connect(path).await.map(Self::unix),
+    pub(super) async fn connect(addr: &Addr) -> io::Result<Self> {
+        match addr {
+            Addr::Tcp(host_port) => Self::tcp(TcpStream::connect(host_port).await?),
+            Addr::Unix(path) => UnixStream::connect(path).await.map(Self::unix),
+            Addr::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

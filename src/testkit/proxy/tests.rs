@@ -19,11 +19,11 @@ struct Echo {
 
 impl Echo {
     async fn start() -> Self {
-        Self::start_at(Endpoint::reserve().expect("a port")).await
+        Self::start_at(Reserved::tcp().expect("a port")).await
     }
 
     async fn start_at(place: Reserved) -> Self {
-        let address = place.endpoint().to_string();
+        let address = place.addr().to_string();
         let listener = TcpListener::bind(address).await.expect("it is reserved");
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -39,7 +39,7 @@ impl Echo {
     }
 
     async fn proxy(&self) -> Proxy {
-        let upstream = self.place.endpoint().clone();
+        let upstream = self.place.addr().clone();
         Proxy::start(upstream).await.expect("a proxy")
     }
 
@@ -51,7 +51,7 @@ impl Echo {
 }
 
 async fn dial(proxy: &Proxy) -> io::Result<TcpStream> {
-    TcpStream::connect(proxy.endpoint().to_string()).await
+    TcpStream::connect(proxy.addr().to_string()).await
 }
 
 async fn client(proxy: &Proxy) -> TcpStream {
@@ -289,10 +289,8 @@ async fn a_proxy_is_as_reachable_as_its_server() {
 
 #[tokio::test]
 async fn a_proxy_may_be_started_before_its_server() {
-    let place = Endpoint::reserve().expect("a port");
-    let proxy = Proxy::start(place.endpoint().clone())
-        .await
-        .expect("a proxy");
+    let place = Reserved::tcp().expect("a port");
+    let proxy = Proxy::start(place.addr().clone()).await.expect("a proxy");
     is_refused(&proxy).await;
     let _echo = Echo::start_at(place).await;
     wait_until("a listener", SOON, async || dial(&proxy).await.is_ok()).await;
@@ -318,9 +316,9 @@ async fn unix_sockets_are_carried_and_cut_too() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("server");
     let server = UnixListener::bind(&path).expect("a socket");
-    let proxy = Proxy::start(Endpoint::Unix(path)).await.expect("a proxy");
+    let proxy = Proxy::start(Addr::Unix(path)).await.expect("a proxy");
     drop(server.accept().await.expect("the proxy's look"));
-    let Endpoint::Unix(front) = proxy.endpoint() else {
+    let Addr::Unix(front) = proxy.addr() else {
         unreachable!("the proxy of a Unix socket is one")
     };
     let mut client = UnixStream::connect(front).await.expect("it listens");

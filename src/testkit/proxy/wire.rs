@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::carry::{End, Gauge, carry, is_refusal};
 use super::socket::{Listener, Socket};
 use super::{Control, Faults};
-use crate::testkit::Endpoint;
+use crate::net::Addr;
 
 /// How often a server that refuses connections is tried again. Each try costs some 20 us.
 const RETRY: Duration = Duration::from_millis(2);
@@ -58,8 +58,8 @@ enum Reach {
 }
 
 pub(super) struct Wire {
-    listen: Endpoint,
-    upstream: Endpoint,
+    listen: Addr,
+    upstream: Addr,
     reach: Reach,
     faults: watch::Sender<Faults>,
     gauge: Gauge,
@@ -68,8 +68,8 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(
-        listen: Endpoint,
-        upstream: Endpoint,
+        listen: Addr,
+        upstream: Addr,
         faults: watch::Sender<Faults>,
         gauge: Gauge,
     ) -> Self {
@@ -168,7 +168,7 @@ async fn accept(reach: &Reach) -> io::Result<Socket> {
 }
 
 /// Waits until the server behind a proxy that mirrors its absence listens again.
-async fn comes_back(reach: &Reach, upstream: &Endpoint) {
+async fn comes_back(reach: &Reach, upstream: &Addr) {
     if !matches!(reach, Reach::Mirrored) {
         return pending().await;
     }
@@ -178,7 +178,7 @@ async fn comes_back(reach: &Reach, upstream: &Endpoint) {
 }
 
 /// Whether somebody listens there, be it one who hangs.
-async fn is_up(upstream: &Endpoint) -> bool {
+async fn is_up(upstream: &Addr) -> bool {
     match timeout(HUNG, Socket::connect(upstream)).await {
         Ok(Ok(socket)) => {
             socket.close();
