@@ -4,6 +4,7 @@
 //! come: what is ordered by it was ordered in real time too, so a checker that respects it accuses
 //! nobody wrongly.
 
+mod client;
 mod text;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use self::client::RecordedClerk;
 pub use self::text::HistoryError;
 use crate::service::Verb;
 use crate::types::LockName;
