@@ -8,19 +8,19 @@ fn name(text: &str) -> LockName {
 fn a_call_is_before_another_that_was_made_after_its_answer() {
     let recorder = Recorder::new();
     recorder.invoke(1, Verb::Lock, &name("a")).returned(true);
-    let lost = recorder.invoke(2, Verb::Unlock, &name("a"));
+    let unheard = recorder.invoke(2, Verb::Unlock, &name("a"));
     recorder.invoke(1, Verb::Lock, &name("b")).returned(false);
-    lost.unknown();
+    unheard.unknown();
     recorder.invoke(3, Verb::Lock, &name("a")).refused();
 
     let history = recorder.history();
-    let [first, lost, last] = history.operations() else {
+    let [first, unheard, refused] = history.operations() else {
         panic!("a refused call is left out: {history}");
     };
-    assert!(first.answered().expect("answered") < lost.called);
-    assert!(lost.may_be_after(last.answered().expect("answered")));
-    assert_eq!(last.result(), Some(false));
-    assert_eq!(history.by_name()[&name("a")], [first, lost]);
+    assert!(first.answered().expect("answered") < unheard.called);
+    assert!(unheard.may_be_after(refused.answered().expect("answered")));
+    assert_eq!(refused.result(), Some(false));
+    assert_eq!(history.by_name()[&name("a")], [first, unheard]);
 }
 
 #[test]

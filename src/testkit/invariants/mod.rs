@@ -1,8 +1,8 @@
 //! What must hold after every scenario, an invariant a file.
 //!
-//! Each invariant is weaker than [linearizability](super::linearizability) and looks at one thing, so
-//! that what it says when it is broken names the kind of bug. They also look at where things stand in
-//! the end, which no answer tells.
+//! Each invariant is weaker than [`linearizability`] and looks at one thing, so that what it says when it
+//! is broken names the kind of bug. They also look at where things stand in the end, which no answer
+//! tells.
 
 pub mod at_most_once;
 pub mod mutual_exclusion;
@@ -128,8 +128,8 @@ mod support {
 
     /// Calls of a lock `x`, written without its name.
     pub(super) fn history(calls: &[&str]) -> History {
-        let text: String = calls.iter().map(|call| format!("{call} x\n")).collect();
-        text.parse().expect("a history")
+        let calls: Vec<_> = calls.iter().map(|call| format!("{call} x")).collect();
+        calls.join("\n").parse().expect("a history")
     }
 
     pub(super) fn ends_held(held: bool) -> FinalState {

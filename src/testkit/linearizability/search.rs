@@ -82,14 +82,11 @@ impl<'a> Search<'a> {
     /// call.
     fn change(&mut self) -> Option<()> {
         let verb = if self.held { Verb::Unlock } else { Verb::Lock };
-        match self.next_to_change(verb) {
-            Some(next) => {
-                self.waiting.remove(&next);
-            }
-            None => {
-                let left = self.unanswered(verb);
-                *left = left.checked_sub(1)?;
-            }
+        if let Some(next) = self.next_to_change(verb) {
+            self.waiting.remove(&next);
+        } else {
+            let left = self.unanswered(verb);
+            *left = left.checked_sub(1)?;
         }
         self.held = !self.held;
         let (operations, held) = (self.operations, self.held);

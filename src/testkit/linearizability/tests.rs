@@ -11,8 +11,8 @@ use crate::testkit::history::simulated::{from_a_real_lock, moment};
 
 /// Judges calls of one lock, written without its name.
 fn judge(calls: &[&str]) -> Result<(), Inexplicable> {
-    let text: String = calls.iter().map(|call| format!("{call} x\n")).collect();
-    check(&text.parse().expect("a history"))
+    let calls: Vec<_> = calls.iter().map(|call| format!("{call} x")).collect();
+    check(&calls.join("\n").parse().expect("a history"))
 }
 
 #[track_caller]

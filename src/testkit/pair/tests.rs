@@ -1,7 +1,8 @@
 //! The faults of a pair, on threads. The scenarios of `tests/` run on processes too.
 
 use super::*;
-use crate::testkit::{Recorder, invariants};
+use crate::service::RoleName;
+use crate::testkit::{Recorder, invariants, wait_until};
 
 const A: ServerId = ServerId::A;
 const B: ServerId = ServerId::B;
