@@ -9,4 +9,6 @@ pub mod machine;
 pub mod net;
 pub mod server;
 pub mod service;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod types;

@@ -1,0 +1,272 @@
+//! Records what concurrent clients asked and what they were told.
+//!
+//! The order of a history is that of a counter, read before a call is sent and after its answer has
+//! come: what is ordered by it was ordered in real time too, so a checker that respects it accuses
+//! nobody wrongly.
+
+mod client;
+mod text;
+
+#[cfg(test)]
+pub(super) mod simulated;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use self::client::RecordedClerk;
+pub use self::text::HistoryError;
+use crate::service::Verb;
+use crate::types::LockName;
+
+/// A point in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment {
+    /// Its place in the order of all calls and answers.
+    pub tick: u64,
+    /// How long after the start of the recorder it was; for people who compare it with a log.
+    pub since_start: Duration,
+}
+
+impl Moment {
+    /// Before every call.
+    pub const START: Self = Self {
+        tick: 0,
+        since_start: Duration::ZERO,
+    };
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was answered.
+    Answered {
+        /// What was told: granted, or released.
+        result: bool,
+        /// When the answer had come.
+        at: Moment,
+    },
+    /// It was not answered: it may have happened at any time after its start, or never.
+    Unknown,
+}
+
+/// One call of one client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Operation {
+    /// Who called.
+    pub client: u32,
+    /// What for.
+    pub verb: Verb,
+    /// Of which lock.
+    pub name: LockName,
+    /// When, before it was sent.
+    pub called: Moment,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Operation {
+    /// The answer, if there was one.
+    #[must_use]
+    pub const fn result(&self) -> Option<bool> {
+        match self.outcome {
+            Outcome::Answered { result, .. } => Some(result),
+            Outcome::Unknown => None,
+        }
+    }
+
+    /// When the answer had come, if there was one.
+    #[must_use]
+    pub const fn answered(&self) -> Option<Moment> {
+        match self.outcome {
+            Outcome::Answered { at, .. } => Some(at),
+            Outcome::Unknown => None,
+        }
+    }
+
+    /// Whether it can have happened after `moment`.
+    #[must_use]
+    pub fn may_be_after(&self, moment: Moment) -> bool {
+        self.answered().is_none_or(|answered| answered > moment)
+    }
+
+    /// Whether it was answered before `other` was called, so that it cannot have happened after it.
+    #[must_use]
+    pub fn is_over_before(&self, other: &Self) -> bool {
+        !self.may_be_after(other.called)
+    }
+
+    /// Whether it can have changed its lock: it was told that it did, or nothing.
+    #[must_use]
+    pub fn may_have_changed(&self) -> bool {
+        self.result() != Some(false)
+    }
+}
+
+/// What concurrent clients did, in the order of their calls. Its text form is a call a line, and is read
+/// back by [`str::parse`].
+///
+/// # Examples
+///
+/// ```
+/// use lockservice::testkit::History;
+///
+/// let history: History = "c1 lock 0..3 true jobs\n\
+///                         c2 lock 1..2 false jobs\n\
+///                         c2 unlock 4..? unknown jobs\n"
+///     .parse()?;
+/// assert_eq!(history.operations().len(), 3);
+/// # Ok::<(), lockservice::testkit::HistoryError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    operations: Vec<Operation>,
+}
+
+impl History {
+    /// The calls, in the order in which they were made.
+    #[must_use]
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// The calls of each lock: locks do not depend on each other.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<&LockName, Vec<&Operation>> {
+        let mut names: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for operation in &self.operations {
+            names.entry(&operation.name).or_default().push(operation);
+        }
+        names
+    }
+}
+
+impl FromIterator<Operation> for History {
+    fn from_iter<I: IntoIterator<Item = Operation>>(operations: I) -> Self {
+        let mut operations: Vec<_> = operations.into_iter().collect();
+        operations.sort_by_key(|operation| operation.called);
+        Self { operations }
+    }
+}
+
+/// Records a history. Clones record the same one.
+///
+/// # Examples
+///
+/// ```
+/// use lockservice::service::Verb;
+/// use lockservice::testkit::Recorder;
+///
+/// let recorder = Recorder::new();
+/// let name = "jobs".parse()?;
+/// let call = recorder.invoke(1, Verb::Lock, &name);
+/// // ... the call itself ...
+/// call.returned(true);
+/// println!("{}", recorder.history());
+/// # Ok::<(), lockservice::types::NameError>(())
+/// ```
+#[derive(Clone)]
+pub struct Recorder {
+    started: Instant,
+    tape: Arc<Mutex<Tape>>,
+}
+
+#[derive(Default)]
+struct Tape {
+    ticks: u64,
+    /// None: certainly not executed.
+    operations: Vec<Option<Operation>>,
+}
+
+impl Recorder {
+    /// Starts with an empty history.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            tape: Arc::default(),
+        }
+    }
+
+    /// Records that `client` is about to call. Do this before the call is sent.
+    pub fn invoke(&self, client: u32, verb: Verb, name: &LockName) -> Call {
+        let mut tape = self.tape();
+        let operation = Operation {
+            client,
+            verb,
+            name: name.clone(),
+            called: self.now(&mut tape),
+            outcome: Outcome::Unknown,
+        };
+        tape.operations.push(Some(operation));
+        Call {
+            recorder: self.clone(),
+            index: tape.operations.len() - 1,
+        }
+    }
+
+    /// What has been recorded so far; a call that is under way is unknown in it.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.tape().operations.iter().flatten().cloned().collect()
+    }
+
+    fn now(&self, tape: &mut Tape) -> Moment {
+        tape.ticks += 1;
+        Moment {
+            tick: tape.ticks,
+            since_start: self.started.elapsed(),
+        }
+    }
+
+    fn tape(&self) -> MutexGuard<'_, Tape> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operations = self.tape().operations.len();
+        f.debug_struct("Recorder")
+            .field("operations", &operations)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call that is under way. Dropping it leaves its outcome unknown.
+#[derive(Debug)]
+#[must_use = "a call that is dropped at once is recorded as unknown"]
+pub struct Call {
+    recorder: Recorder,
+    index: usize,
+}
+
+impl Call {
+    /// Records the answer. Do this after it has come.
+    pub fn returned(self, result: bool) {
+        let mut tape = self.recorder.tape();
+        let at = self.recorder.now(&mut tape);
+        if let Some(operation) = &mut tape.operations[self.index] {
+            operation.outcome = Outcome::Answered { result, at };
+        }
+    }
+
+    /// Records that nobody knows whether the call was executed, or will be. The same as dropping it.
+    pub fn unknown(self) {
+        drop(self);
+    }
+
+    /// Records that the call was certainly not executed: it is left out of the history.
+    pub fn refused(self) {
+        self.recorder.tape().operations[self.index] = None;
+    }
+}

@@ -1,0 +1,24 @@
+//! A whole pair inside a test, with failures on command (feature `testkit`).
+//!
+//! - [`Pair`] runs two servers, as processes or in this one, and kills, hangs, deafens, restarts them,
+//!   cuts and mends what lies between. [`Proxy`] and [`Process`] are what it is made of.
+//! - [`Recorder`] keeps what clients asked and were told: a [`History`].
+//! - [`linearizability`] and the [`invariants`] judge it.
+
+mod history;
+pub mod invariants;
+pub mod linearizability;
+mod pair;
+mod process;
+mod proxy;
+mod reserved;
+mod wait;
+
+pub use history::{
+    Call, History, HistoryError, Moment, Operation, Outcome, RecordedClerk, Recorder,
+};
+pub use pair::{Pair, PairOptions};
+pub use process::Process;
+pub use proxy::{Direction, Flow, Proxy, Traffic};
+pub use reserved::Reserved;
+pub use wait::wait_until;
