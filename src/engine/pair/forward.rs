@@ -28,10 +28,10 @@ impl Forwarder {
     pub(super) fn spawn(peer: Peer, link: OutLink, inbox: PeerInbox) -> Self {
         let (frames, queue) = mpsc::channel(FRAMES_IN_FLIGHT);
         let hang_up = CancellationToken::new();
-        let hung_up = hang_up.clone();
+        let end = hang_up.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = hung_up.cancelled() => {}
+                () = end.cancelled() => {}
                 () = run(&peer, link, queue, &inbox) => {
                     inbox.send(FromPeer::OutLinkClosed { link }).await;
                 }

@@ -51,6 +51,6 @@ impl Peer {
 /// is decided by the core, on its own clock.
 pub(super) fn unhurried() -> Context {
     let mut context = context::current();
-    context.deadline = Instant::now() + Duration::from_secs(3600);
+    context.deadline = Instant::now() + Duration::from_hours(1);
     context
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 enum Command {
     Kill,
     /// Says that it hangs, and does until it is told what is next.
-    Hang(Sender<()>, Receiver<Next>),
+    Hang(SyncSender<()>, Receiver<Next>),
 }
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Task {
     commands: mpsc::Sender<Command>,
     /// Asks for a graceful end.
     shutdown: Option<oneshot::Sender<()>>,
-    hanging: Option<Sender<Next>>,
+    hanging: Option<SyncSender<Next>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,8 +74,8 @@ impl Task {
         if self.hanging.is_some() {
             return;
         }
-        let (hangs, hanging) = channel();
-        let (next, told) = channel();
+        let (hangs, hanging) = sync_channel(1);
+        let (next, told) = sync_channel(1);
         if self.commands.try_send(Command::Hang(hangs, told)).is_ok() && hanging.recv().is_ok() {
             self.hanging = Some(next);
         }

@@ -183,7 +183,8 @@ fn a_restarted_server_joins_with_the_state_while_clients_go_on() {
         world.run(PEER_TIMEOUT / 100);
         world.start(server);
         for n in 0..200 {
-            world.answer(server.peer(), client.lock(&format!("{server} {n}")));
+            let call = client.lock(&format!("{server} {n}"));
+            assert_eq!(world.answer(server.peer(), call), Ok(Answer::Call(true)));
         }
         world.run(PEER_TIMEOUT * 3);
         world.assert_whole(server.peer());
@@ -244,7 +245,7 @@ fn a_new_pair_after_both_halted_is_empty_and_numbers_on_above_the_old_one() {
     let mut world = World::new().whole();
     let mut client = world.open_record(A, 1);
     let old = client.record;
-    world.answer(A, client.lock("x"));
+    assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
     world.halt(A);
     world.halt(B);
     world.run(PEER_TIMEOUT);
@@ -264,7 +265,7 @@ fn a_new_pair_after_both_halted_is_empty_and_numbers_on_above_the_old_one() {
 fn a_backup_that_has_diverged_drops_its_state_and_is_synced() {
     let mut world = World::new().whole();
     let mut client = world.open_record(A, 1);
-    world.answer(A, client.lock("x"));
+    assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
     world.corrupt(B);
     world.run(PEER_TIMEOUT * 3);
     let diverged = |event: &Event| matches!(event, Event::SteppedDown { descent, .. } if descent.to_string().contains("differs"));
@@ -300,7 +301,7 @@ fn a_limit_is_a_refusal_and_changes_nothing() {
 
 #[test]
 fn the_record_of_a_silent_client_expires_and_one_that_is_kept_alive_does_not() {
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let mut world = World::new().with_time_to_live(ttl).whole();
     let mut silent = world.open_record(A, 1);
     let mut alive = world.open_record(A, 2);
@@ -322,7 +323,7 @@ fn the_record_of_a_silent_client_expires_and_one_that_is_kept_alive_does_not() {
 
 #[test]
 fn a_new_primary_counts_every_record_as_heard() {
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let mut world = World::new().with_time_to_live(ttl).whole();
     let mut client = world.open_record(A, 1);
     world.run(ttl * 9 / 10);

@@ -265,7 +265,7 @@ fn m8_doubt_ends_when_the_peer_has_answered() {
     for stopped in [A, B] {
         let mut world = World::new().whole();
         let mut client = world.open_record(A, 1);
-        world.answer(A, client.lock("x"));
+        assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
         world.stop(stopped);
         world.skip(PEER_TIMEOUT * 6 / 10);
         world.wake(stopped);

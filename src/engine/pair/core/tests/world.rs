@@ -117,7 +117,7 @@ impl World {
             next_token: 0,
             next_accepted: 0,
             limits: Limits::default(),
-            ttl: Duration::from_secs(600),
+            ttl: Duration::from_mins(10),
         }
     }
 
@@ -216,8 +216,8 @@ impl World {
             return Vec::new();
         };
         core.relays
-            .keys()
-            .map(|relay| (*relay, server.peer()))
+            .ids()
+            .map(|relay| (relay, server.peer()))
             .collect()
     }
 
@@ -353,7 +353,7 @@ impl World {
     fn perform(&mut self, me: ServerId, effect: Effect<Caller>, asked: Option<&Envelope>) {
         let life = self.hosts[index(me)].life;
         match effect {
-            Effect::Reply(reply) => self.reply(me, reply),
+            Effect::Reply(reply) => self.reply(me, &reply),
             Effect::FrameAnswer(answer) => {
                 let Some(Message::Frame { conn, number, .. }) = asked.map(|asked| &asked.message)
                 else {
@@ -481,7 +481,7 @@ impl World {
         ours.then(|| OutLink(conn.out.0 - base))
     }
 
-    fn reply(&mut self, me: ServerId, reply: Reply<Caller>) {
+    fn reply(&mut self, me: ServerId, reply: &Reply<Caller>) {
         match reply.to {
             Caller::Client(token) => {
                 let before = self.replies.insert(token, reply.result);

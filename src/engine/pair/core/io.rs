@@ -1,0 +1,262 @@
+//! What goes into the role machine and what comes out of it.
+
+use std::time::Duration;
+
+use super::Event;
+use crate::config::{Limits, Timing};
+use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, RoleName, Standing};
+use crate::types::{Digest, OpNumber, ServerId, View};
+
+/// A moment: how long the server has been running.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Now(pub Duration);
+
+impl Now {
+    /// How long ago `earlier` was; nothing if it is yet to come.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment `span` later.
+    #[must_use]
+    pub const fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+}
+
+/// A link that this server dialled. Numbered by the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutLink(pub u64);
+
+/// A connection from the peer that this server accepted. Numbered by the shell, in the order in which
+/// they were accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InLink(pub u64);
+
+/// A frame that this server sent. Numbers rise across links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameNumber(pub u64);
+
+/// A probe of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeId(pub u64);
+
+/// A request on its way to the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelayId(pub u64);
+
+/// How a request reached this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// From the client.
+    Client,
+    /// From the peer, which relayed it.
+    Peer,
+}
+
+/// What a server is told when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Which server of the pair it is.
+    pub me: ServerId,
+    /// Whether it may form a pair of one when no peer answers.
+    pub alone: bool,
+    /// See [`Timing::peer_timeout`].
+    pub peer_timeout: Duration,
+    /// See [`Timing::record_time_to_live`].
+    pub record_time_to_live: Duration,
+    /// What it accepts at the most.
+    pub limits: Limits,
+    /// The wall clock when it started, in microseconds since 1970. A new pair's op numbers begin at
+    /// the wall clock, so that they are above those of any pair before it.
+    pub started_at: u64,
+}
+
+impl Settings {
+    /// The settings of server `me`.
+    #[must_use]
+    pub const fn new(
+        me: ServerId,
+        alone: bool,
+        timing: Timing,
+        limits: Limits,
+        started_at: u64,
+    ) -> Self {
+        Self {
+            me,
+            alone,
+            peer_timeout: timing.peer_timeout,
+            record_time_to_live: timing.record_time_to_live,
+            limits,
+            started_at,
+        }
+    }
+}
+
+/// What happened. `T` is whatever the shell answers a request with; the core only hands it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input<T> {
+    /// Nothing but that time has passed. Due at [`Core::next_wake`].
+    Wake,
+    /// A client asks. Answered by [`Effect::Reply`], sooner or later.
+    Request {
+        /// Where the answer goes.
+        to: T,
+        /// How it came.
+        via: Via,
+        /// What is asked.
+        request: Request,
+    },
+    /// The peer probes this server. Answered in the same step by [`Effect::Standing`].
+    Who {
+        /// The connection that it came on.
+        link: InLink,
+        /// Where the peer stands.
+        asker: Standing,
+    },
+    /// A frame of the peer's. Answered in the same step by [`Effect::FrameAnswer`].
+    Frame {
+        /// The connection that it came on.
+        link: InLink,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A connection from the peer ended.
+    InLinkClosed {
+        /// Which.
+        link: InLink,
+    },
+    /// The answer to a frame that this server sent.
+    FrameAnswered {
+        /// On which link.
+        link: OutLink,
+        /// Which frame.
+        frame: FrameNumber,
+        /// The answer.
+        answer: FrameAnswer,
+    },
+    /// A link that this server dialled could not be opened, or ended.
+    OutLinkClosed {
+        /// Which.
+        link: OutLink,
+    },
+    /// A probe ended.
+    Probed {
+        /// Which.
+        probe: ProbeId,
+        /// How.
+        result: ProbeResult,
+    },
+    /// A relayed request ended.
+    Relayed {
+        /// Which.
+        relay: RelayId,
+        /// The primary's answer; none if the connection failed.
+        result: Option<Result<Answer, Refusal>>,
+    },
+    /// The peer says that it has a higher view.
+    Fenced {
+        /// That view.
+        view: View,
+    },
+}
+
+/// How a probe ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProbeResult {
+    /// The peer answered.
+    Answered(Standing),
+    /// Nobody listens at the peer's address.
+    Refused,
+    /// The connection broke before the answer, or what answered is not the peer.
+    Broken,
+}
+
+/// An answer to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply<T> {
+    /// Where it goes.
+    pub to: T,
+    /// What it is.
+    pub result: Result<Answer, Refusal>,
+}
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect<T> {
+    /// Answer a client.
+    Reply(Reply<T>),
+    /// Answer the frame of this step.
+    FrameAnswer(FrameAnswer),
+    /// Answer the probe of this step.
+    Standing(Standing),
+    /// Dial the peer and send the opening frame.
+    OpenLink {
+        /// The new link.
+        link: OutLink,
+        /// The number of the opening frame.
+        number: FrameNumber,
+        /// The opening frame.
+        frame: Frame,
+    },
+    /// Send a frame on a link.
+    Send {
+        /// Which link.
+        link: OutLink,
+        /// The number of the frame.
+        number: FrameNumber,
+        /// The frame.
+        frame: Frame,
+    },
+    /// Hang up a link that this server dialled.
+    CloseOutLink(OutLink),
+    /// Hang up a link that this server accepted.
+    CloseInLink(InLink),
+    /// Dial the peer anew and ask who it is.
+    Probe {
+        /// Which probe this is.
+        probe: ProbeId,
+        /// How long to wait before.
+        pause: Duration,
+        /// Where this server stands.
+        asker: Standing,
+    },
+    /// Tell the peer that this server has a higher view.
+    Fence {
+        /// That view.
+        view: View,
+    },
+    /// Hand a request to the primary.
+    Relay {
+        /// Which relay this is.
+        relay: RelayId,
+        /// What is asked.
+        request: Request,
+    },
+    /// Stop waiting for relayed requests: the peer is not primary any more.
+    AbandonRelays,
+    /// Report.
+    Event(Event),
+}
+
+/// How a server stands, for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Overview {
+    /// Its role.
+    pub role: RoleName,
+    /// Its view.
+    pub view: Option<View>,
+    /// The last op it applied.
+    pub op: OpNumber,
+    /// Its digest there.
+    pub digest: Digest,
+    /// Of a primary: what its backup acknowledged.
+    pub acked: Option<OpNumber>,
+    /// It trusts its own state and its link with the peer.
+    pub in_sync: bool,
+    /// Client records.
+    pub clients: u64,
+    /// Held locks.
+    pub locks: u64,
+}

@@ -1,0 +1,130 @@
+//! What a server tells of itself: to its peer, to its operator, and when it wants to be woken.
+
+use std::time::Duration;
+
+use super::outbox::Outbox;
+use super::primary::Mode;
+use super::{Core, Now, Overview, Role};
+use crate::machine::Machine;
+use crate::service::{RoleName, Standing};
+use crate::types::{Digest, OpNumber};
+
+impl<T> Core<T> {
+    /// How this server stands.
+    #[must_use]
+    pub fn overview(&self, now: Now) -> Overview {
+        let trusted =
+            self.is_linked() && !self.watch.is_in_doubt() && !self.watch.link_is_silent(now);
+        let (role, view, machine, acked, in_sync) = match &self.role {
+            Role::Starting(_) => (RoleName::Starting, None, None, None, false),
+            Role::Primary(primary) => {
+                let (role, outbox) = match &primary.mode {
+                    Mode::Alone { .. } => (RoleName::Alone, None),
+                    Mode::Paired { outbox, .. } => (RoleName::Primary, Some(outbox)),
+                };
+                let in_sync = trusted && outbox.is_some_and(Outbox::is_followed);
+                let acked = outbox.map(Outbox::acked);
+                (
+                    role,
+                    Some(primary.view),
+                    Some(&primary.machine),
+                    acked,
+                    in_sync,
+                )
+            }
+            Role::Backup(backup) => (
+                RoleName::Backup,
+                Some(backup.view),
+                Some(&backup.machine),
+                None,
+                trusted,
+            ),
+        };
+        Overview {
+            role,
+            view,
+            op: machine.map_or(OpNumber(0), Machine::op),
+            digest: machine.map_or(Digest(0), Machine::digest),
+            acked,
+            in_sync,
+            clients: machine.map_or(0, Machine::clients),
+            locks: machine.map_or(0, Machine::locks),
+        }
+    }
+
+    /// Where this server stands, as it tells its peer.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match &self.role {
+            Role::Starting(_) => Standing::Starting,
+            Role::Primary(primary) => Standing::Primary {
+                view: primary.view,
+                op: primary.machine.op(),
+            },
+            Role::Backup(backup) => Standing::Backup {
+                view: backup.view,
+                op: backup.machine.op(),
+            },
+        }
+    }
+
+    /// Whether there is a link with the peer, as far as this server knows.
+    pub(super) fn is_linked(&self) -> bool {
+        match &self.role {
+            Role::Starting(starting) => starting.is_receiving(),
+            Role::Primary(primary) => match &primary.mode {
+                Mode::Alone { sync } => sync.is_some(),
+                Mode::Paired { outbox, .. } => outbox.link().is_some(),
+            },
+            Role::Backup(backup) => backup.link.is_some(),
+        }
+    }
+
+    /// When [`Input::Wake`] is due, if nothing else comes before.
+    #[must_use]
+    pub fn next_wake(&self) -> Now {
+        let watch = &self.watch;
+        let peer = match &self.role {
+            Role::Starting(starting) if starting.is_receiving() => watch.silence_deadline(),
+            Role::Starting(_) => self.probe_wake(watch.next_probe()),
+            Role::Primary(primary) => match &primary.mode {
+                Mode::Alone { sync: Some(_) } => watch.silence_deadline(),
+                Mode::Alone { sync: None } => self.probe_wake(watch.next_probe()),
+                Mode::Paired { .. } => self.watch_wake(),
+            },
+            Role::Backup(_) => self.watch_wake(),
+        };
+        let mut due = watch.tick_due().min(peer);
+        if let Role::Primary(primary) = &self.role {
+            let interval = watch.heartbeat_interval();
+            let heartbeat = primary
+                .outbox()
+                .and_then(|outbox| outbox.heartbeat_due(interval));
+            due = due
+                .min(heartbeat.unwrap_or(due))
+                .min(primary.heard.next_sweep());
+        }
+        due
+    }
+
+    /// When the probe in progress is over, or else `next`.
+    pub(super) fn probe_wake(&self, next: Now) -> Now {
+        self.watch.probe_deadline().unwrap_or(next)
+    }
+
+    /// When [`Self::watch_peer`] has something to do.
+    pub(super) fn watch_wake(&self) -> Now {
+        let next = match (self.is_linked(), self.is_joined()) {
+            (false, _) => self.watch.next_probe(),
+            (true, true) => self.watch.quiet_deadline(),
+            (true, false) => self.watch.silence_deadline(),
+        };
+        self.probe_wake(next)
+    }
+
+    /// See [`Timing::peer_timeout`].
+    #[must_use]
+    pub const fn peer_timeout(&self) -> Duration {
+        self.settings.peer_timeout
+    }
+}

@@ -1,0 +1,154 @@
+//! Clients' requests: executed here, or handed to the primary.
+//!
+//! A relay whose connection failed may have been executed, and so may a request that this server took
+//! as primary before it stepped down. From then on no refusal may claim that it was not: its client
+//! would take a new number for it, and it could run twice.
+
+use std::collections::BTreeMap;
+
+use super::waiting::Pending;
+use super::{Core, Effect, Now, RelayId, Reply, Role, Suspicion, Via};
+use crate::service::{Answer, Refusal, Request, Resource};
+
+/// How often a relay is tried before its client is sent away.
+const MAX_FAILURES: u32 = 3;
+
+/// The requests that this server has handed to the primary and that are not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Relays<T> {
+    outstanding: BTreeMap<RelayId, Relay<T>>,
+    next: RelayId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Relay<T> {
+    to: T,
+    request: Request,
+    /// Whether it may have been executed, whatever the primary says to this try.
+    uncertain: bool,
+    failures: u32,
+    /// Whether it is on its way.
+    sent: bool,
+}
+
+impl<T> Relays<T> {
+    pub(super) const fn new() -> Self {
+        Self {
+            outstanding: BTreeMap::new(),
+            next: RelayId(0),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> impl Iterator<Item = RelayId> {
+        self.outstanding.keys().copied()
+    }
+}
+
+impl<T> Core<T> {
+    pub(super) fn request(
+        &mut self,
+        now: Now,
+        to: T,
+        via: Via,
+        request: Request,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        let refusal = match &mut self.role {
+            Role::Primary(primary) => {
+                let asked = (to, via, request);
+                return primary.execute(now, &self.settings, self.next_frame, asked, effects);
+            }
+            Role::Backup(_) if via == Via::Client => {
+                if self.relays.outstanding.len() < self.settings.limits.calls {
+                    return self.relay(to, request, false, effects);
+                }
+                Refusal::Overloaded(Resource::Calls)
+            }
+            Role::Backup(_) | Role::Starting(_) => Refusal::NotReady,
+        };
+        let result = Err(refusal);
+        effects.push(Effect::Reply(Reply { to, result }));
+    }
+
+    fn relay(&mut self, to: T, request: Request, uncertain: bool, effects: &mut Vec<Effect<T>>) {
+        let relay = self.relays.next;
+        self.relays.next = RelayId(relay.0 + 1);
+        effects.push(Effect::Relay {
+            relay,
+            request: request.clone(),
+        });
+        let entry = Relay {
+            to,
+            request,
+            uncertain,
+            failures: 0,
+            sent: true,
+        };
+        self.relays.outstanding.insert(relay, entry);
+    }
+
+    pub(super) fn relayed(
+        &mut self,
+        now: Now,
+        relay: RelayId,
+        result: Option<Result<Answer, Refusal>>,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        let Some(mut entry) = self.relays.outstanding.remove(&relay) else {
+            return;
+        };
+        if let Some(result) = result {
+            let unsure = entry.uncertain.then_some(Refusal::Interrupted);
+            let result = result.map_err(|refusal| unsure.unwrap_or(refusal));
+            return effects.push(Effect::Reply(Reply {
+                to: entry.to,
+                result,
+            }));
+        }
+        entry.uncertain = true;
+        entry.failures += 1;
+        entry.sent = false;
+        if entry.failures >= MAX_FAILURES || !matches!(self.role, Role::Backup(_)) {
+            return effects.push(Effect::Reply(Reply {
+                to: entry.to,
+                result: Err(Refusal::Interrupted),
+            }));
+        }
+        self.relays.outstanding.insert(relay, entry);
+        self.suspect(now, Suspicion::RelayFailed, effects);
+    }
+
+    /// Sends the relays again whose connection failed.
+    pub(super) fn resend_relays(&mut self, effects: &mut Vec<Effect<T>>) {
+        for (relay, entry) in &mut self.relays.outstanding {
+            if !entry.sent {
+                entry.sent = true;
+                effects.push(Effect::Relay {
+                    relay: *relay,
+                    request: entry.request.clone(),
+                });
+            }
+        }
+    }
+
+    /// This server is primary now: the requests that it had handed to the peer are its own.
+    pub(super) fn execute_relays(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        effects.push(Effect::AbandonRelays);
+        for entry in std::mem::take(&mut self.relays.outstanding).into_values() {
+            self.request(now, entry.to, Via::Client, entry.request, effects);
+        }
+    }
+
+    /// A request that this server executed and could not answer: the new primary can, by the request's
+    /// own ids. A request that came by a relay goes back, or it might circle.
+    pub(super) fn pass_on(&mut self, pending: Pending<T>, effects: &mut Vec<Effect<T>>) {
+        match pending.via {
+            Via::Client => self.relay(pending.to, pending.request, true, effects),
+            Via::Peer => effects.push(Effect::Reply(Reply {
+                to: pending.to,
+                result: Err(Refusal::Interrupted),
+            })),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! When the other one seems dead: clocks, questions, and what their answers mean.
+//!
+//! A peer is asked before anything is decided about it. Being asked, and timers, only ever lead to
+//! asking; an answer, a refusal, or a whole `peer_timeout` of silence lead to a [transition](super).
+
+use std::time::Duration;
+
+use super::outbox::Outbox;
+use super::primary::Mode;
+use super::watch::Lateness;
+use super::{
+    Core, Death, Descent, Effect, Event, InLink, Now, ProbeId, ProbeResult, Role, Suspicion,
+};
+use crate::service::{LinkPurpose, Standing};
+use crate::types::{ServerId, View};
+
+impl<T> Core<T> {
+    pub(super) fn check_clock(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let late = match self.watch.check_clock(now) {
+            Lateness::None => return,
+            Lateness::Voids => None,
+            Lateness::Doubt(late) => Some(late),
+        };
+        // [M1] A verdict counts only if this server ran throughout. The void probe's answer may lie
+        // unread beside the timer; it must not be believed either.
+        if self.watch.is_probing() {
+            self.probe(now, effects);
+        }
+        let Some(late) = late else { return };
+        // [M8] The peer may have taken over, answered clients and died since. An alone primary has
+        // nobody who could.
+        let can_be_replaced = match &self.role {
+            Role::Starting(_) => false,
+            Role::Primary(primary) => matches!(primary.mode, Mode::Paired { .. }),
+            Role::Backup(_) => true,
+        };
+        if can_be_replaced {
+            self.watch.doubt_from(self.next_frame);
+            effects.push(Effect::Event(Event::Doubt { late }));
+            self.suspect(now, Suspicion::Doubt, effects);
+        }
+    }
+
+    pub(super) fn wake(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        match &mut self.role {
+            Role::Starting(starting) => {
+                if starting.is_receiving() {
+                    if self.watch.link_is_silent(now) {
+                        self.drop_copy(now, effects);
+                    }
+                    return;
+                }
+                if self.watch.probe_is_over(now) {
+                    if self.settings.alone {
+                        return self.form_alone(now, effects);
+                    }
+                    self.watch.back_off(now);
+                }
+                self.probe_if_due(now, effects);
+            }
+            Role::Primary(primary) => {
+                let count = primary.expire(now, &self.settings);
+                if count > 0 {
+                    effects.push(Effect::Event(Event::RecordsExpired { count }));
+                }
+                match &primary.mode {
+                    Mode::Alone { sync: Some(_) } if self.watch.link_is_silent(now) => {
+                        self.break_sync(now, effects);
+                    }
+                    Mode::Alone { sync: Some(_) } => {}
+                    Mode::Alone { sync: None } => {
+                        if self.watch.probe_is_over(now) {
+                            self.watch.back_off(now);
+                        }
+                        self.probe_if_due(now, effects);
+                    }
+                    Mode::Paired { .. } => self.watch_peer(now, effects),
+                }
+            }
+            Role::Backup(_) => self.watch_peer(now, effects),
+        }
+    }
+
+    /// Asks a quiet peer, and believes the timer of a probe.
+    pub(super) fn watch_peer(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let cut = !self.is_linked();
+        if self.watch.probe_is_over(now) {
+            if cut || self.watch.link_is_silent(now) {
+                return self.peer_is_dead(now, Death::Silent, effects);
+            }
+            self.watch.end_probe();
+        }
+        if self.watch.is_probing() {
+            return;
+        }
+        let due = match (cut, self.is_joined()) {
+            (true, _) => self.watch.is_probe_due(now),
+            (false, true) => self.watch.is_quiet(now),
+            (false, false) => self.watch.link_is_silent(now),
+        };
+        if due {
+            self.probe(now, effects);
+        }
+    }
+
+    /// False of a primary whose backup has not taken the join yet: to be asked makes a starting server
+    /// drop the copy that it has, so that must not happen lightly.
+    pub(super) fn is_joined(&self) -> bool {
+        match &self.role {
+            Role::Primary(primary) => primary.outbox().is_some_and(Outbox::is_followed),
+            Role::Starting(_) | Role::Backup(_) => true,
+        }
+    }
+
+    pub(super) fn probe(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let probe = self.watch.begin_probe(now);
+        effects.push(Effect::Probe {
+            probe,
+            pause: Duration::ZERO,
+            asker: self.standing(),
+        });
+    }
+
+    pub(super) fn probe_if_due(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        if self.watch.is_probe_due(now) {
+            self.probe(now, effects);
+        }
+    }
+
+    /// Nothing is decided about a suspect peer before it was probed.
+    pub(super) fn suspect(&mut self, now: Now, reason: Suspicion, effects: &mut Vec<Effect<T>>) {
+        if self.watch.is_probing() {
+            return;
+        }
+        effects.push(Effect::Event(Event::Suspect { reason }));
+        self.probe(now, effects);
+    }
+
+    pub(super) fn who(
+        &mut self,
+        now: Now,
+        link: InLink,
+        asker: Standing,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        // [M10] Being asked decides nothing: a question that does not fit only makes this server ask.
+        match &mut self.role {
+            Role::Starting(starting) => {
+                // [M3] Who hears `Starting` may form a pair with this server, or sync it: nothing that
+                // was sent before may reach into that.
+                let current = starting.drop_copy();
+                self.floor.raise(link, current);
+                effects.extend(current.map(Effect::CloseInLink));
+                if asker == Standing::Starting {
+                    self.watch.hurry(now);
+                    self.probe_if_due(now, effects);
+                }
+            }
+            Role::Primary(primary) => match &primary.mode {
+                Mode::Alone { sync: None } => {
+                    self.watch.hurry(now);
+                    self.probe_if_due(now, effects);
+                }
+                Mode::Alone { sync: Some(_) } if asker == Standing::Starting => {}
+                Mode::Paired { .. } if fits_backup(asker, primary.view) => {}
+                Mode::Alone { .. } | Mode::Paired { .. } => {
+                    self.suspect(now, Suspicion::StrangeQuestion, effects);
+                }
+            },
+            Role::Backup(backup) => {
+                if !matches!(asker, Standing::Primary { view, .. } if view == backup.view) {
+                    self.suspect(now, Suspicion::StrangeQuestion, effects);
+                }
+            }
+        }
+        effects.push(Effect::Standing(self.standing()));
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        now: Now,
+        probe: ProbeId,
+        result: ProbeResult,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        if !self.watch.is_probe(probe) {
+            return;
+        }
+        match result {
+            // [M2] A probe whose connection breaks says nothing.
+            ProbeResult::Broken => {
+                let (probe, pause) = self.watch.repeat_probe(now);
+                effects.push(Effect::Probe {
+                    probe,
+                    pause,
+                    asker: self.standing(),
+                });
+            }
+            ProbeResult::Refused => self.probe_refused(now, effects),
+            ProbeResult::Answered(standing) => self.probe_answered(now, standing, effects),
+        }
+    }
+
+    pub(super) fn probe_refused(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        match &self.role {
+            Role::Starting(starting) if starting.is_receiving() => self.watch.end_probe(),
+            Role::Starting(_) if self.settings.alone => self.form_alone(now, effects),
+            Role::Starting(_) => self.watch.back_off(now),
+            Role::Primary(primary) if matches!(primary.mode, Mode::Alone { .. }) => {
+                self.watch.back_off(now);
+            }
+            Role::Primary(_) | Role::Backup(_) => self.peer_is_dead(now, Death::Refused, effects),
+        }
+    }
+
+    pub(super) fn probe_answered(
+        &mut self,
+        now: Now,
+        peer: Standing,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        let (view, alone) = match &self.role {
+            Role::Starting(starting) => {
+                let receiving = starting.is_receiving();
+                return self.met_while_starting(now, peer, receiving, effects);
+            }
+            Role::Primary(primary) => (primary.view, matches!(primary.mode, Mode::Alone { .. })),
+            Role::Backup(backup) => (backup.view, false),
+        };
+        match peer.view() {
+            None if alone => self.sync(now, effects),
+            None => self.peer_is_dead(now, Death::Restarted, effects),
+            Some(theirs) if theirs > view => {
+                self.step_down(now, Descent::HigherView(theirs), effects);
+            }
+            Some(theirs) if theirs < view => {
+                effects.push(Effect::Fence { view });
+                self.watch.back_off(now);
+            }
+            Some(_) => self.resume(now, peer, effects),
+        }
+    }
+
+    pub(super) fn met_while_starting(
+        &mut self,
+        now: Now,
+        peer: Standing,
+        receiving: bool,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        if receiving {
+            return self.watch.end_probe();
+        }
+        if peer == Standing::Starting && self.settings.me == ServerId::A {
+            return self.form(now, effects);
+        }
+        // Whoever has the state finds out by its own probe, and dials.
+        self.watch.back_off(now);
+    }
+
+    /// The peer is where it should be.
+    pub(super) fn resume(&mut self, now: Now, peer: Standing, effects: &mut Vec<Effect<T>>) {
+        let silent = self.watch.link_is_silent(now);
+        self.watch.satisfy(now);
+        match (&mut self.role, peer) {
+            (Role::Primary(primary), Standing::Backup { op, .. }) => {
+                let Mode::Paired { outbox, .. } = &mut primary.mode else {
+                    return;
+                };
+                // [M9] The op that it names counts as its acknowledgement: the one it sent may be lost
+                // with the link, and no further call may come. It may also be older than one that has
+                // arrived since.
+                let known = op <= outbox.acked() || outbox.settle(op);
+                if !known {
+                    return self.peer_is_dead(now, Death::Diverged, effects);
+                }
+                let acked = outbox.acked();
+                let cut = outbox.link().is_none();
+                primary.release(acked, None, effects);
+                if cut || silent {
+                    self.open_link(now, LinkPurpose::Resume, effects);
+                    effects.push(Effect::Event(Event::Resumed));
+                }
+            }
+            (Role::Backup(_), Standing::Primary { .. }) => self.resend_relays(effects),
+            _ => {}
+        }
+    }
+}
+
+/// Whether `asker` is the backup that the primary of `view` believes in.
+fn fits_backup(asker: Standing, view: View) -> bool {
+    matches!(asker, Standing::Backup { view: theirs, .. } if theirs == view)
+}

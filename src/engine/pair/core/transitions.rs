@@ -1,0 +1,162 @@
+//! Every change of role or view. Each makes a new view, or gives the old one up, in one step.
+
+use super::outbox::Outbox;
+use super::primary::{Mode, Primary};
+use super::receiver::{Backup, Starting};
+use super::waiting::{Pending, Waiting};
+use super::{Core, Death, Descent, Effect, Event, Now, Role};
+use crate::machine::Machine;
+use crate::service::LinkPurpose;
+use crate::types::{OpNumber, View};
+
+impl<T> Core<T> {
+    pub(super) fn peer_is_dead(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+        // [M8] Whoever is in doubt may hold an old state, and must not go on with it.
+        if self.watch.is_in_doubt() {
+            return self.step_down(now, Descent::Doubt(death), effects);
+        }
+        match &self.role {
+            Role::Starting(_) => {}
+            Role::Primary(_) => self.go_alone(now, death, effects),
+            Role::Backup(_) => self.take_over(now, death, effects),
+        }
+        // A peer that was found starting can be synced at once.
+        if death == Death::Restarted {
+            self.sync(now, effects);
+        }
+    }
+
+    pub(super) fn form(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let view = View::first(self.settings.me);
+        let base = self.base(now);
+        let mut primary = Primary::alone(view, Machine::new(base), &self.settings, now);
+        primary.mode = Mode::Paired {
+            outbox: Outbox::new(base),
+            waiting: Waiting::new(),
+        };
+        self.enter(
+            now,
+            Role::Primary(Box::new(primary)),
+            Event::Formed { view },
+            effects,
+        );
+        self.open_link(now, LinkPurpose::Form { base }, effects);
+        self.execute_relays(now, effects);
+    }
+
+    pub(super) fn form_alone(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let view = View::first(self.settings.me);
+        let machine = Machine::new(self.base(now));
+        let primary = Primary::alone(view, machine, &self.settings, now);
+        self.enter(
+            now,
+            Role::Primary(Box::new(primary)),
+            Event::FormedAlone { view },
+            effects,
+        );
+        self.execute_relays(now, effects);
+    }
+
+    /// Where the op numbers of a new pair begin: at the wall clock.
+    pub(super) fn base(&self, now: Now) -> OpNumber {
+        let running = u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX);
+        let clock = OpNumber(self.settings.started_at.saturating_add(running));
+        clock.max(self.highest_op.next())
+    }
+
+    pub(super) fn go_alone(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        let Mode::Paired { outbox, waiting } =
+            std::mem::replace(&mut primary.mode, Mode::Alone { sync: None })
+        else {
+            return;
+        };
+        primary.view = primary.view.next(self.settings.me);
+        let view = primary.view;
+        let mut outbox = outbox;
+        effects.extend(outbox.close().map(Effect::CloseOutLink));
+        effects.push(Effect::Event(Event::WentAlone { view, death }));
+        let replies = waiting.into_all().map(Pending::into_reply);
+        effects.extend(replies.map(Effect::Reply));
+        self.watch.restart(now);
+        self.watch.back_off(now);
+    }
+
+    pub(super) fn take_over(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+        let Some(Backup {
+            view,
+            machine,
+            link,
+        }) = self.leave_backup()
+        else {
+            return;
+        };
+        effects.extend(link.map(Effect::CloseInLink));
+        let view = view.next(self.settings.me);
+        let op = machine.op();
+        let primary = Primary::alone(view, machine, &self.settings, now);
+        let event = Event::TookOver { view, op, death };
+        self.enter(now, Role::Primary(Box::new(primary)), event, effects);
+        self.watch.back_off(now);
+        self.execute_relays(now, effects);
+    }
+
+    pub(super) fn leave_backup(&mut self) -> Option<Backup> {
+        match std::mem::replace(&mut self.role, Role::Starting(Starting::new())) {
+            Role::Backup(backup) => Some(backup),
+            other => {
+                self.role = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn step_down(&mut self, now: Now, descent: Descent, effects: &mut Vec<Effect<T>>) {
+        let role = std::mem::replace(&mut self.role, Role::Starting(Starting::new()));
+        let (view, op, waiting) = match role {
+            Role::Starting(_) => return,
+            Role::Primary(primary) => {
+                let (outbox, waiting) = match primary.mode {
+                    Mode::Alone { sync } => (sync, None),
+                    Mode::Paired { outbox, waiting } => (Some(outbox), Some(waiting)),
+                };
+                let link = outbox.and_then(|mut outbox| outbox.close());
+                effects.extend(link.map(Effect::CloseOutLink));
+                (primary.view, primary.machine.op(), waiting)
+            }
+            Role::Backup(backup) => {
+                effects.extend(backup.link.map(Effect::CloseInLink));
+                (backup.view, backup.machine.op(), None)
+            }
+        };
+        self.highest_op = self.highest_op.max(op);
+        self.watch.restart(now);
+        effects.push(Effect::Event(Event::SteppedDown { view, descent }));
+        for pending in waiting.into_iter().flat_map(Waiting::into_all) {
+            self.pass_on(pending, effects);
+        }
+        self.probe_if_due(now, effects);
+    }
+
+    pub(super) fn fenced(&mut self, now: Now, view: View, effects: &mut Vec<Effect<T>>) {
+        // [M7] A late copy of an old fence must change nothing.
+        if self.standing().view().is_some_and(|own| view > own) {
+            self.step_down(now, Descent::HigherView(view), effects);
+        }
+    }
+
+    /// Takes a role. A change of role or view voids a probe.
+    pub(super) fn enter(
+        &mut self,
+        now: Now,
+        role: Role<T>,
+        event: Event,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        self.role = role;
+        self.watch.restart(now);
+        effects.push(Effect::Event(event));
+    }
+}
