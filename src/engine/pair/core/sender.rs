@@ -155,9 +155,6 @@ impl<T> Core<T> {
         let Some((outbox, _)) = primary.sending() else {
             return;
         };
-        if !outbox.is_current(link) {
-            return;
-        }
         let op = match answer {
             FrameAnswer::Ack { op } => op,
             FrameAnswer::PeerTimeout { theirs } => {

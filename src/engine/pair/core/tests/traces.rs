@@ -101,7 +101,11 @@ fn m3_nothing_of_an_older_link_reaches_a_server_that_said_starting() {
     world.settle_but(old_link);
     assert_eq!(world.role(A), RoleName::Primary);
     let second = world.take(old_link);
-    for envelope in unread.into_iter().chain(second) {
+    for envelope in unread {
+        world.deliver(envelope);
+        assert_eq!(world.role(B), RoleName::Starting, "the old forming is void");
+    }
+    for envelope in second {
         world.deliver(envelope);
     }
     world.run(PEER_TIMEOUT * 3);
@@ -267,9 +271,11 @@ fn m8_doubt_ends_when_the_peer_has_answered() {
         let mut client = world.open_record(A, 1);
         assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
         world.stop(stopped);
-        world.skip(PEER_TIMEOUT * 6 / 10);
+        world.run(PEER_TIMEOUT * 9 / 10);
         world.wake(stopped);
         world.run(PEER_TIMEOUT);
+        let doubted = |event: &Event| matches!(event, Event::Doubt { .. });
+        assert!(world.events(stopped).iter().any(doubted), "{stopped}");
         world.assert_whole(A);
         world.halt(stopped.peer());
         world.run(PEER_TIMEOUT);
@@ -326,6 +332,9 @@ fn m10_being_asked_decides_nothing() {
     world.assert_whole(B);
     let grown = world.view(B).expect("B has a view").number - view.number;
     assert_eq!(grown, 1, "one view for the join, none for being asked");
+    let syncs = world.events(B).iter();
+    let syncs = syncs.filter(|event| matches!(event, Event::SyncBegan { .. }));
+    assert_eq!(syncs.count(), 1, "the sync goes on");
 }
 
 /// A question that does not fit makes a server ask, no more: a copy of an old one changes no view.

@@ -619,11 +619,6 @@ impl World {
         }
     }
 
-    /// Time passes with nobody looking: for a server that is stopped.
-    pub(super) fn skip(&mut self, span: Duration) {
-        self.now += span;
-    }
-
     /// A client asks `server`. Gives the token of the answer.
     pub(super) fn ask(&mut self, server: ServerId, request: Request) -> u32 {
         let token = self.next_token;
