@@ -55,6 +55,7 @@ impl<T> Core<T> {
         };
         let op = primary.machine.op();
         *sync = Some(Outbox::new(op));
+        self.watch.end_probe();
         effects.push(Effect::Event(Event::SyncBegan { op }));
         self.open_link(now, LinkPurpose::Sync, effects);
     }
