@@ -12,3 +12,6 @@ pub mod service;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod types;
+
+pub use clerk::Clerk;
+pub use net::Servers;
