@@ -1,7 +1,87 @@
-//! Lock service.
+//! A lock service that survives the loss of a server: a primary, a backup, and an async client.
+//!
+//! Two servers keep one table of named locks in memory. [`Clerk::lock`] takes a lock if it is free and
+//! says whether it did; [`Clerk::unlock`] frees it if it is held and says whether it did. A lock belongs
+//! to nobody: it stays held when its locker ends, and any client can unlock it.
+//!
+//! # Promises
+//!
+//! - What was acknowledged is on both servers, so either can be lost, and the other one goes on with it.
+//! - Each call is carried out at most once, however often the client had to ask for it, and its answer is
+//!   that of the one time, also when it was `false`.
+//! - Calls are linearizable: each takes effect at one moment between its start and its end.
+//! - An error says whether the operation can have happened.
+//! - A server that hung and wakes up never answers from its old state.
+//! - A lost server that is started again joins by itself, while clients go on.
+//!
+//! # What it does not promise
+//!
+//! - **A network cut between the two servers is not tolerated.** Two servers cannot tell a cut from a
+//!   crash, so both may go on, and both may grant the same lock.
+//! - Nothing is on disk. When both servers are lost, or the second one before the pair is whole again,
+//!   the locks are gone, and a new pair starts with none held.
+//! - No leases, no owners, no waiting for a lock, no fencing tokens.
+//! - No authentication and no encryption: whoever reaches the port can lock and unlock.
+//!
+//! # Example
+//!
+//! A pair and a client, in this process. Over TCP nothing changes but the addresses, and `network` need
+//! not be set.
+//!
+//! ```
+//! use std::future::pending;
+//! use std::sync::Arc;
+//!
+//! use lockservice::{Clerk, MemoryNetwork, Server, ServerConfig, ServerId, Servers};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let network = Arc::new(MemoryNetwork::new());
+//! let servers = Servers::new("memory:a", "memory:b")?;
+//!
+//! for me in ServerId::BOTH {
+//!     let mut config = ServerConfig::new(servers.clone(), me);
+//!     config.network = network.clone();
+//!     let server = Server::bind(config).await?;
+//!     tokio::spawn(server.run(pending()));
+//! }
+//!
+//! let clerk = Clerk::builder(servers).network(network).connect().await?;
+//! assert!(clerk.lock("jobs/nightly").await?); // it was free, and is now held
+//! assert!(!clerk.lock("jobs/nightly").await?); // it is held
+//! assert!(clerk.unlock("jobs/nightly").await?); // it was held, and is now free
+//! clerk.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Map
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`clerk`] | the client, its errors, and how to ask for the status of a pair |
+//! | [`server`] | a server: bind, run, stop |
+//! | [`net`] | addresses, transports (TCP, Unix sockets, in memory), the preface of a connection |
+//! | [`service`] | what crosses the wire |
+//! | [`engine`] | who decides the order of commands, and when an answer is safe |
+//! | [`machine`] | the lock table and the clients' records: pure, deterministic |
+//! | [`config`] | every limit and timeout, with its default and the reason |
+//! | [`types`] | the words: names, ids, numbers |
+#![cfg_attr(
+    feature = "testkit",
+    doc = "| [`testkit`] | a whole pair inside a test, with failures on command |"
+)]
+//!
+//! `README.md` tells how to run the programs `lockd` and `lockc`; `ARCHITECTURE.md` how the parts fit.
+//!
+//! # Features
+//!
+//! - `bin` (default): the two programs. A library user can switch it off, and with it what only they need.
+//! - `testkit`: the module `testkit`.
 
 pub mod clerk;
 #[cfg(feature = "bin")]
+#[doc(hidden)]
 pub mod cli;
 pub mod config;
 pub mod engine;
@@ -13,5 +93,22 @@ pub mod service;
 pub mod testkit;
 pub mod types;
 
-pub use clerk::Clerk;
-pub use net::Servers;
+// The client.
+#[doc(no_inline)]
+pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError};
+// The server.
+#[doc(no_inline)]
+pub use config::{Limits, Timing};
+#[doc(no_inline)]
+pub use server::{BindError, ServeError, Server, ServerConfig};
+// Addresses, and what carries the bytes.
+#[doc(no_inline)]
+pub use net::{Addr, AddrError, MemoryNetwork, Network, Servers, SystemNetwork};
+// Words.
+#[doc(no_inline)]
+pub use types::{LockName, NameError, ServerId};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,7 +5,7 @@
 //! down or encrypt. What they give is a [`Stream`]; the [`preface`] says what the stream is for, and
 //! [`framing`] makes of it a transport for tarpc.
 
-pub mod addr;
+mod addr;
 mod codec;
 pub mod framing;
 mod memory;

@@ -80,7 +80,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// When [`Input::Wake`] is due, if nothing else comes before.
+    /// When [`Input::Wake`](super::Input::Wake) is due, if nothing else comes before.
     #[must_use]
     pub fn next_wake(&self) -> Now {
         let watch = &self.watch;
@@ -122,7 +122,7 @@ impl<T> Core<T> {
         self.probe_wake(next)
     }
 
-    /// See [`Timing::peer_timeout`].
+    /// See [`Settings::peer_timeout`](super::Settings::peer_timeout).
     #[must_use]
     pub const fn peer_timeout(&self) -> Duration {
         self.settings.peer_timeout

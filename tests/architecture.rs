@@ -1,0 +1,316 @@
+//! Holds the source tree to what `ARCHITECTURE.md` says of it. Its invariants are absences, so this reads
+//! the files and looks for what must not be there. Comments may speak of it, and tests may use it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One source file, without its tests and comments.
+struct Source {
+    /// Relative to the package, with `/`.
+    path: String,
+    /// Numbered from 1.
+    lines: Vec<(usize, String)>,
+}
+
+/// Every file of `src` that is not a test.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    collect(&root.join("src"), &mut paths);
+    paths.sort();
+    assert!(paths.len() > 50, "src is not where this test looks for it");
+    let read = |path: PathBuf| {
+        let relative = path.strip_prefix(root).expect("it is below the package");
+        let text = fs::read_to_string(&path).expect("a source file is text");
+        Source {
+            path: relative.to_string_lossy().replace('\\', "/"),
+            lines: code(&text),
+        }
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
+        let is_test = path.file_stem().is_some_and(|stem| stem == "tests");
+        if is_test {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+/// The lines of `text` that are neither comments nor those of a test module, which stands last.
+fn code(text: &str) -> Vec<(usize, String)> {
+    let lines: Vec<_> = text.lines().collect();
+    let opens_tests = |at: usize| {
+        lines[at] == "#[cfg(test)]"
+            && lines
+                .get(at + 1)
+                .is_some_and(|next| next.contains("mod ") && next.ends_with('{'))
+    };
+    let end = (0..lines.len())
+        .find(|at| opens_tests(*at))
+        .unwrap_or(lines.len());
+    let numbered = lines[..end].iter().enumerate();
+    numbered
+        .map(|(at, line)| (at + 1, without_comment(line).to_owned()))
+        .collect()
+}
+
+/// A `//` after a colon is taken for a part of an address.
+fn without_comment(line: &str) -> &str {
+    let starts = line.match_indices("//").map(|(at, _)| at);
+    let comment = starts.into_iter().find(|at| !line[..*at].ends_with(':'));
+    &line[..comment.unwrap_or(line.len())]
+}
+
+/// Whether `word` stands in `line` by itself, and not as a part of a longer word.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_part = |char: char| char.is_alphanumeric() || char == '_';
+    line.match_indices(word).any(|(at, _)| {
+        !line[..at].ends_with(is_part) && !line[at + word.len()..].starts_with(is_part)
+    })
+}
+
+/// Fails with every line of `places` that has one of `words` in it.
+fn forbid(places: &[&str], words: &[&str], why: &str) {
+    let mut found = String::new();
+    let mut looked_at = 0;
+    for source in sources() {
+        if !places.iter().any(|place| source.path.starts_with(place)) {
+            continue;
+        }
+        looked_at += 1;
+        for (number, line) in &source.lines {
+            for word in words.iter().filter(|word| has_word(line, word)) {
+                let path = &source.path;
+                writeln!(found, "    {path}:{number}: `{word}`").expect("a string takes it");
+            }
+        }
+    }
+    assert!(looked_at > 0, "no file begins with any of {places:?}");
+    assert!(found.is_empty(), "{why}\n{found}");
+}
+
+/// What is pure: the lock machine, and the role machine of the pair.
+const PURE: [&str; 2] = ["src/machine/", "src/engine/pair/core"];
+
+#[test]
+fn the_pure_parts_know_no_clock() {
+    forbid(
+        &PURE,
+        &["Instant", "SystemTime", "sleep", "timeout_at"],
+        "time is handed to a pure part, or two servers that are told the same would differ, and no trace \
+         could be replayed",
+    );
+}
+
+#[test]
+fn the_pure_parts_do_no_io() {
+    forbid(
+        &PURE,
+        &[
+            "tokio",
+            "futures",
+            "tarpc",
+            "tracing",
+            "net",
+            "fs",
+            "io::Error",
+            "env",
+            "process",
+            "println",
+            "eprintln",
+            "File",
+        ],
+        "a pure part hands back effects; its shell carries them out",
+    );
+}
+
+#[test]
+fn the_pure_parts_run_on_no_task_or_thread() {
+    forbid(
+        &PURE,
+        &[
+            "async",
+            "await",
+            "spawn",
+            "thread",
+            "Mutex",
+            "RwLock",
+            "atomic",
+            "Arc::new",
+            "RefCell",
+            "mpsc",
+            "oneshot",
+            "static mut",
+        ],
+        "one task owns a pure part, which therefore shares nothing and waits for nothing",
+    );
+}
+
+#[test]
+fn the_pure_parts_draw_no_random_numbers_and_have_no_order_of_their_own() {
+    forbid(
+        &PURE,
+        &["rand", "random", "new_v4", "HashMap", "HashSet"],
+        "two servers that are told the same must do the same; the order of std's hash tables differs from \
+         run to run",
+    );
+}
+
+/// The modules of the crate, and those that each may use.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("types", &[]),
+    ("config", &[]),
+    // What crosses the wire is made of commands, and commands are made of words of the wire.
+    ("machine", &["types", "config", "service"]),
+    ("service", &["types", "machine"]),
+    ("net", &["types", "config", "service"]),
+    ("engine", &["types", "config", "service", "machine", "net"]),
+    ("server", &["types", "config", "service", "net", "engine"]),
+    ("clerk", &["types", "config", "service", "net"]),
+    (
+        "cli",
+        &["types", "config", "service", "net", "server", "clerk"],
+    ),
+];
+
+#[test]
+fn arrows_between_modules_point_one_way() {
+    let mut found = String::new();
+    for source in sources() {
+        let Some((module, allowed)) = ARROWS.iter().find(|(module, _)| {
+            let inside = source.path.starts_with(&format!("src/{module}/"));
+            inside || source.path == format!("src/{module}.rs")
+        }) else {
+            continue;
+        };
+        for (number, line) in &source.lines {
+            let used = line.split("crate::").skip(1).map(first_word);
+            for used in used.filter(|used| used != module && !allowed.contains(used)) {
+                let path = &source.path;
+                writeln!(found, "    {path}:{number}: `{module}` uses `{used}`")
+                    .expect("a string takes it");
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "arrows point one way, so that each part can be read, tested and replaced without what is above \
+         it\n{found}"
+    );
+}
+
+fn first_word(text: &str) -> &str {
+    let end = text.find(|char: char| !char.is_alphanumeric() && char != '_');
+    &text[..end.unwrap_or(text.len())]
+}
+
+#[test]
+fn the_role_machine_does_not_know_its_shell() {
+    forbid(
+        &["src/engine/pair/core"],
+        &[
+            "driver::",
+            "forward::",
+            "inbox::",
+            "peer::",
+            "probe::",
+            "relay::",
+            "crate::net",
+        ],
+        "the shell calls the core and never the other way round, so that a test or a model checker can be \
+         the shell",
+    );
+}
+
+#[test]
+fn only_the_driver_moves_the_role_machine() {
+    let mut owners = sources();
+    owners.retain(|source| {
+        let outside = !source.path.starts_with("src/engine/pair/core");
+        outside && source.lines.iter().any(|(_, line)| has_word(line, "Core"))
+    });
+    let owners: Vec<_> = owners.iter().map(|source| source.path.as_str()).collect();
+    assert_eq!(
+        owners,
+        ["src/engine/pair/driver.rs"],
+        "one task owns the state; everybody else sends it a message"
+    );
+}
+
+#[test]
+fn every_channel_is_bounded() {
+    forbid(
+        &["src/"],
+        &[
+            "unbounded",
+            "unbounded_channel",
+            "UnboundedSender",
+            "mpsc::channel()",
+        ],
+        "a receiver that is slow would cost all memory; a full channel makes its sender wait",
+    );
+}
+
+#[test]
+fn no_thread_is_put_to_sleep_and_no_process_ended_from_within() {
+    forbid(
+        &["src/"],
+        &["thread::sleep", "block_in_place", "process::exit"],
+        "the servers run on one thread, which must never stand still, and end by returning",
+    );
+}
+
+#[test]
+fn the_programs_only_parse_and_call() {
+    for source in sources() {
+        if !source.path.starts_with("src/bin/") {
+            continue;
+        }
+        let length = source.lines.len();
+        let path = source.path;
+        assert!(
+            length <= 15,
+            "{path} has {length} lines: what a program does is in the library, where tests reach it"
+        );
+    }
+}
+
+/// Lines of a file, without its tests.
+const LONGEST_FILE: usize = 500;
+
+#[test]
+fn a_file_is_read_in_one_sitting() {
+    for source in sources() {
+        let length = source.lines.len();
+        let path = source.path;
+        assert!(
+            length <= LONGEST_FILE,
+            "{path} has {length} lines: it holds more than one idea; split it"
+        );
+    }
+}
+
+#[test]
+fn the_map_shows_every_module() {
+    let map = include_str!("../ARCHITECTURE.md");
+    for source in sources() {
+        let path = source.path;
+        // By its path or the last parts of it. A `mod.rs` is shown by its directory.
+        let named = path.strip_suffix("mod.rs").unwrap_or(&path);
+        let starts = named.match_indices('/').map(|(at, _)| at + 1);
+        let shown = starts
+            .filter(|start| *start < named.len())
+            .any(|start| map.contains(&format!("`{}`", &named[start..])));
+        assert!(shown, "ARCHITECTURE.md has no line for {path}");
+    }
+}
