@@ -91,8 +91,8 @@ async fn never_answers_from_its_old_state(stopped: ServerId) {
     let mut pair = start().await;
     let load = Load::start(&pair, 3).await;
     let (clerk, _nobody) = clerk_that_reaches_only(&pair, stopped).await;
-    let waiting = load.observer(clerk);
-    let other = load.observer(pair.clerk().await);
+    let waiting = load.recorder.client(100, clerk);
+    let other = load.recorder.client(101, pair.clerk().await);
     assert!(waiting.lock("stale").await.expect("an answer"));
     assert!(waiting.unlock("stale").await.expect("an answer"));
 

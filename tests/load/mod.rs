@@ -26,7 +26,8 @@ pub(crate) fn processes() -> PairOptions {
 /// Clients at work. They may fail at nothing: a pair that is never without a server that can answer has
 /// no error to tell them.
 pub(crate) struct Load {
-    recorder: Recorder,
+    /// What they see. A test may add its own clients.
+    pub(crate) recorder: Recorder,
     clients: Vec<Client>,
     stop: CancellationToken,
 }
@@ -59,21 +60,20 @@ impl Load {
         self.clients.push(Client { answers, running });
     }
 
-    /// A client whose calls are recorded with those of the others, and made by the test.
-    pub(crate) fn observer(&self, clerk: Clerk) -> RecordedClerk {
-        self.recorder.client(u32::MAX, clerk)
-    }
-
     /// Waits until each client has had `calls` more answers.
     pub(crate) async fn advance(&self, calls: u64) {
-        for client in &self.clients {
-            let goal = client.answers.load(Ordering::Relaxed) + calls;
-            wait_until("answers to each client", PATIENCE, async || {
-                let failed = client.running.is_finished();
-                failed || client.answers.load(Ordering::Relaxed) >= goal
-            })
-            .await;
-        }
+        let answers = |client: &Client| client.answers.load(Ordering::Relaxed);
+        let goals: Vec<_> = self
+            .clients
+            .iter()
+            .map(|client| answers(client) + calls)
+            .collect();
+        wait_until("answers to each client", PATIENCE, async || {
+            let mut clients = self.clients.iter().zip(&goals);
+            // One that has failed is told about at the end.
+            clients.all(|(client, &goal)| client.running.is_finished() || answers(client) >= goal)
+        })
+        .await;
     }
 
     /// Lets the clients finish their calls, and gives what they saw.
