@@ -24,7 +24,7 @@ impl Hosting {
         let name = format!("server {}", config.me);
         match self {
             Self::Processes { program, args } => {
-                let log = directory.join(format!("{}.log", config.me));
+                let log = log_file(directory, config.me);
                 let args = arguments(&config).chain(args.iter().cloned());
                 Process::start(name, program, args, log).map(Host::Process)
             }
@@ -36,6 +36,11 @@ impl Hosting {
             .map(Host::Thread),
         }
     }
+}
+
+/// Where the server's log is, if it is a process.
+pub(super) fn log_file(directory: &Path, server: ServerId) -> PathBuf {
+    directory.join(format!("{server}.log"))
 }
 
 /// What `lockd` is told.

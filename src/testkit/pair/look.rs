@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::host::log_file;
 use super::{Pair, SOON};
 use crate::clerk::{ServerReport, status};
 use crate::net::{Network, SystemNetwork};
@@ -37,6 +38,13 @@ impl Pair {
             ServerId::A => a.status.ok(),
             ServerId::B => b.status.ok(),
         }
+    }
+
+    /// What a server that is a process has logged, in all its lives. Empty for one on a thread.
+    #[must_use]
+    pub fn log(&self, server: ServerId) -> String {
+        let bytes = std::fs::read(log_file(self.directory.path(), server)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The server that is primary, if one says so: the one of the higher view, if both do.
