@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Far longer than anything here takes, even on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What all clients want.
-const NAMES: [&str; 3] = ["x", "y", "z"];
+/// A few locks that all clients want.
+pub(crate) const NAMES: [&str; 3] = ["x", "y", "z"];
 
 /// Servers as processes of the real program.
 pub(crate) fn processes() -> PairOptions {
@@ -38,25 +38,25 @@ struct Client {
 }
 
 impl Load {
-    /// Puts `clients` to work, and waits until all have been answered.
-    pub(crate) async fn start(pair: &Pair, clients: u32) -> Self {
+    /// Puts `clients` to work on `names`, and waits until all have been answered.
+    pub(crate) async fn start(pair: &Pair, clients: u32, names: &'static [&str]) -> Self {
         let mut load = Self {
             recorder: Recorder::new(),
             clients: Vec::new(),
             stop: CancellationToken::new(),
         };
         for _ in 0..clients {
-            load.add(pair.clerk().await);
+            load.add(pair.clerk().await, names);
         }
         load.advance(20).await;
         load
     }
 
-    fn add(&mut self, clerk: Clerk) {
+    fn add(&mut self, clerk: Clerk, names: &'static [&str]) {
         let number = u32::try_from(self.clients.len()).expect("a few clients");
         let clerk = self.recorder.client(number, clerk);
         let answers = Arc::<AtomicU64>::default();
-        let running = tokio::spawn(work(clerk, answers.clone(), self.stop.clone()));
+        let running = tokio::spawn(work(clerk, names, answers.clone(), self.stop.clone()));
         self.clients.push(Client { answers, running });
     }
 
@@ -102,10 +102,11 @@ impl Load {
 
 async fn work(
     clerk: RecordedClerk,
+    names: &'static [&str],
     answers: Arc<AtomicU64>,
     stop: CancellationToken,
 ) -> Result<(), CallError> {
-    for name in NAMES.into_iter().cycle() {
+    for name in names.iter().cycle() {
         clerk.lock(name).await?;
         clerk.unlock(name).await?;
         answers.fetch_add(2, Ordering::Relaxed);
