@@ -183,7 +183,11 @@ fn without_a_server_lockc_says_in_one_line_what_it_tried_and_for_how_long() {
     for command in [&["lock", "x"][..], &["status"]] {
         let mut args = vec!["--timeout", "200ms"];
         args.extend(command);
-        let assert = place.lockc(&args).assert().code(69);
+        let assert = place
+            .lockc(&args)
+            .env("RUST_LOG", "trace")
+            .assert()
+            .code(69);
         let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(stderr.contains("200ms"), "{stderr}");

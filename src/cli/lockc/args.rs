@@ -33,7 +33,7 @@ Exit codes:
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) pair: PairOptions,
-    /// How long to try before giving up
+    /// How long to try before giving up; in a shell, for each command
     #[arg(
         long,
         value_name = "DURATION",

@@ -1,4 +1,6 @@
 //! `lockc`, the command-line client.
+//!
+//! It has no subscriber for logs, so that stderr holds its own one line and nothing else.
 
 mod args;
 mod shell;

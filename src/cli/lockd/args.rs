@@ -67,6 +67,8 @@ pub(super) enum Command {
     #[command(after_help = AFTER_HELP)]
     Backup(ServeOptions),
     /// Run both servers of a pair in this process, to try things out
+    ///
+    /// Then, in another terminal: lockc lock hello. Ctrl-C stops both, and the locks are gone.
     Dev(TuningOptions),
     /// Print a completion script
     ///
