@@ -330,7 +330,7 @@ fn longest_gap(history: &History) -> Duration {
     for operation in history.operations() {
         let answered = operation.answered().expect("every call is answered");
         if let Some(before) = last.insert(operation.client, answered.since_start) {
-            longest = longest.max(answered.since_start - before);
+            longest = longest.max(answered.since_start.saturating_sub(before));
         }
     }
     longest
