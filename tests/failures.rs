@@ -15,7 +15,7 @@ use lockservice::service::RoleName;
 use lockservice::testkit::{History, Pair, Reserved, wait_until};
 use lockservice::types::{ServerId, View};
 
-use self::load::{Load, NAMES, PATIENCE, processes};
+use self::load::{Load, PATIENCE, processes};
 
 const A: ServerId = ServerId::A;
 const B: ServerId = ServerId::B;
@@ -51,7 +51,7 @@ async fn without_a_failure_every_acknowledged_call_is_on_both_servers_in_the_sam
     let pair = start().await;
     let view = view(&pair).await;
     let before = pair.status(A).await.expect("it answers").op;
-    let load = Load::start(&pair, 4, &NAMES).await;
+    let load = Load::start(&pair, 4).await;
     load.advance(400).await;
     let history = load.judge(&pair).await;
 
@@ -66,7 +66,7 @@ async fn without_a_failure_every_acknowledged_call_is_on_both_servers_in_the_sam
 /// The survivor is asked by clients that were waiting for the dead server.
 async fn survives_a_kill(killed: ServerId) {
     let mut pair = start().await;
-    let load = Load::start(&pair, 4, &NAMES).await;
+    let load = Load::start(&pair, 4).await;
     let clerk = pair.clerk().await;
     assert!(clerk.lock("held").await.expect("an answer"));
     pair.kill(killed);
@@ -89,7 +89,7 @@ async fn nothing_acknowledged_is_lost_when_the_backup_is_killed() {
 /// A call waits in the sockets of a stopped server, which would grant it if it went by what it knew.
 async fn never_answers_from_its_old_state(stopped: ServerId) {
     let mut pair = start().await;
-    let load = Load::start(&pair, 3, &NAMES).await;
+    let load = Load::start(&pair, 3).await;
     let (clerk, _nobody) = clerk_that_reaches_only(&pair, stopped).await;
     let waiting = load.recorder.client(100, clerk);
     let other = load.recorder.client(101, pair.clerk().await);
@@ -130,7 +130,7 @@ async fn a_backup_that_was_stopped_and_wakes_never_answers_from_its_old_state() 
 async fn a_link_that_is_reset_under_load_resumes_without_a_failover() {
     let pair = start().await;
     let before = view(&pair).await;
-    let load = Load::start(&pair, 4, &NAMES).await;
+    let load = Load::start(&pair, 4).await;
     for _ in 0..10 {
         let dialled = pair.link_to(B).traffic().accepted;
         pair.reset_link();
@@ -148,7 +148,7 @@ async fn a_link_that_is_reset_under_load_resumes_without_a_failover() {
 async fn a_client_cut_off_from_one_server_is_answered_by_the_other_without_a_failover() {
     let pair = start().await;
     let before = view(&pair).await;
-    let load = Load::start(&pair, 4, &NAMES).await;
+    let load = Load::start(&pair, 4).await;
     for server in [A, B, A, B] {
         pair.cut_client(server);
         load.advance(100).await;
@@ -189,7 +189,7 @@ async fn rejoins_with_its_state(restarted: ServerId, locks: u32) {
     let mut pair = start().await;
     let clerk = pair.clerk().await;
     hold(&clerk, locks).await;
-    let load = Load::start(&pair, 3, &NAMES).await;
+    let load = Load::start(&pair, 3).await;
     pair.kill(restarted);
     pair.wait_role(restarted.peer(), RoleName::Alone).await;
     pair.run(restarted);
@@ -222,7 +222,7 @@ async fn a_restarted_backup_joins_with_the_state_of_50_000_locks_while_clients_g
 #[tokio::test]
 async fn three_failures_in_a_row_lose_nothing_when_the_pair_is_whole_between_them() {
     let mut pair = start().await;
-    let load = Load::start(&pair, 4, &NAMES).await;
+    let load = Load::start(&pair, 4).await;
     pair.kill(A);
     load.advance(50).await;
     pair.run(A);
@@ -270,7 +270,7 @@ async fn a_pair_of_which_both_were_killed_starts_empty() {
     if answer.is_err() {
         assert!(clerk.lock("held").await.expect("an answer"));
     }
-    let load = Load::start(&pair, 3, &NAMES).await;
+    let load = Load::start(&pair, 3).await;
     load.judge(&pair).await;
 }
 
@@ -295,7 +295,7 @@ async fn a_server_that_slept_through_the_death_of_its_peer_does_not_go_on_from_i
     let answer = call.await.expect("no panic");
     assert!(is_honest(&answer), "{answer:?}");
     pair.wait_whole().await;
-    Load::start(&pair, 3, &NAMES).await.judge(&pair).await;
+    Load::start(&pair, 3).await.judge(&pair).await;
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn of_two_servers_cut_off_from_each_other_one_yields_when_the_cut_heals_an
             .any(|line| line.contains("WARN") && line.contains("stepped down from view"))
     };
     assert!(yielded(primary.peer()) && !yielded(primary));
-    Load::start(&pair, 3, &NAMES).await.judge(&pair).await;
+    Load::start(&pair, 3).await.judge(&pair).await;
 }
 
 /// The longest that a client waited from one answer to its next.
@@ -339,7 +339,7 @@ fn longest_gap(history: &History) -> Duration {
 /// `terminate` itself checks that the server ends well.
 async fn hands_over(terminated: ServerId) {
     let mut pair = start().await;
-    let load = Load::start(&pair, 4, &NAMES).await;
+    let load = Load::start(&pair, 4).await;
     pair.terminate(terminated).await;
     load.advance(50).await;
     pair.run(terminated);

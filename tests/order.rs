@@ -17,7 +17,7 @@ use lockservice::service::{RoleName, ServerStatus};
 use lockservice::testkit::{Direction, Pair};
 use lockservice::types::{Digest, OpNumber, ServerId, View};
 
-use self::load::{Load, NAMES, processes};
+use self::load::{Load, processes};
 
 const A: ServerId = ServerId::A;
 const B: ServerId = ServerId::B;
@@ -70,7 +70,7 @@ impl Seen {
 async fn concurrent_calls_take_the_same_order_on_both_servers_however_slow_the_link_is() {
     let pair = slow_pair(Duration::from_millis(2)).await;
     let [before, _] = statuses(&pair).await;
-    let load = Load::start(&pair, 16, &NAMES).await;
+    let load = Load::start(&pair, 16).await;
     let mut seen = Seen::default();
     let mut work = Box::pin(load.advance(200));
     loop {

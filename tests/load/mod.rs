@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 /// Far longer than anything here takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A few locks that all clients want.
-pub(crate) const NAMES: [&str; 3] = ["x", "y", "z"];
+/// What all clients want.
+const NAMES: [&str; 3] = ["x", "y", "z"];
 
 /// Servers as processes of the real program.
 pub(crate) fn processes() -> PairOptions {
@@ -38,25 +38,25 @@ struct Client {
 }
 
 impl Load {
-    /// Puts `clients` to work on `names`, and waits until all have been answered.
-    pub(crate) async fn start(pair: &Pair, clients: u32, names: &'static [&str]) -> Self {
+    /// Puts `clients` to work, and waits until all have been answered.
+    pub(crate) async fn start(pair: &Pair, clients: u32) -> Self {
         let mut load = Self {
             recorder: Recorder::new(),
             clients: Vec::new(),
             stop: CancellationToken::new(),
         };
         for _ in 0..clients {
-            load.add(pair.clerk().await, names);
+            load.add(pair.clerk().await);
         }
         load.advance(20).await;
         load
     }
 
-    fn add(&mut self, clerk: Clerk, names: &'static [&str]) {
+    fn add(&mut self, clerk: Clerk) {
         let number = u32::try_from(self.clients.len()).expect("a few clients");
         let clerk = self.recorder.client(number, clerk);
         let answers = Arc::<AtomicU64>::default();
-        let running = tokio::spawn(work(clerk, names, answers.clone(), self.stop.clone()));
+        let running = tokio::spawn(work(clerk, answers.clone(), self.stop.clone()));
         self.clients.push(Client { answers, running });
     }
 
@@ -102,11 +102,10 @@ impl Load {
 
 async fn work(
     clerk: RecordedClerk,
-    names: &'static [&str],
     answers: Arc<AtomicU64>,
     stop: CancellationToken,
 ) -> Result<(), CallError> {
-    for name in names.iter().cycle() {
+    for name in NAMES.into_iter().cycle() {
         clerk.lock(name).await?;
         clerk.unlock(name).await?;
         answers.fetch_add(2, Ordering::Relaxed);
