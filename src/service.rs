@@ -189,10 +189,11 @@ impl std::fmt::Display for Resource {
 }
 
 /// A server's role in the pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoleName {
     /// It has not met its peer, or is being synced: it answers no client.
+    #[default]
     Starting,
     /// It is a primary without a backup.
     Alone,

@@ -6,10 +6,8 @@ use tarpc::context::Context;
 
 use super::Shared;
 use crate::engine::pair::core::Via;
-use crate::service::{
-    Answer, CallId, LockService, Opened, Refusal, Request, RoleName, ServerStatus, Verb,
-};
-use crate::types::{ClientId, Digest, LockName, OpNumber, RecordNumber};
+use crate::service::{Answer, CallId, LockService, Opened, Refusal, Request, ServerStatus, Verb};
+use crate::types::{ClientId, LockName, RecordNumber};
 
 /// Implements [`LockService`] on the engine.
 #[derive(Debug, Clone)]
@@ -75,21 +73,6 @@ impl LockService for LockRpc {
         let overview = self.shared.pair.overview().await;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let (server, uptime) = (self.shared.config.me, self.shared.started.elapsed());
-        let Some(overview) = overview else {
-            return ServerStatus {
-                server,
-                role: RoleName::Starting,
-                view: None,
-                op: OpNumber(0),
-                digest: Digest(0),
-                acked: None,
-                in_sync: false,
-                clients: 0,
-                locks: 0,
-                uptime,
-                version,
-            };
-        };
         ServerStatus {
             server,
             role: overview.role,

@@ -160,11 +160,8 @@ impl Driver {
     }
 
     fn answer_who(&mut self, link: InLink, asker: Standing, to: oneshot::Sender<Standing>) {
-        let now = self.now();
-        self.core
-            .step(now, Input::Who { link, asker }, &mut self.effects);
         let mut to = Some(to);
-        self.perform_all(|effect| match effect {
+        self.step_and(Input::Who { link, asker }, |effect| match effect {
             Effect::Standing(standing) => {
                 let _ = to.take().map(|to| to.send(standing));
                 None
@@ -174,11 +171,8 @@ impl Driver {
     }
 
     fn answer_frame(&mut self, link: InLink, frame: Frame, to: oneshot::Sender<FrameAnswer>) {
-        let now = self.now();
-        self.core
-            .step(now, Input::Frame { link, frame }, &mut self.effects);
         let mut to = Some(to);
-        self.perform_all(|effect| match effect {
+        self.step_and(Input::Frame { link, frame }, |effect| match effect {
             Effect::FrameAnswer(answer) => {
                 let _ = to.take().map(|to| to.send(answer));
                 None
@@ -188,9 +182,18 @@ impl Driver {
     }
 
     fn step(&mut self, input: Input<ReplyTo>) {
+        self.step_and(input, Some);
+    }
+
+    /// Steps, and carries out what the core wants, but for what `first` takes.
+    fn step_and(
+        &mut self,
+        input: Input<ReplyTo>,
+        first: impl FnMut(Effect<ReplyTo>) -> Option<Effect<ReplyTo>>,
+    ) {
         let now = self.now();
         self.core.step(now, input, &mut self.effects);
-        self.perform_all(Some);
+        self.perform_all(first);
     }
 
     fn flush(&mut self) {

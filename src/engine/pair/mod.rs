@@ -93,11 +93,11 @@ impl Pair {
         answer.await.unwrap_or(Err(Refusal::Interrupted))
     }
 
-    /// How the server stands; none if it is stopping.
-    pub(crate) async fn overview(&self) -> Option<Overview> {
+    /// How the server stands: like one that is starting, once it is stopping.
+    pub(crate) async fn overview(&self) -> Overview {
         let (to, overview) = oneshot::channel();
-        self.clients.send(FromClient::Overview { to }).await.ok()?;
-        overview.await.ok()
+        let _ = self.clients.send(FromClient::Overview { to }).await;
+        overview.await.unwrap_or_default()
     }
 
     /// Numbers a connection. To be called in the order in which connections are accepted.

@@ -241,7 +241,7 @@ pub enum Effect<T> {
 }
 
 /// How a server stands, for `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Overview {
     /// Its role.
     pub role: RoleName,
