@@ -5,6 +5,9 @@
 //! flush is put off once: the task of the connection is woken again at once, and what became ready in
 //! the meantime goes out by the same write. A task that has nothing else to do is polled again
 //! immediately, so a lone call loses nothing.
+//!
+//! Each message that comes in counts against Tokio's budget of the task, or a client that floods its
+//! connection would keep the thread from all others, and the servers from their heartbeats.
 
 use std::fmt;
 use std::io;
@@ -14,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use futures::{Sink, SinkExt as _, Stream as Messages, StreamExt as _};
 use serde::Serialize;
 use tarpc::{ClientMessage, Response};
+use tokio::task::coop::poll_proceed;
 use tokio_util::codec::Framed;
 
 use super::Stream;
@@ -93,7 +97,11 @@ impl<In: Incoming, Out> Messages for Transport<In, Out> {
     type Item = io::Result<In>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
-        self.frames.poll_next_unpin(cx)
+        // Hundreds of messages fit into one read, and tarpc refuses those beyond its limit in a loop.
+        let turn = ready!(poll_proceed(cx));
+        let next = ready!(self.frames.poll_next_unpin(cx));
+        turn.made_progress();
+        Poll::Ready(next)
     }
 }
 
