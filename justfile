@@ -34,6 +34,18 @@ repeat N *FILTER:
 properties CASES="100000":
     PROPTEST_CASES={{ CASES }} cargo test --locked --release --lib properties
 
+# Torture a pair of real processes for DURATION while servers are killed, stopped and restarted, TIMES times
+nemesis DURATION="1m" TIMES="1" *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for ((run = 1; run <= {{ TIMES }}; run++)); do
+        scripts/nemesis --duration {{ DURATION }} {{ ARGS }}
+    done
+
+# Run the tests on real processes with as many rounds as they are meant for
+breaking *FILTER:
+    LONG_TESTS=1 cargo test --locked --release --test torture --test breaking {{ FILTER }}
+
 # Build the documentation and open it
 doc:
     cargo doc --locked --no-deps --all-features --open

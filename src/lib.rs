@@ -79,6 +79,9 @@
 //! - `bin` (default): the two programs. A library user can switch it off, and with it what only they need.
 //! - `testkit`: the module `testkit`.
 
+#[cfg(any(feature = "bin", feature = "testkit"))]
+#[doc(hidden)]
+pub mod audit;
 pub mod clerk;
 #[cfg(feature = "bin")]
 #[doc(hidden)]

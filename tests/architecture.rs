@@ -167,7 +167,7 @@ fn the_pure_parts_draw_no_random_numbers_and_have_no_order_of_their_own() {
 }
 
 /// The modules of the crate, and those that each may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("types", &[]),
     ("config", &[]),
     // What crosses the wire is made of commands, and commands are made of words of the wire.
@@ -177,9 +177,18 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("engine", &["types", "config", "service", "machine", "net"]),
     ("server", &["types", "config", "service", "net", "engine"]),
     ("clerk", &["types", "config", "service", "net"]),
+    ("audit", &["types", "service", "clerk"]),
     (
         "cli",
-        &["types", "config", "service", "net", "server", "clerk"],
+        &[
+            "types", "config", "service", "net", "server", "clerk", "audit",
+        ],
+    ),
+    (
+        "testkit",
+        &[
+            "types", "config", "service", "net", "server", "clerk", "audit",
+        ],
     ),
 ];
 

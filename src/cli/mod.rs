@@ -7,3 +7,4 @@ mod exit;
 pub mod lockc;
 pub mod lockd;
 mod options;
+mod signals;

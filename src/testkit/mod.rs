@@ -3,20 +3,20 @@
 //! - [`Pair`] runs two servers, as processes or in this one, and kills, hangs, deafens, restarts them,
 //!   cuts and mends what lies between. [`Proxy`] and [`Process`] are what it is made of.
 //! - [`Recorder`] keeps what clients asked and were told: a [`History`].
-//! - [`linearizability`] and the [`invariants`] judge it.
+//! - [`linearizability`] and the [`invariants`] judge it; an [`Auditor`] does so by rounds when it is too
+//!   long to be kept.
 
-mod history;
-pub mod invariants;
-pub mod linearizability;
 mod pair;
 mod process;
 mod proxy;
 mod reserved;
 mod wait;
 
-pub use history::{
+pub use crate::audit::history::{
     Call, History, HistoryError, Moment, Operation, Outcome, RecordedClerk, Recorder,
 };
+pub use crate::audit::rounds::{Auditor, Offence};
+pub use crate::audit::{invariants, linearizability};
 pub use pair::{Pair, PairOptions};
 pub use process::Process;
 pub use proxy::{Direction, Flow, Proxy, Traffic};

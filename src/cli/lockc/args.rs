@@ -1,8 +1,9 @@
 //! The command line of `lockc`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 
 use crate::cli::options::{self, PairOptions};
@@ -15,12 +16,13 @@ Examples:
   lockc lock -- -odd-name                   a name that begins with a hyphen
   lockc status --json | jq .whole           is the pair ready for a failure?
   printf 'lock a\\nlock a\\n' | lockc shell   prints true, then false
+  lockc torture --duration 5m               is every answer right, whatever fails meanwhile?
 
 A lock belongs to nobody: it stays held when its locker ends, and anyone can unlock it.
 
 Exit codes:
-  0    yes: granted, released; status: a server answered
-  1    no: held by someone, or not held
+  0    yes: granted, released; status: a server answered; torture: every answer was right
+  1    no: held by someone, or not held; torture: an answer was wrong
   2    the command line is wrong
   69   no server could answer in time
   70   internal error";
@@ -76,6 +78,18 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Work the pair hard, and check that every answer is right
+    ///
+    /// Many clerks lock and unlock at random: a few hot locks, which all of them want, and many cold ones.
+    /// Kill, stop and restart servers meanwhile, one at a time, if you like: as long as the pair is whole
+    /// again before the next failure, no answer may be wrong. The locks have names that nobody else uses,
+    /// and are freed at the end.
+    ///
+    /// Right means linearizable: each call took effect at one moment between its start and its end, once,
+    /// and no lock was granted while it was held. Exit code 0 when every answer was right, 1 when one was
+    /// not (the calls that show it are in the history file), 69 when no server answered at all. Calls
+    /// that failed are counted, and are not wrong. SIGINT ends it early.
+    Torture(TortureOptions),
     /// Print a completion script
     ///
     /// For instance: source <(lockc completions bash)
@@ -83,6 +97,35 @@ pub(super) enum Command {
         /// For which shell
         shell: Shell,
     },
+}
+
+/// How hard, and for how long.
+#[derive(Debug, Args)]
+pub(super) struct TortureOptions {
+    /// How many clerks, each with its own connections
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(super) clerks: u32,
+    /// How many calls each clerk has in flight
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub(super) in_flight: u32,
+    /// How many locks; up to four of them are hot, and take half of the calls
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(super) locks: u32,
+    /// How long to go on
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = options::duration)]
+    pub(super) duration: Duration,
+    /// What the names of the locks begin with; something that nobody else uses follows
+    #[arg(long, value_name = "TEXT", default_value = "lockc-torture")]
+    pub(super) prefix: String,
+    /// Draw the calls from this number, which is printed, instead of a random one
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) seed: Option<u64>,
+    /// Where to write the calls that show a wrong answer, if there is one
+    #[arg(long, value_name = "FILE", default_value = "lockc-torture.history")]
+    pub(super) history: PathBuf,
+    /// Print JSON, with latencies in microseconds
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[cfg(test)]
@@ -135,6 +178,8 @@ mod tests {
             "lockc lock ",
             "lockc --timeout 0s lock a",
             "lockc status --yaml",
+            "lockc torture --clerks 0",
+            "lockc torture --duration 5",
             long.as_str(),
         ] {
             assert!(parse(line).expect_err(line).use_stderr(), "{line}");

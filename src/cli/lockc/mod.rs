@@ -3,8 +3,11 @@
 //! It has no subscriber for logs, so that stderr holds its own one line and nothing else.
 
 mod args;
+mod latency;
+mod progress;
 mod shell;
 mod status;
+mod torture;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -42,6 +45,9 @@ async fn run(cli: Cli) -> Exit {
         Command::Unlock { name } => once(customer, Verb::Unlock, name).await,
         Command::Shell => shell(customer).await,
         Command::Status { json } => status(customer, json).await,
+        Command::Torture(options) => {
+            torture::run(&customer.servers, customer.timeout, options).await
+        }
         Command::Completions { shell } => told(print_completions(Cli::command(), shell), Exit::Yes),
     }
 }

@@ -3,18 +3,17 @@
 mod args;
 mod logs;
 
-use std::io;
 use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use futures::future::try_join_all;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::args::{Cli, Command};
 use super::exit::{self, Exit, block_on, complain};
 use super::options::print_completions;
+use super::signals::StopSignals;
 use crate::server::{BindError, Server, ServerConfig};
 
 /// Does what the command line says.
@@ -90,27 +89,4 @@ async fn bind(configs: Vec<ServerConfig>) -> Result<Vec<Server>, BindError> {
         servers.push(server);
     }
     Ok(servers)
-}
-
-/// The signals that ask a server to stop.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn catch() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next one, and names it.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::audit::history::Outcome;
+use crate::audit::history::simulated::{from_a_real_lock, moment};
 use crate::service::Verb;
-use crate::testkit::history::Outcome;
-use crate::testkit::history::simulated::{from_a_real_lock, moment};
 
 /// Judges calls of one lock, written without its name.
 fn judge(calls: &[&str]) -> Result<(), Inexplicable> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::audit::history::{Moment, Operation};
 use crate::service::Verb;
-use crate::testkit::history::{Moment, Operation};
 
 /// A call, by its place in the order of calls.
 type Index = usize;
@@ -15,31 +15,37 @@ enum Event {
     Answered(Index),
 }
 
+/// What is known of a lock when all calls that will be answered have been: nothing more of the calls
+/// before matters to those that follow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) held: bool,
+    /// Calls that were never answered, and are not used yet to explain something.
+    pub(crate) unanswered_locks: u32,
+    pub(crate) unanswered_unlocks: u32,
+}
+
 /// What is true now, in the one configuration that has to be looked at.
 pub(super) struct Search<'a> {
     operations: &'a [&'a Operation],
-    held: bool,
+    now: Known,
     /// The calls under way that will be answered and have no place in the order yet, the one answered
     /// first foremost.
     waiting: BTreeSet<(Moment, Index)>,
-    /// Calls that were never answered, and are not used yet to explain something.
-    unanswered_locks: u32,
-    unanswered_unlocks: u32,
 }
 
 impl<'a> Search<'a> {
-    pub(super) const fn new(operations: &'a [&'a Operation]) -> Self {
+    /// `before` is what is known from the calls that were over before the first of `operations`.
+    pub(super) const fn new(operations: &'a [&'a Operation], before: Known) -> Self {
         Self {
             operations,
-            held: false,
+            now: before,
             waiting: BTreeSet::new(),
-            unanswered_locks: 0,
-            unanswered_unlocks: 0,
         }
     }
 
     /// Puts the calls in order, or names the first one whose answer cannot be explained.
-    pub(super) fn run(mut self) -> Result<(), Index> {
+    pub(super) fn run(mut self) -> Result<Known, Index> {
         for (moment, event) in self.events() {
             match event {
                 Event::Called(call) => self.called(call),
@@ -50,7 +56,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(self.now)
     }
 
     fn events(&self) -> Vec<(Moment, Event)> {
@@ -71,7 +77,7 @@ impl<'a> Search<'a> {
         let operation = self.operations[call];
         match operation.answered() {
             None => *self.unanswered(operation.verb) += 1,
-            Some(_) if is_right_and_changes_nothing(operation, self.held) => {}
+            Some(_) if is_right_and_changes_nothing(operation, self.now.held) => {}
             Some(answered) => {
                 self.waiting.insert((answered, call));
             }
@@ -81,15 +87,19 @@ impl<'a> Search<'a> {
     /// Places one call that changes the lock, and all that are right then; None if there is no such
     /// call.
     fn change(&mut self) -> Option<()> {
-        let verb = if self.held { Verb::Unlock } else { Verb::Lock };
+        let verb = if self.now.held {
+            Verb::Unlock
+        } else {
+            Verb::Lock
+        };
         if let Some(next) = self.next_to_change(verb) {
             self.waiting.remove(&next);
         } else {
             let left = self.unanswered(verb);
             *left = left.checked_sub(1)?;
         }
-        self.held = !self.held;
-        let (operations, held) = (self.operations, self.held);
+        self.now.held = !self.now.held;
+        let (operations, held) = (self.operations, self.now.held);
         self.waiting
             .retain(|&(_, call)| !is_right_and_changes_nothing(operations[call], held));
         Some(())
@@ -107,8 +117,8 @@ impl<'a> Search<'a> {
 
     const fn unanswered(&mut self, verb: Verb) -> &mut u32 {
         match verb {
-            Verb::Lock => &mut self.unanswered_locks,
-            Verb::Unlock => &mut self.unanswered_unlocks,
+            Verb::Lock => &mut self.now.unanswered_locks,
+            Verb::Unlock => &mut self.now.unanswered_unlocks,
         }
     }
 }

@@ -177,8 +177,17 @@ pub struct Recorder {
 #[derive(Default)]
 struct Tape {
     ticks: u64,
+    /// How many calls have been taken away, which came before those that are here.
+    taken: usize,
     /// None: certainly not executed.
     operations: Vec<Option<Operation>>,
+}
+
+impl Tape {
+    /// The call that was the `index`th of all, if it is still here.
+    fn operation(&mut self, index: usize) -> Option<&mut Option<Operation>> {
+        self.operations.get_mut(index.checked_sub(self.taken)?)
+    }
 }
 
 impl Recorder {
@@ -204,7 +213,7 @@ impl Recorder {
         tape.operations.push(Some(operation));
         Call {
             recorder: self.clone(),
-            index: tape.operations.len() - 1,
+            index: tape.taken + tape.operations.len() - 1,
         }
     }
 
@@ -212,6 +221,20 @@ impl Recorder {
     #[must_use]
     pub fn history(&self) -> History {
         self.tape().operations.iter().flatten().cloned().collect()
+    }
+
+    /// Takes away what has been recorded so far. A call that is under way is unknown in it, and stays so.
+    ///
+    /// So a long history need not be kept whole: whoever takes it in parts while no call is under way
+    /// can judge each part by what is known from those before it.
+    #[must_use]
+    pub fn take(&self) -> History {
+        let mut tape = self.tape();
+        tape.taken += tape.operations.len();
+        std::mem::take(&mut tape.operations)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn now(&self, tape: &mut Tape) -> Moment {
@@ -255,7 +278,7 @@ impl Call {
     pub fn returned(self, result: bool) {
         let mut tape = self.recorder.tape();
         let at = self.recorder.now(&mut tape);
-        if let Some(operation) = &mut tape.operations[self.index] {
+        if let Some(Some(operation)) = tape.operation(self.index) {
             operation.outcome = Outcome::Answered { result, at };
         }
     }
@@ -267,6 +290,8 @@ impl Call {
 
     /// Records that the call was certainly not executed: it is left out of the history.
     pub fn refused(self) {
-        self.recorder.tape().operations[self.index] = None;
+        if let Some(operation) = self.recorder.tape().operation(self.index) {
+            *operation = None;
+        }
     }
 }

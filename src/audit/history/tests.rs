@@ -38,6 +38,34 @@ fn a_history_reads_what_it_writes() {
 }
 
 #[test]
+fn a_history_may_have_remarks() {
+    let text = "# what happened\n c1 lock 0..1 true a\n\n# and no more\n";
+    let history: History = text.parse().expect("a history");
+    assert_eq!(history.operations().len(), 1);
+}
+
+#[test]
+fn what_was_taken_away_is_not_told_again_and_a_call_that_was_under_way_stays_unknown() {
+    let recorder = Recorder::new();
+    let under_way = recorder.invoke(1, Verb::Lock, &name("a"));
+    let refused = recorder.invoke(2, Verb::Lock, &name("b"));
+    let first = recorder.take();
+    assert_eq!(first.operations().len(), 2);
+
+    let later = recorder.invoke(3, Verb::Unlock, &name("c"));
+    under_way.returned(true);
+    refused.refused();
+    later.returned(false);
+    let second = recorder.take();
+    let [later] = second.operations() else {
+        panic!("one call was made since: {second}");
+    };
+    assert!(later.client == 3 && later.result() == Some(false));
+    assert!(first.operations()[1].called < later.called);
+    assert!(recorder.history().operations().is_empty());
+}
+
+#[test]
 fn what_is_no_history_is_refused() {
     for line in [
         "c1 lock 0..1 true",

@@ -1,7 +1,8 @@
 //! The text form of a history: `cCLIENT VERB CALLED..ANSWERED RESULT NAME`, a call a line.
 //!
 //! A moment is `TICK` or `TICK@SECONDS`. An unanswered call has `?` and `unknown`. The name comes last,
-//! as it is but for line breaks and backslashes, which are escaped.
+//! as it is but for line breaks and backslashes, which are escaped. A line that begins with `#` is a
+//! remark.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,7 +58,7 @@ impl FromStr for History {
     fn from_str(text: &str) -> Result<Self, HistoryError> {
         text.lines()
             .map(str::trim_start)
-            .filter(|line| !line.is_empty())
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .map(|line| {
                 operation(line).ok_or_else(|| HistoryError {
                     line: line.to_owned(),

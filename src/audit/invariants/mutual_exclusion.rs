@@ -1,8 +1,8 @@
 //! No lock is granted again before it can have been released.
 
 use super::Violation;
+use crate::audit::history::{History, Moment, Operation};
 use crate::service::Verb;
-use crate::testkit::history::{History, Moment, Operation};
 
 /// Checks that between two grants of a lock, one after the other, there can have been an unlock.
 ///

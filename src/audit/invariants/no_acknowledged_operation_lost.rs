@@ -1,8 +1,8 @@
 //! What was acknowledged last is still so in the end.
 
 use super::{FinalState, Violation};
+use crate::audit::history::{History, Operation};
 use crate::service::Verb;
-use crate::testkit::history::{History, Operation};
 
 /// Checks for each lock that its end is the one that the last answer tells, unless a call that can have
 /// changed it may have come later.

@@ -104,7 +104,7 @@ mod tests {
 
     use super::support::ends_held;
     use super::*;
-    use crate::testkit::history::simulated::from_a_real_lock;
+    use crate::audit::history::simulated::from_a_real_lock;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1_000))]

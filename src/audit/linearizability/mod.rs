@@ -25,6 +25,7 @@ mod tests;
 
 use std::fmt;
 
+pub(crate) use self::search::Known;
 use self::search::Search;
 use super::history::{History, Operation};
 
@@ -94,8 +95,15 @@ impl std::error::Error for Inexplicable {}
 /// ```
 pub fn check(history: &History) -> Result<(), Inexplicable> {
     history.by_name().values().try_for_each(|operations| {
-        Search::new(operations)
-            .run()
-            .map_err(|call| Inexplicable::new(operations, operations[call]))
+        check_lock(operations, Known::default())?;
+        Ok(())
     })
+}
+
+/// Judges the calls of one lock, of which `before` is known from earlier ones, and tells what is known
+/// then. Every call that is ever answered must have been answered before the first of these was made.
+pub(crate) fn check_lock(operations: &[&Operation], before: Known) -> Result<Known, Inexplicable> {
+    Search::new(operations, before)
+        .run()
+        .map_err(|call| Inexplicable::new(operations, operations[call]))
 }

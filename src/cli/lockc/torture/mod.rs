@@ -1,0 +1,191 @@
+//! `lockc torture`: works a pair hard, and checks that every answer is right.
+//!
+//! It goes by rounds of a second, and judges each of them by what is known from those before, so that its
+//! memory does not grow with its duration.
+
+mod crew;
+mod inspector;
+mod plan;
+mod report;
+mod tally;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::crew::Crew;
+use self::inspector::Inspector;
+use self::plan::Locks;
+use self::report::{Report, Verdict};
+use self::tally::Tally;
+use super::args::TortureOptions;
+use super::latency::in_micros;
+use super::progress::Progress;
+use super::{print, told};
+use crate::audit::rounds::Offence;
+use crate::clerk::ConnectError;
+use crate::cli::exit::{Exit, complain};
+use crate::cli::signals::StopSignals;
+use crate::net::Servers;
+use crate::types::NameError;
+
+/// Why nothing can be said of the servers.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl Failure {
+    const fn exit(&self) -> Exit {
+        match self {
+            Self::Name(_) => Exit::Usage,
+            Self::Connect(_) => Exit::Unavailable,
+        }
+    }
+}
+
+/// Works, judges, and prints what came of it. The first signal ends it early, the second one at once.
+pub(super) async fn run(servers: &Servers, timeout: Duration, options: TortureOptions) -> Exit {
+    let stop = CancellationToken::new();
+    let tortured = tokio::select! {
+        tortured = torture(servers, timeout, &options, &stop) => tortured,
+        () = signalled_twice(&stop) => return Exit::Internal,
+    };
+    match tortured {
+        Ok(report) => tell(&report, options.json),
+        Err(failure) => {
+            complain("lockc", &failure);
+            failure.exit()
+        }
+    }
+}
+
+fn tell(report: &Report, json: bool) -> Exit {
+    if report.not_freed > 0 {
+        let (locks, prefix) = (report.not_freed, &report.prefix);
+        complain(
+            "lockc",
+            &format!("{locks} locks under {prefix} may still be held"),
+        );
+    }
+    let text = if json {
+        report.json().map_err(io::Error::from)
+    } else {
+        Ok(report.text())
+    };
+    told(text.and_then(|text| print(&text)), report.verdict.exit())
+}
+
+/// Cancels `stop` at the first signal, and returns at the second.
+async fn signalled_twice(stop: &CancellationToken) {
+    match StopSignals::catch() {
+        Ok(mut signals) => {
+            signals.next().await;
+            stop.cancel();
+            signals.next().await;
+        }
+        // Then a signal ends the program, as usual.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn torture(
+    servers: &Servers,
+    timeout: Duration,
+    options: &TortureOptions,
+    stop: &CancellationToken,
+) -> Result<Report, Failure> {
+    let seed = options.seed.unwrap_or_else(random_seed);
+    let locks = Locks::new(&options.prefix, options.locks)?;
+    let mut crew = Crew::connect(servers, timeout, options, seed).await?;
+    let clerks = crew.clerks();
+    let mut tally = Tally::new();
+    let judged = work(&mut crew, &locks, options.duration, stop, &mut tally).await;
+
+    let (history, not_freed) = crew.free(&locks).await;
+    let offence = match judged {
+        Ok(mut inspector) => match inspector.judge(history).await {
+            Ok(()) => inspector.finish().await.err(),
+            Err(offence) => Some(offence),
+        },
+        Err(offence) => Some(offence),
+    };
+    crew.leave().await;
+    Ok(Report {
+        verdict: verdict(offence.as_deref(), &tally),
+        history: offence
+            .as_deref()
+            .and_then(|offence| keep(offence, &options.history)),
+        violation: offence.map(|offence| offence.violation.to_string()),
+        clerks,
+        in_flight: options.in_flight,
+        locks: locks.all().count(),
+        prefix: locks.prefix,
+        seed,
+        seconds: tally.worked.as_secs_f64(),
+        answered: tally.answered(),
+        calls_per_second: tally.calls_per_second(),
+        latency_us: tally.latencies.summary(),
+        longest_gap_us: in_micros(tally.longest_gap),
+        failed: tally.failed,
+        not_freed,
+    })
+}
+
+/// Plays rounds until the time is over, or something was wrong.
+async fn work(
+    crew: &mut Crew,
+    locks: &Locks,
+    duration: Duration,
+    stop: &CancellationToken,
+    tally: &mut Tally,
+) -> Result<Inspector, Box<Offence>> {
+    let progress = Progress::new("torture", duration);
+    let mut inspector = Inspector::new();
+    let begun = Instant::now();
+    while begun.elapsed() < duration && !stop.is_cancelled() {
+        let round = crew.round(locks, begun + duration, stop, tally).await;
+        inspector.judge(round).await?;
+        progress.show(begun.elapsed(), remark(tally));
+    }
+    Ok(inspector)
+}
+
+fn remark(tally: &Tally) -> String {
+    let failed: u64 = tally.failed.values().sum();
+    let rate = tally.calls_per_second();
+    format!("{rate} calls/s, {failed} failed, nothing wrong")
+}
+
+fn verdict(offence: Option<&Offence>, tally: &Tally) -> Verdict {
+    match offence {
+        Some(_) => Verdict::Violated,
+        None if tally.answered() == 0 => Verdict::Unanswered,
+        None => Verdict::Clean,
+    }
+}
+
+/// Writes the calls that show the offence. None when they cannot be written.
+fn keep(offence: &Offence, file: &Path) -> Option<PathBuf> {
+    match fs::write(file, offence.to_string()) {
+        Ok(()) => Some(file.to_owned()),
+        Err(error) => {
+            let file = file.display();
+            complain(
+                "lockc",
+                &format!("cannot write the history to {file}: {error}"),
+            );
+            None
+        }
+    }
+}
+
+fn random_seed() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
+}
