@@ -358,6 +358,8 @@ pub struct ServerStatus {
     pub locks: u64,
     /// How long the process has been serving.
     pub uptime: Duration,
+    /// How much processor time the process has used.
+    pub cpu_time: Duration,
     /// The version of the server's package.
     pub version: String,
 }

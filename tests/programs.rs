@@ -346,3 +346,59 @@ fn completions_are_printed() {
         assert!(script.contains(&format!("_{name}()")));
     }
 }
+
+#[tokio::test]
+async fn bench_tells_what_it_measured_and_leaves_no_lock() {
+    let place = Place::new();
+    let _pair = place.lockd(&["dev"]).await;
+    place.wait_until_whole();
+    let load = ["--clerks", "2", "--in-flight", "3"];
+    let time = ["--warm-up", "10ms", "--duration", "50ms"];
+    let output = place
+        .lockc(&["bench", "--json"])
+        .args(load)
+        .args(time)
+        .output();
+    let output = output.expect("lockc runs");
+    assert!(output.status.success(), "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    assert_eq!(
+        (&told["clerks"], &told["in_flight"]),
+        (&2.into(), &3.into())
+    );
+    assert_eq!(told["failed"], 0);
+    let figure = |name: &str| {
+        told.pointer(name)
+            .and_then(Value::as_f64)
+            .expect("a figure")
+    };
+    assert!(
+        figure("/calls") >= 6.0 && figure("/calls_per_second") > 0.0,
+        "{told}"
+    );
+    assert!(
+        figure("/latency_us/p50") <= figure("/latency_us/p99"),
+        "{told}"
+    );
+    assert!(figure("/server_cpu_us_per_call") > 0.0, "{told}");
+    let status = place.status();
+    assert_eq!(
+        status.pointer("/servers/0/locks"),
+        Some(&0.into()),
+        "{status}"
+    );
+    assert_eq!(
+        status.pointer("/servers/0/clients"),
+        Some(&0.into()),
+        "{status}"
+    );
+}
+
+#[test]
+fn bench_without_a_pair_says_so() {
+    let place = Place::new();
+    let bench = place.lockc(&["--timeout", "50ms", "bench"]).output();
+    let output = bench.expect("lockc runs");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(output.stdout.is_empty(), "{output:?}");
+}

@@ -1,7 +1,9 @@
 //! What clients ask: parse, submit, wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tarpc::context::Context;
 
 use super::Shared;
@@ -84,7 +86,14 @@ impl LockService for LockRpc {
             clients: overview.clients,
             locks: overview.locks,
             uptime,
+            cpu_time: cpu_time(),
             version,
         }
     }
+}
+
+/// How much processor time this process has used.
+fn cpu_time() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(used).unwrap_or_default()
 }

@@ -92,6 +92,7 @@ mod tests {
             clients: 2,
             locks: 3,
             uptime: Duration::ZERO,
+            cpu_time: Duration::ZERO,
             version: String::new(),
         };
         let backup = ServerStatus {

@@ -273,6 +273,7 @@ impl LockService for Handler {
             clients: 0,
             locks: 0,
             uptime: Duration::ZERO,
+            cpu_time: Duration::ZERO,
             version: String::new(),
         }
     }

@@ -78,6 +78,11 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure how quickly the pair answers, and what that costs it
+    ///
+    /// Locks and unlocks without a pause, each call in flight with a lock of its own; frees them at the end.
+    /// It loads the servers as much as it can: their other clients notice.
+    Bench(BenchOptions),
     /// Work the pair hard, and check that every answer is right
     ///
     /// Many clerks lock and unlock at random: a few hot locks, which all of them want, and many cold ones.
@@ -97,6 +102,26 @@ pub(super) enum Command {
         /// For which shell
         shell: Shell,
     },
+}
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(super) struct BenchOptions {
+    /// How many clerks, each with a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(super) clerks: u32,
+    /// How many calls each clerk has in flight
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=4_096))]
+    pub(super) in_flight: u32,
+    /// How long to measure
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = options::duration)]
+    pub(super) duration: Duration,
+    /// How long to load the servers before that
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = options::duration)]
+    pub(super) warm_up: Duration,
+    /// Print JSON, with latencies in microseconds
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// How hard, and for how long.

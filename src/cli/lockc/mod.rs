@@ -3,6 +3,7 @@
 //! It has no subscriber for logs, so that stderr holds its own one line and nothing else.
 
 mod args;
+mod bench;
 mod latency;
 mod progress;
 mod shell;
@@ -45,6 +46,7 @@ async fn run(cli: Cli) -> Exit {
         Command::Unlock { name } => once(customer, Verb::Unlock, name).await,
         Command::Shell => shell(customer).await,
         Command::Status { json } => status(customer, json).await,
+        Command::Bench(options) => bench::run(&customer.servers, cli.timeout, &options).await,
         Command::Torture(options) => {
             torture::run(&customer.servers, customer.timeout, options).await
         }

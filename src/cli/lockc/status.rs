@@ -43,6 +43,7 @@ struct State {
     /// In hexadecimal: JSON's numbers do not hold 64 bits everywhere.
     digest: String,
     uptime_seconds: u64,
+    cpu_seconds: f64,
     version: String,
 }
 
@@ -141,6 +142,7 @@ impl State {
             locks: status.locks,
             digest: status.digest.to_string(),
             uptime_seconds: status.uptime.as_secs(),
+            cpu_seconds: status.cpu_time.as_secs_f64(),
             version: status.version.clone(),
         }
     }
@@ -189,6 +191,7 @@ mod tests {
             clients: 2,
             locks: 1,
             uptime: Duration::from_millis(62_500),
+            cpu_time: Duration::from_millis(1_500),
             version: "0.1.0".to_owned(),
         }
     }
@@ -249,7 +252,7 @@ mod tests {
                 "server": "B", "address": "host-B:5100", "reachable": true, "role": "backup",
                 "alone": false, "view": 3, "view_primary": "A", "op": 41, "acked": null,
                 "in_sync": true, "clients": 2, "locks": 1, "digest": "00000000000000ab",
-                "uptime_seconds": 62, "version": "0.1.0",
+                "uptime_seconds": 62, "cpu_seconds": 1.5, "version": "0.1.0",
             })
         );
     }

@@ -1,0 +1,88 @@
+//! `lockc bench`: how quickly the pair answers, seen from here, and what that costs it.
+
+mod load;
+mod report;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use self::load::{Load, Running};
+use self::report::{Bench, ServerCost};
+use super::args::BenchOptions;
+use super::progress::Progress;
+use super::{print, told};
+use crate::clerk::{self, ServerReport};
+use crate::cli::exit::{Exit, complain};
+use crate::net::{Network, Servers, SystemNetwork};
+
+/// How often the progress is shown.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Measures, and prints what came out.
+pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOptions) -> Exit {
+    let load = Load {
+        clerks: options.clerks,
+        in_flight: options.in_flight,
+        timeout,
+    };
+    let prefix = format!("lockc-bench/{}", Uuid::new_v4());
+    let running = match load.begin(servers, &prefix).await {
+        Ok(running) => running,
+        Err(error) => {
+            complain("lockc", &error);
+            return Exit::Unavailable;
+        }
+    };
+    watch("warming up", &running, options.warm_up).await;
+    let before = statuses(servers, timeout).await;
+    running.forget();
+    let begun = Instant::now();
+    watch("measuring", &running, options.duration).await;
+    let elapsed = begun.elapsed();
+    let tally = running.tally();
+    let after = statuses(servers, timeout).await;
+    running.end().await;
+
+    let costs = ServerCost::between(&before, &after);
+    let bench = Bench::new(&load, elapsed, &tally, costs);
+    if let Some(failure) = &tally.last_failure {
+        complain(
+            "lockc",
+            &format!("{} calls failed, the last one: {failure}", tally.failed),
+        );
+    }
+    let printed = print(&if options.json {
+        bench.json()
+    } else {
+        bench.text()
+    });
+    told(
+        printed,
+        if bench.is_answered() {
+            Exit::Yes
+        } else {
+            Exit::Unavailable
+        },
+    )
+}
+
+/// Lets the load go on for `duration`, and shows how it does.
+async fn watch(stage: &'static str, running: &Running, duration: Duration) {
+    let progress = Progress::new(stage, duration);
+    let begun = Instant::now();
+    let left = |elapsed| duration.saturating_sub(elapsed);
+    let mut elapsed = Duration::ZERO;
+    while !left(elapsed).is_zero() {
+        sleep(left(elapsed).min(TICK)).await;
+        elapsed = begun.elapsed();
+        let rate = running.tallied.answered() as f64 / elapsed.as_secs_f64();
+        progress.show(elapsed, format!("{rate:.0} calls/s"));
+    }
+}
+
+async fn statuses(servers: &Servers, timeout: Duration) -> [ServerReport; 2] {
+    let network: std::sync::Arc<dyn Network> = std::sync::Arc::new(SystemNetwork);
+    clerk::status(&network, servers, timeout).await
+}
