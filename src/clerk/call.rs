@@ -1,21 +1,28 @@
 //! One question to the pair, with all its tries.
 //!
 //! Every try carries the same ids, so that a server that has carried out an earlier one gives its outcome
-//! again. What cannot be told from the outside is kept track of here: whether *any* try can have been
-//! carried out.
+//! again. What cannot be told from the outside is kept track of: whether *any* try can have been carried
+//! out.
+//!
+//! Nearly every question is answered by its first try, and soon. That way is kept short: one timer, and no
+//! allocation but the one that tells whether the try was sent.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::future::{BoxFuture, FutureExt, ready};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::both::Both;
-use super::connection::Connection;
-use super::error::{Tried, TriedServer, TryError};
+use super::connection::{Connection, Sent};
+use super::error::TryError;
 use super::failover::{Failover, Step};
-use crate::service::{Answer, Refusal, Request, Resource};
+use super::trail::Trail;
+use crate::config::TRY_TIMEOUT;
+use crate::service::{Answer, Refusal, Request};
 use crate::types::ServerId;
 
 /// Both servers, and which of them answered last.
@@ -35,15 +42,8 @@ pub(super) enum AskError {
     TimedOut(Trail),
 }
 
-/// What has come of the tries so far.
-#[derive(Debug, Default)]
-pub(super) struct Trail {
-    tries: Both<u32>,
-    outstanding: Both<bool>,
-    last: Both<Option<TryError>>,
-    /// Whether one of them can have been carried out.
-    pub(super) may_have_happened: bool,
-}
+/// How a try ends.
+type Ended = Result<Answer, TryError>;
 
 impl Pair {
     pub(super) const fn new(connections: Both<Connection>, patience: Duration) -> Self {
@@ -54,7 +54,7 @@ impl Pair {
         }
     }
 
-    /// Asks until one of the servers answers or `deadline` has come.
+    /// Asks until one of the servers answers or `deadline` has come. `now` is when it begins.
     ///
     /// # Cancel safety
     ///
@@ -62,59 +62,25 @@ impl Pair {
     pub(super) async fn ask(
         &self,
         request: &Request,
+        now: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
-        let mut failover = Failover::new(self.preferred(), self.patience, Instant::now());
-        let mut trail = Trail::default();
-        let sent = Both::<AtomicBool>::default();
-        let mut tries = FuturesUnordered::new();
-        loop {
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(AskError::TimedOut(trail.closed(&sent)));
+        let server = self.preferred();
+        let sent = Arc::<Sent>::default();
+        let ends = deadline.min(now + TRY_TIMEOUT);
+        let mut first = pin!(self.connections[server].ask(request, ends, &sent));
+        let soon = ends.min(now + self.patience);
+        let first = match timeout_at(soon, first.as_mut()).await {
+            Ok(Ok(answer)) => {
+                self.stick_to(server);
+                return Ok(answer);
             }
-            let wake = match failover.next(now) {
-                Step::Try(server) => {
-                    sent[server].store(false, Ordering::Relaxed);
-                    trail.begin(server);
-                    tries.push(self.try_at(server, request, deadline, &sent[server]));
-                    continue;
-                }
-                Step::WaitUntil(at) => at.min(deadline),
-                Step::Wait => deadline,
-            };
-            let Some((server, result)) = next_result(&mut tries, wake).await else {
-                continue;
-            };
-            match result {
-                Ok(answer) => {
-                    self.stick_to(server);
-                    return Ok(answer);
-                }
-                Err(TryError::Refused(refusal)) if is_final(refusal) => {
-                    self.stick_to(server);
-                    trail.end(server, refusal.into());
-                    return Err(AskError::Refused(refusal, trail.closed(&sent)));
-                }
-                Err(error) => {
-                    failover.failed(server, Instant::now());
-                    trail.end(server, error);
-                }
-            }
-        }
-    }
-
-    async fn try_at(
-        &self,
-        server: ServerId,
-        request: &Request,
-        deadline: Instant,
-        sent: &AtomicBool,
-    ) -> (ServerId, Result<Answer, TryError>) {
-        (
-            server,
-            self.connections[server].ask(request, deadline, sent).await,
-        )
+            Ok(Err(error)) => ready(Err(error)).boxed(),
+            Err(_) => first.boxed(),
+        };
+        let mut tries = Tries::new(self, request, now, deadline);
+        tries.take_over(server, sent.clone(), first, ends);
+        Box::pin(tries.run()).await
     }
 
     fn preferred(&self) -> ServerId {
@@ -133,70 +99,103 @@ impl Pair {
     }
 }
 
-/// Waits for a try to end; gives up at `wake`.
-async fn next_result<T>(
-    tries: &mut FuturesUnordered<impl Future<Output = T>>,
-    wake: Instant,
-) -> Option<T> {
-    if tries.is_empty() {
-        sleep_until(wake).await;
-        return None;
+/// The tries of a question whose first one was not answered soon.
+struct Tries<'a> {
+    pair: &'a Pair,
+    request: &'a Request,
+    deadline: Instant,
+    failover: Failover,
+    trail: Trail,
+    running: FuturesUnordered<BoxFuture<'a, (ServerId, Ended)>>,
+}
+
+impl<'a> Tries<'a> {
+    /// Its first try, at the preferred server, was made at `begun`.
+    fn new(pair: &'a Pair, request: &'a Request, begun: Instant, deadline: Instant) -> Self {
+        let mut failover = Failover::new(pair.preferred(), pair.patience, begun);
+        failover.next(begun);
+        Self {
+            pair,
+            request,
+            deadline,
+            failover,
+            trail: Trail::default(),
+            running: FuturesUnordered::new(),
+        }
     }
-    timeout_at(wake, tries.next()).await.ok().flatten()
+
+    async fn run(mut self) -> Result<Answer, AskError> {
+        loop {
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Err(AskError::TimedOut(self.trail.closed()));
+            }
+            let wake = match self.failover.next(now) {
+                Step::Try(server) => {
+                    self.begin(server, now);
+                    continue;
+                }
+                Step::WaitUntil(at) => at.min(self.deadline),
+                Step::Wait => self.deadline,
+            };
+            let Some((server, ended)) = self.next_ended(wake).await else {
+                continue;
+            };
+            match ended {
+                Ok(answer) => {
+                    self.pair.stick_to(server);
+                    return Ok(answer);
+                }
+                Err(TryError::Refused(refusal)) if is_final(refusal) => {
+                    self.pair.stick_to(server);
+                    self.trail.end(server, refusal.into());
+                    return Err(AskError::Refused(refusal, self.trail.closed()));
+                }
+                Err(error) => {
+                    self.failover.failed(server, Instant::now());
+                    self.trail.end(server, error);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, server: ServerId, now: Instant) {
+        let ends = self.deadline.min(now + TRY_TIMEOUT);
+        let sent = Arc::<Sent>::default();
+        let (connection, request) = (&self.pair.connections[server], self.request);
+        let shared = sent.clone();
+        let tried = async move { connection.ask(request, ends, &shared).await };
+        self.take_over(server, sent, tried.boxed(), ends);
+    }
+
+    /// Counts a try among those that are waited for, until `ends`.
+    fn take_over(
+        &mut self,
+        server: ServerId,
+        sent: Arc<Sent>,
+        tried: BoxFuture<'a, Ended>,
+        ends: Instant,
+    ) {
+        self.trail.begin(server, sent.clone());
+        let bounded = async move {
+            let ended = timeout_at(ends, tried).await;
+            (server, ended.unwrap_or_else(|_| Err(sent.give_up())))
+        };
+        self.running.push(bounded.boxed());
+    }
+
+    /// Waits for a try to end; gives up at `wake`.
+    async fn next_ended(&mut self, wake: Instant) -> Option<(ServerId, Ended)> {
+        if self.running.is_empty() {
+            sleep_until(wake).await;
+            return None;
+        }
+        timeout_at(wake, self.running.next()).await.ok().flatten()
+    }
 }
 
 /// Whether trying again cannot help.
 const fn is_final(refusal: Refusal) -> bool {
     use Refusal::{GivenUp, InvalidName, UnknownRecord};
     matches!(refusal, UnknownRecord | GivenUp | InvalidName(_))
-}
-
-impl Trail {
-    fn begin(&mut self, server: ServerId) {
-        self.tries[server] += 1;
-        self.outstanding[server] = true;
-    }
-
-    fn end(&mut self, server: ServerId, error: TryError) {
-        self.may_have_happened |= error.may_have_executed();
-        self.outstanding[server] = false;
-        self.last[server] = Some(error);
-    }
-
-    /// Ends the tries that are outstanding.
-    fn closed(mut self, sent: &Both<AtomicBool>) -> Self {
-        for server in ServerId::BOTH {
-            if self.outstanding[server] {
-                let sent = sent[server].load(Ordering::Relaxed);
-                let error = if sent {
-                    TryError::NoAnswer
-                } else {
-                    TryError::NoConnection
-                };
-                self.end(server, error);
-            }
-        }
-        self
-    }
-
-    /// What the servers have too many of, when that is why the request has not been carried out.
-    pub(super) fn overload(&self) -> Option<Resource> {
-        let resource = |server| self.last[server].as_ref().and_then(TryError::overload);
-        if self.may_have_happened {
-            return None;
-        }
-        ServerId::BOTH.into_iter().find_map(resource)
-    }
-
-    pub(super) fn told(self, pair: &Pair) -> Tried {
-        let Self {
-            tries, mut last, ..
-        } = self;
-        Tried::new(|server| TriedServer {
-            server,
-            address: pair.connections[server].addr().clone(),
-            tries: tries[server],
-            last: last[server].take(),
-        })
-    }
 }

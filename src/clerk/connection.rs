@@ -6,17 +6,16 @@
 //! vanished, or through a router that forgot it, looks like any other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tarpc::client::{Config, NewClient, RpcError};
 use tarpc::context;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::error::TryError;
-use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES, TRY_TIMEOUT};
+use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES};
 use crate::net::{self, Addr, Network, Purpose};
 use crate::service::{Answer, LockServiceClient, Refusal, Request, ServerStatus, Verb};
 
@@ -35,17 +34,21 @@ enum Link {
     #[default]
     Down,
     Dialling(WeakShared<Dial>),
-    Up(Live),
+    Up(Arc<Live>),
 }
 
-type Dial = BoxFuture<'static, Result<Live, TryError>>;
+type Dial = BoxFuture<'static, Result<Arc<Live>, TryError>>;
 
 /// An established connection.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Live {
     client: LockServiceClient,
-    broken: Arc<AtomicBool>,
+    broken: AtomicBool,
 }
+
+/// Whether a try has been sent, so that it can be carried out; and on which connection.
+#[derive(Debug, Default)]
+pub(super) struct Sent(OnceLock<Arc<Live>>);
 
 impl Connection {
     pub(super) fn new(network: Arc<dyn Network>, addr: Addr) -> Self {
@@ -60,7 +63,8 @@ impl Connection {
         &self.addr
     }
 
-    /// Makes one try at `request`. Sets `sent` from where on it can be carried out.
+    /// Makes one try at `request`. Waits for its answer without an end: the caller, who knows when it
+    /// has been long enough, drops it, and says so to `sent`. The server is told of `ends`.
     ///
     /// # Cancel safety
     ///
@@ -68,14 +72,13 @@ impl Connection {
     pub(super) async fn ask(
         &self,
         request: &Request,
-        deadline: Instant,
-        sent: &AtomicBool,
+        ends: Instant,
+        sent: &Sent,
     ) -> Result<Answer, TryError> {
         let live = self.live().await?;
-        sent.store(true, Ordering::Relaxed);
-        let deadline = deadline.min(Instant::now() + TRY_TIMEOUT);
-        let answer = send(&live.client, until(deadline), request);
-        Ok(live.judge(timeout_at(deadline, answer).await)??)
+        let live = sent.0.get_or_init(|| live);
+        let answer = send(&live.client, until(ends), request);
+        Ok(live.judge(answer.await)??)
     }
 
     /// Asks the server how it sees itself.
@@ -86,10 +89,10 @@ impl Connection {
     pub(super) async fn status(&self, deadline: Instant) -> Result<ServerStatus, TryError> {
         let live = self.live().await?;
         let status = live.client.status(until(deadline));
-        live.judge(timeout_at(deadline, status).await)
+        live.judge(status.await)
     }
 
-    async fn live(&self) -> Result<Live, TryError> {
+    async fn live(&self) -> Result<Arc<Live>, TryError> {
         let dial = match self.live_or_dial() {
             Ok(live) => return Ok(live),
             Err(dial) => dial,
@@ -99,7 +102,7 @@ impl Connection {
         dialled
     }
 
-    fn live_or_dial(&self) -> Result<Live, Shared<Dial>> {
+    fn live_or_dial(&self) -> Result<Arc<Live>, Shared<Dial>> {
         let mut link = self.link();
         match &*link {
             Link::Up(live) if !live.is_broken() => return Ok(live.clone()),
@@ -120,7 +123,7 @@ impl Connection {
     }
 
     /// Keeps what a dial has brought, unless another one has been begun since.
-    fn settle(&self, dial: &Shared<Dial>, dialled: &Result<Live, TryError>) {
+    fn settle(&self, dial: &Shared<Dial>, dialled: &Result<Arc<Live>, TryError>) {
         let mut link = self.link();
         let current = match &*link {
             Link::Dialling(weak) => weak.upgrade(),
@@ -143,14 +146,14 @@ impl Live {
     }
 
     /// Judges what came of a try by what it says about the execution, and about the connection.
-    fn judge<T>(&self, result: Result<Result<T, RpcError>, Elapsed>) -> Result<T, TryError> {
+    fn judge<T>(&self, result: Result<T, RpcError>) -> Result<T, TryError> {
         let error = match result {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(RpcError::DeadlineExceeded)) | Err(Elapsed { .. }) => TryError::NoAnswer,
-            Ok(Err(RpcError::Shutdown | RpcError::Channel(_))) => TryError::ConnectionLost,
-            Ok(Err(RpcError::Send(error))) => TryError::NotSent(error.to_string()),
-            Ok(Err(RpcError::Server(error))) if error.detail == THROTTLED => TryError::Busy,
-            Ok(Err(RpcError::Server(_))) => TryError::Refused(Refusal::Internal),
+            Ok(answer) => return Ok(answer),
+            Err(RpcError::DeadlineExceeded) => TryError::NoAnswer,
+            Err(RpcError::Shutdown | RpcError::Channel(_)) => TryError::ConnectionLost,
+            Err(RpcError::Send(error)) => TryError::NotSent(error.to_string()),
+            Err(RpcError::Server(error)) if error.detail == THROTTLED => TryError::Busy,
+            Err(RpcError::Server(_)) => TryError::Refused(Refusal::Internal),
         };
         if matches!(error, TryError::NoAnswer | TryError::ConnectionLost) {
             self.broken.store(true, Ordering::Relaxed);
@@ -159,21 +162,42 @@ impl Live {
     }
 }
 
-async fn dial(network: Arc<dyn Network>, addr: Addr) -> Result<Live, TryError> {
+impl Sent {
+    /// What it is when the try ends without an answer.
+    pub(super) fn without_answer(&self) -> TryError {
+        match self.0.get() {
+            Some(_) => TryError::NoAnswer,
+            None => TryError::NoConnection,
+        }
+    }
+
+    /// There has been no answer for long: later calls use another connection.
+    pub(super) fn give_up(&self) -> TryError {
+        if let Some(live) = self.0.get() {
+            live.broken.store(true, Ordering::Relaxed);
+        }
+        self.without_answer()
+    }
+}
+
+async fn dial(network: Arc<dyn Network>, addr: Addr) -> Result<Arc<Live>, TryError> {
     let stream = timeout(DIAL_TIMEOUT, net::dial(&*network, &addr, Purpose::Client))
         .await
         .map_err(|_| TryError::NoConnection)?
         .map_err(|error| TryError::Dial(Arc::new(error)))?;
     let transport = net::client_transport(stream, MAX_FRAME_BYTES);
     let NewClient { client, dispatch } = LockServiceClient::new(config(), transport);
-    let broken = Arc::new(AtomicBool::new(false));
-    let live = Live {
+    let live = Arc::new(Live {
         client,
-        broken: broken.clone(),
-    };
+        broken: AtomicBool::new(false),
+    });
+    // The dispatch ends when nobody holds the client any more: so it must not hold it itself.
+    let ending = Arc::downgrade(&live);
     tokio::spawn(async move {
         let ended = dispatch.await;
-        broken.store(true, Ordering::Relaxed);
+        if let Some(live) = ending.upgrade() {
+            live.broken.store(true, Ordering::Relaxed);
+        }
         tracing::debug!(%addr, ?ended, "the connection has ended");
     });
     Ok(live)

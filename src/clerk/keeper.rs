@@ -56,7 +56,9 @@ async fn is_unknown(session: &Session, record: &Record) -> bool {
         client: session.client,
         record: record.number,
     };
-    match session.pair.ask(&request, session.deadline()).await {
+    let now = Instant::now();
+    let deadline = now + session.timeout();
+    match session.pair.ask(&request, now, deadline).await {
         Err(AskError::Refused(Refusal::UnknownRecord, _)) => true,
         Ok(_) | Err(_) => false,
     }
@@ -79,8 +81,9 @@ async fn say_goodbye(session: &Session, record: &Record) {
         client: session.client,
         record: record.number,
     };
-    let deadline = Instant::now() + GOODBYE_TIMEOUT;
-    if let Err(error) = session.pair.ask(&request, deadline).await {
+    let now = Instant::now();
+    let asked = session.pair.ask(&request, now, now + GOODBYE_TIMEOUT);
+    if let Err(error) = asked.await {
         tracing::debug!(?error, "nobody heard the goodbye; the record will expire");
     }
 }

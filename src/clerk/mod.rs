@@ -19,6 +19,7 @@ mod session;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! still unanswered. A call that failed, or whose future was dropped, counts as done: it will not be
 //! repeated. And calls may run ahead of `done_below` only so far, which bounds what the server keeps.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,16 @@ impl Record {
         if let Ok(permit) = self.window.acquire().await {
             permit.forget();
         }
+        self.issue()
+    }
+
+    /// Gives a call its number, if the window lets it at once.
+    pub(super) fn try_number(self: Arc<Self>) -> Option<Numbered> {
+        self.window.try_acquire().ok()?.forget();
+        Some(self.issue())
+    }
+
+    fn issue(self: Arc<Self>) -> Numbered {
         let (seq, done_below) = self.ledger().issue();
         Numbered {
             record: self,
@@ -81,29 +91,31 @@ impl Drop for Numbered {
 /// Which numbers are given out, and which of them are not done.
 #[derive(Debug, Default)]
 struct Ledger {
-    next: Seq,
-    unanswered: BTreeSet<Seq>,
+    done_below: Seq,
+    /// Whether each number that is given out, from `done_below` on, is done. The first one is not.
+    done: VecDeque<bool>,
 }
 
 impl Ledger {
     /// Gives out a number, and where `done_below` stands.
     fn issue(&mut self) -> (Seq, Seq) {
-        let seq = self.next;
-        self.next = seq.next();
-        self.unanswered.insert(seq);
-        (seq, self.done_below())
+        let seq = Seq(self.done_below.0 + self.done.len() as u64);
+        self.done.push_back(false);
+        (seq, self.done_below)
     }
 
     /// Counts `seq` as done, and tells by how many `done_below` has advanced.
     fn finish(&mut self, seq: Seq) -> usize {
-        let before = self.done_below();
-        self.unanswered.remove(&seq);
-        let advanced = self.done_below().0 - before.0;
-        usize::try_from(advanced).unwrap_or(Semaphore::MAX_PERMITS)
-    }
-
-    fn done_below(&self) -> Seq {
-        self.unanswered.first().copied().unwrap_or(self.next)
+        let at = usize::try_from(seq.0 - self.done_below.0);
+        if let Some(done) = at.ok().and_then(|at| self.done.get_mut(at)) {
+            *done = true;
+        }
+        let mut advanced = 0;
+        while self.done.pop_front_if(|done| *done).is_some() {
+            self.done_below = self.done_below.next();
+            advanced += 1;
+        }
+        advanced
     }
 }
 

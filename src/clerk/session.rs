@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::call::{AskError, Pair, Trail};
+use super::call::{AskError, Pair};
 use super::error::CallError;
 use super::record::{Numbered, Record};
+use super::trail::Trail;
 use crate::service::{Answer, CallId, Refusal, Request, Resource, Verb};
 use crate::types::{ClientId, LockName};
 
@@ -40,11 +41,6 @@ impl Session {
         self.timeout
     }
 
-    /// When something that is begun now has to be over.
-    pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-
     pub(super) fn record(&self) -> Option<Arc<Record>> {
         self.record.borrow().clone()
     }
@@ -54,7 +50,8 @@ impl Session {
         let request = Request::Open {
             client: self.client,
         };
-        match self.pair.ask(&request, self.deadline()).await? {
+        let now = Instant::now();
+        match self.pair.ask(&request, now, now + self.timeout).await? {
             Answer::Opened(opened) => Ok(Record::new(opened)),
             answer => unreachable!("open was answered with {answer:?}"),
         }
@@ -76,11 +73,12 @@ impl Session {
     ///
     /// Safe: the call counts as given up.
     pub(super) async fn call(&self, verb: Verb, name: LockName) -> Result<bool, CallError> {
-        let deadline = self.deadline();
+        let mut now = Instant::now();
+        let deadline = now + self.timeout;
         loop {
             let call = self.number(deadline).await?;
             let request = self.request(&call, verb, name.clone());
-            match self.pair.ask(&request, deadline).await {
+            match self.pair.ask(&request, now, deadline).await {
                 Ok(Answer::Call(done)) => return Ok(done),
                 Ok(answer) => unreachable!("a call was answered with {answer:?}"),
                 Err(AskError::Refused(Refusal::UnknownRecord, trail)) => {
@@ -89,6 +87,7 @@ impl Session {
                         return Err(CallError::RecordLost);
                     }
                     self.renewed(&call, trail, deadline).await?;
+                    now = Instant::now();
                 }
                 Err(error) => return Err(self.failed(error)),
             }
@@ -98,6 +97,9 @@ impl Session {
     /// Gives a call its number in the current record.
     async fn number(&self, deadline: Instant) -> Result<Numbered, CallError> {
         let record = self.record().ok_or(CallError::Closed)?;
+        if let Some(call) = record.clone().try_number() {
+            return Ok(call);
+        }
         let after = self.timeout;
         let resource = Resource::Calls;
         timeout_at(deadline, record.number())

@@ -1,0 +1,65 @@
+//! What has come of the tries of one question so far: for the error, if it comes to one.
+
+use std::sync::Arc;
+
+use super::both::Both;
+use super::call::Pair;
+use super::connection::Sent;
+use super::error::{Tried, TriedServer, TryError};
+use crate::service::Resource;
+use crate::types::ServerId;
+
+/// What has come of the tries so far.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    tries: Both<u32>,
+    outstanding: Both<Option<Arc<Sent>>>,
+    last: Both<Option<TryError>>,
+    /// Whether one of them can have been carried out.
+    pub(super) may_have_happened: bool,
+}
+
+impl Trail {
+    /// A try at `server` has begun, and is outstanding.
+    pub(super) fn begin(&mut self, server: ServerId, sent: Arc<Sent>) {
+        self.tries[server] += 1;
+        self.outstanding[server] = Some(sent);
+    }
+
+    pub(super) fn end(&mut self, server: ServerId, error: TryError) {
+        self.may_have_happened |= error.may_have_executed();
+        self.outstanding[server] = None;
+        self.last[server] = Some(error);
+    }
+
+    /// Ends the tries that are outstanding.
+    pub(super) fn closed(mut self) -> Self {
+        for server in ServerId::BOTH {
+            if let Some(sent) = self.outstanding[server].take() {
+                self.end(server, sent.without_answer());
+            }
+        }
+        self
+    }
+
+    /// What the servers have too many of, when that is why the request has not been carried out.
+    pub(super) fn overload(&self) -> Option<Resource> {
+        let resource = |server| self.last[server].as_ref().and_then(TryError::overload);
+        if self.may_have_happened {
+            return None;
+        }
+        ServerId::BOTH.into_iter().find_map(resource)
+    }
+
+    pub(super) fn told(self, pair: &Pair) -> Tried {
+        let Self {
+            tries, mut last, ..
+        } = self;
+        Tried::new(|server| TriedServer {
+            server,
+            address: pair.connections[server].addr().clone(),
+            tries: tries[server],
+            last: last[server].take(),
+        })
+    }
+}
