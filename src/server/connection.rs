@@ -5,6 +5,7 @@
 //! that become ready together share a write.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::poll_fn;
@@ -105,9 +106,10 @@ where
     };
     let transport = server_transport::<S::Req, S::Resp>(stream, MAX_FRAME_BYTES);
     let channel = BaseChannel::new(config, transport).max_concurrent_requests(most);
-    let mut requests = std::pin::pin!(channel.requests());
+    let mut requests = pin!(channel.requests());
     let serve = CatchPanic(serve);
     let mut handlers = FuturesUnordered::new();
+    let mut stopping = pin!(stopping.cancelled());
     let mut draining = false;
     loop {
         if draining && handlers.is_empty() && requests.channel().in_flight_requests() == 0 {
@@ -116,13 +118,13 @@ where
         tokio::select! {
             biased;
             Some(()) = handlers.next() => {}
-            () = stopping.cancelled(), if !draining => draining = true,
             request = requests.next() => match request {
                 Some(Ok(request)) if !draining => handlers.push(request.execute(serve.clone())),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return tracing::debug!("a connection ended: {error}"),
                 None => return,
             },
+            () = &mut stopping, if !draining => draining = true,
         }
     }
     let _ = poll_fn(|cx| requests.channel_pin_mut().poll_close(cx)).await;

@@ -9,8 +9,10 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
@@ -41,6 +43,8 @@ pub(super) struct Driver {
     effects: Vec<Effect<ReplyTo>>,
     started: Instant,
     clients: mpsc::Receiver<FromClient>,
+    /// What has been taken from `clients`, and is about to be looked at.
+    arrived: Vec<FromClient>,
     peers: mpsc::Receiver<FromPeer>,
     inbox: PeerInbox,
     peer: Peer,
@@ -65,6 +69,7 @@ impl Driver {
             effects: Vec::new(),
             started: Instant::now(),
             clients,
+            arrived: Vec::new(),
             peers,
             inbox,
             peer,
@@ -82,41 +87,56 @@ impl Driver {
 
     /// Runs for ever; the server drops it to stop.
     pub(super) async fn run(mut self) -> Infallible {
+        let mut timer = pin!(sleep_until(self.wake_at()));
         loop {
-            let wake = self.started + self.core.next_wake().0;
             tokio::select! {
                 biased;
                 Some(message) = self.peers.recv() => self.take_from_peer(message),
-                Some(message) = self.clients.recv() => self.take_from_client(message),
-                () = sleep_until(wake) => self.wake().await,
+                1.. = self.clients.recv_many(&mut self.arrived, ROUND) => {}
+                () = &mut timer => {}
             }
-            self.take_what_is_ready(ROUND);
+            self.take_what_is_ready();
             // Under load there is always a message, and never an idle moment for the timer.
             if self.now() >= self.core.next_wake() {
                 self.wake().await;
             }
             self.flush();
+            // Nearly every message puts the wake off. The timer is moved only when it comes too late, or
+            // has come too early.
+            let wake_at = self.wake_at();
+            if timer.is_elapsed() || wake_at < timer.deadline() {
+                timer.as_mut().reset(wake_at);
+            }
         }
+    }
+
+    fn wake_at(&self) -> Instant {
+        self.started + self.core.next_wake().0
     }
 
     async fn wake(&mut self) {
         for _ in 0..HOPS {
             yield_now().await;
-            self.take_what_is_ready(ROUND);
+            self.take_what_is_ready();
         }
         self.step(Input::Wake);
     }
 
-    fn take_what_is_ready(&mut self, most: usize) {
-        for _ in 0..most {
-            if let Ok(message) = self.peers.try_recv() {
-                self.take_from_peer(message);
-            } else if let Ok(message) = self.clients.try_recv() {
-                self.take_from_client(message);
-            } else {
-                return;
-            }
+    fn take_what_is_ready(&mut self) {
+        for _ in 0..ROUND {
+            let Ok(message) = self.peers.try_recv() else {
+                break;
+            };
+            self.take_from_peer(message);
         }
+        let room = ROUND.saturating_sub(self.arrived.len());
+        let more = self.clients.recv_many(&mut self.arrived, room);
+        let _ = more.now_or_never();
+        let mut arrived = std::mem::take(&mut self.arrived);
+        for message in arrived.drain(..) {
+            self.take_from_client(message);
+        }
+        self.arrived = arrived;
     }
 
     fn take_from_client(&mut self, message: FromClient) {

@@ -31,9 +31,10 @@ mod relay;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::core::{InLink, Overview, Settings, Via};
@@ -52,7 +53,7 @@ const INBOX: usize = 1_024;
 pub(crate) struct Pair {
     clients: mpsc::Sender<FromClient>,
     peers: PeerInbox,
-    calls: Arc<Semaphore>,
+    calls: Arc<Calls>,
     next_link: Arc<AtomicU64>,
 }
 
@@ -69,7 +70,7 @@ impl Pair {
         let pair = Self {
             clients,
             peers,
-            calls: Arc::new(Semaphore::new(settings.limits.calls)),
+            calls: Arc::new(Calls::new(settings.limits.calls)),
             next_link: Arc::new(AtomicU64::new(0)),
         };
         (pair, driver.run())
@@ -81,12 +82,16 @@ impl Pair {
     ///
     /// Safe: the request has then been executed whole, or not at all, and its record tells which.
     pub(crate) async fn submit(&self, via: Via, request: Request) -> Result<Answer, Refusal> {
-        let Ok(_permit) = self.calls.try_acquire() else {
+        let Some(_place) = self.calls.enter() else {
             return Err(Refusal::Overloaded(Resource::Calls));
         };
         let (to, answer) = oneshot::channel();
         let message = FromClient::Request { via, request, to };
-        if self.clients.send(message).await.is_err() {
+        let sent = match self.clients.try_send(message) {
+            Err(TrySendError::Full(message)) => self.clients.send(message).await.is_ok(),
+            sent => sent.is_ok(),
+        };
+        if !sent {
             return Err(Refusal::NotReady);
         }
         // The driver is gone: the server is stopping.
@@ -132,5 +137,37 @@ impl Pair {
     /// The peer says that it has a higher view.
     pub(crate) async fn fence(&self, view: View) {
         self.peers.send(FromPeer::Fence { view }).await;
+    }
+}
+
+/// Counts the calls that are not answered.
+#[derive(Debug)]
+struct Calls {
+    most: usize,
+    unanswered: AtomicUsize,
+}
+
+/// A place among the calls, given back when dropped.
+#[derive(Debug)]
+struct Place<'a>(&'a Calls);
+
+impl Calls {
+    const fn new(most: usize) -> Self {
+        Self {
+            most,
+            unanswered: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a place, if there is one.
+    fn enter(&self) -> Option<Place<'_>> {
+        let place = Place(self);
+        (self.unanswered.fetch_add(1, Ordering::Relaxed) < self.most).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }
