@@ -4,6 +4,7 @@
 //! its tasks: when the future of `run` is dropped, they are gone, and every connection with them.
 
 mod accept;
+mod awake;
 mod connection;
 mod replication;
 mod rpc;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::accept::Acceptor;
+use self::awake::stay_awake;
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::Settings;
 use crate::engine::pair::{Pair, Peer};
@@ -148,6 +150,10 @@ impl Server {
         let (pair, driver) = Pair::new(settings(&config), peer(&config));
         let mut engine = JoinSet::new();
         engine.spawn(driver);
+        engine.spawn(stay_awake(
+            pair.activity().clone(),
+            config.timing.stay_awake,
+        ));
         let stopping = CancellationToken::new();
         let shared = Shared::new(config, pair, stopping.clone());
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -18,6 +19,7 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Activity;
 use super::core::{
     Core, Effect, Event, FrameNumber, InLink, Input, Now, OutLink, ProbeId, RelayId, Reply,
     Settings,
@@ -38,6 +40,13 @@ const ROUND: usize = 256;
 /// few hops from the socket to the inbox.
 const HOPS: usize = 8;
 
+/// What the driver is told by, and how its tasks tell it.
+pub(super) struct Inboxes {
+    pub(super) clients: mpsc::Receiver<FromClient>,
+    pub(super) peers: mpsc::Receiver<FromPeer>,
+    pub(super) own: PeerInbox,
+}
+
 pub(super) struct Driver {
     core: Core<ReplyTo>,
     effects: Vec<Effect<ReplyTo>>,
@@ -47,6 +56,7 @@ pub(super) struct Driver {
     arrived: Vec<FromClient>,
     peers: mpsc::Receiver<FromPeer>,
     inbox: PeerInbox,
+    activity: Arc<Activity>,
     peer: Peer,
     relay_capacity: usize,
     /// The connections that were accepted from the peer, and how to hang up.
@@ -60,10 +70,14 @@ impl Driver {
     pub(super) fn new(
         settings: Settings,
         peer: Peer,
-        clients: mpsc::Receiver<FromClient>,
-        peers: mpsc::Receiver<FromPeer>,
-        inbox: PeerInbox,
+        inboxes: Inboxes,
+        activity: Arc<Activity>,
     ) -> Self {
+        let Inboxes {
+            clients,
+            peers,
+            own: inbox,
+        } = inboxes;
         Self {
             core: Core::new(settings, Now::default()),
             effects: Vec::new(),
@@ -72,6 +86,7 @@ impl Driver {
             arrived: Vec::new(),
             peers,
             inbox,
+            activity,
             peer,
             relay_capacity: settings.limits.calls,
             accepted: BTreeMap::new(),
@@ -133,6 +148,7 @@ impl Driver {
         let more = self.clients.recv_many(&mut self.arrived, room);
         let _ = more.now_or_never();
         let mut arrived = std::mem::take(&mut self.arrived);
+        self.activity.add(arrived.len());
         for message in arrived.drain(..) {
             self.take_from_client(message);
         }
@@ -191,6 +207,9 @@ impl Driver {
     }
 
     fn answer_frame(&mut self, link: InLink, frame: Frame, to: oneshot::Sender<FrameAnswer>) {
+        if let Frame::Forward { commands, .. } = &frame {
+            self.activity.add(commands.len());
+        }
         let mut to = Some(to);
         self.step_and(Input::Frame { link, frame }, |effect| match effect {
             Effect::FrameAnswer(answer) => {

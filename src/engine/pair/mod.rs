@@ -20,6 +20,7 @@
 //! and `relay` talk to the other server for it. Handlers hand a request over and wait: one that is
 //! dropped changes nothing.
 
+mod activity;
 pub mod core;
 mod driver;
 mod forward;
@@ -37,8 +38,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::activity::Activity;
 use self::core::{InLink, Overview, Settings, Via};
-use self::driver::Driver;
+use self::driver::{Driver, Inboxes};
 use self::inbox::{FromClient, FromPeer, PeerInbox};
 pub(crate) use self::peer::Peer;
 use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Resource, Standing};
@@ -54,6 +56,7 @@ pub(crate) struct Pair {
     clients: mpsc::Sender<FromClient>,
     peers: PeerInbox,
     calls: Arc<Calls>,
+    activity: Arc<Activity>,
     next_link: Arc<AtomicU64>,
 }
 
@@ -66,11 +69,18 @@ impl Pair {
         let (clients, from_clients) = mpsc::channel(INBOX);
         let (peers, from_peers) = mpsc::channel(INBOX);
         let peers = PeerInbox(peers);
-        let driver = Driver::new(settings, peer, from_clients, from_peers, peers.clone());
+        let activity = Arc::new(Activity::default());
+        let inboxes = Inboxes {
+            clients: from_clients,
+            peers: from_peers,
+            own: peers.clone(),
+        };
+        let driver = Driver::new(settings, peer, inboxes, activity.clone());
         let pair = Self {
             clients,
             peers,
             calls: Arc::new(Calls::new(settings.limits.calls)),
+            activity,
             next_link: Arc::new(AtomicU64::new(0)),
         };
         (pair, driver.run())
@@ -103,6 +113,11 @@ impl Pair {
         let (to, overview) = oneshot::channel();
         let _ = self.clients.send(FromClient::Overview { to }).await;
         overview.await.unwrap_or_default()
+    }
+
+    /// How much the engine does.
+    pub(crate) const fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 
     /// Numbers a connection. To be called in the order in which connections are accepted.
