@@ -102,6 +102,11 @@ impl Outbox {
             .is_some_and(|link| matches!(link.stage, Stage::Following))
     }
 
+    /// Whether the receiver may not know yet that it is a backup.
+    pub(super) fn is_joining(&self) -> bool {
+        self.link.is_some() && !self.is_followed()
+    }
+
     /// Whether the copy is over and what is left fits into one frame.
     pub(super) fn has_nearly_caught_up(&self) -> bool {
         self.is_followed() && self.queue.len() <= MAX_BATCH_COMMANDS
@@ -154,6 +159,10 @@ impl Outbox {
         };
         self.queue.drain(..count);
         self.acked = op;
+        if let Some(link) = &mut self.link {
+            // It may have come on an older link, while this one was being opened.
+            link.sent = link.sent.max(op);
+        }
         true
     }
 

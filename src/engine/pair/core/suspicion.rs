@@ -162,6 +162,9 @@ impl<T> Core<T> {
                     self.probe_if_due(now, effects);
                 }
                 Mode::Alone { sync: Some(_) } if asker == Standing::Starting => {}
+                // It has not taken the join, or the forming, yet. To suspect it would make it drop its copy.
+                Mode::Paired { outbox, .. }
+                    if outbox.is_joining() && asker == Standing::Starting => {}
                 Mode::Paired { .. } if fits_backup(asker, primary.view) => {}
                 Mode::Alone { .. } | Mode::Paired { .. } => {
                     self.suspect(now, Suspicion::StrangeQuestion, effects);

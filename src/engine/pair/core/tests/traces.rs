@@ -363,6 +363,57 @@ fn m10_a_late_question_only_makes_the_asked_one_ask() {
     assert_eq!(world.view(A), view);
 }
 
+/// A restarted A is synced, and B has sent the join. Only now does B read the question that A asked before:
+/// to ask A in return would make it drop its copy.
+#[test]
+fn m10_a_late_question_does_not_break_off_a_join() {
+    let mut world = World::new().whole();
+    world.halt(A);
+    world.run(PEER_TIMEOUT / 100);
+    world.start(A);
+    let question =
+        |envelope: &Envelope| envelope.to == B && matches!(envelope.message, Message::Who { .. });
+    let alone = world.view(B).expect("B has a view");
+    let join = move |envelope: &Envelope| match &envelope.message {
+        Message::Frame { frame, .. } => envelope.to == A && frame.view() > alone,
+        _ => false,
+    };
+    world.run_but(PEER_TIMEOUT / 2, |envelope| {
+        question(envelope) || join(envelope)
+    });
+    assert!(world.wire.iter().any(join), "the join is on its way");
+    world.settle_but(join);
+    world.settle();
+    world.run(PEER_TIMEOUT);
+    world.assert_whole(B);
+    assert_eq!(world.view(B), Some(alone.next(B)), "one view, for the join");
+}
+
+/// A is stopped for so long that its link counts as silent, and wakes before B has decided anything. A call's
+/// frame leaves on the old link; B takes it after it has answered A's probe, and before the new link is opened.
+#[test]
+fn what_comes_on_the_old_link_while_a_new_one_is_opened_counts_as_sent() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    world.stop(A);
+    world.run(PEER_TIMEOUT * 21 / 20);
+    world.wake(A);
+    let token = world.ask(A, client.lock("x"));
+    let by_link = |envelope: &Envelope| {
+        let by_link = matches!(
+            envelope.message,
+            Message::Frame { .. } | Message::Closed { .. }
+        );
+        by_link && envelope.to == B
+    };
+    world.settle_but(by_link);
+    assert!(world.events(A).contains(&Event::Resumed));
+    world.settle();
+    assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
+    world.assert_whole(A);
+    assert_eq!(world.view(A), Some(View::first(A)));
+}
+
 /// A result of a probe that is not the current one changes nothing.
 #[test]
 fn a_void_probe_decides_nothing() {
