@@ -50,14 +50,9 @@ breaking *FILTER:
 doc:
     cargo doc --locked --no-deps --all-features --open
 
-# Run the benches
+# Measure
 bench *FILTER:
     cargo bench --locked {{ FILTER }}
-
-# Measure everything that docs/performance.md tells, and make its tables and pictures anew
-performance:
-    cargo bench --locked --bench performance
-    cargo bench --locked --bench performance -- publish
 
 # Check licences, bans and sources of the dependencies (cargo install cargo-deny)
 deny:

@@ -9,6 +9,8 @@ use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 
 use super::Now;
+#[cfg(test)]
+use super::tests::Names;
 use crate::types::RecordNumber;
 
 /// The records that this primary knows, and when it heard of each.
@@ -64,5 +66,12 @@ impl Heard {
             .iter()
             .filter(|(_, heard)| now.since(**heard) >= ttl);
         silent.map(|(record, _)| *record).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, ttl: Duration, names: &mut impl Names) {
+        names.due(&mut self.next_sweep, ttl / Self::SWEEPS);
+        let records = self.records.values_mut();
+        records.for_each(|heard| names.past(heard, ttl));
     }
 }

@@ -95,7 +95,7 @@ impl Settings {
 }
 
 /// What happened. `T` is whatever the shell answers a request with; the core only hands it back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input<T> {
     /// Nothing but that time has passed. Due at [`Core::next_wake`](super::Core::next_wake).
     Wake,

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+#[cfg(test)]
+use super::tests::Names;
 use super::{FrameNumber, Now, OutLink};
 use crate::config::{MAX_BATCH_COMMANDS, MAX_PAYLOAD_BYTES};
 use crate::machine::{Command, Machine, Snapshot};
@@ -241,6 +243,15 @@ impl Outbox {
         let link = self.link.as_ref()?;
         let can = link.heartbeat.is_none() && !matches!(link.stage, Stage::Opening { .. });
         can.then(|| link.last_sent.after(interval))
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, interval: std::time::Duration, names: &mut impl Names) {
+        let Some(link) = &mut self.link else { return };
+        names.out_link(&mut link.id);
+        names.past(&mut link.last_sent, interval);
+        let frames = link.payload.iter_mut().chain(&mut link.heartbeat);
+        frames.for_each(|frame| names.frame(frame));
     }
 }
 

@@ -1,5 +1,7 @@
 //! The receiving end of a link: what a backup, or a server that is being synced, does with frames.
 
+#[cfg(test)]
+use super::tests::Names;
 use super::{Core, Descent, Effect, Event, InLink, Now, Role, Suspicion};
 use crate::machine::{Chunk, Command, Machine, Restore};
 use crate::service::{Frame, FrameAnswer, LinkPurpose};
@@ -48,6 +50,12 @@ impl Starting {
     pub(super) fn drop_copy(&mut self) -> Option<InLink> {
         self.incoming.take().map(|incoming| incoming.link)
     }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, names: &mut impl Names) {
+        let incoming = self.incoming.iter_mut();
+        incoming.for_each(|incoming| names.in_link(&mut incoming.link));
+    }
 }
 
 /// Which connections of the peer are too old to open a link.
@@ -77,6 +85,12 @@ impl Floor {
             self.last_closed = Some(link);
         }
         newer
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, names: &mut impl Names) {
+        let last_closed = self.last_closed.iter_mut();
+        last_closed.for_each(|link| names.floor(link));
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+use super::tests::Names;
 use super::waiting::Pending;
 use super::{Core, Effect, Now, RelayId, Reply, Role, Suspicion, Via};
 use crate::service::{Answer, Refusal, Request, Resource};
@@ -40,8 +42,21 @@ impl<T> Relays<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn ids(&self) -> impl Iterator<Item = RelayId> {
-        self.outstanding.keys().copied()
+    pub(super) fn callers(&self) -> impl Iterator<Item = (RelayId, &T)> {
+        let outstanding = self.outstanding.iter();
+        outstanding.map(|(id, relay)| (*id, &relay.to))
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, names: &mut impl Names) {
+        let outstanding = std::mem::take(&mut self.outstanding).into_iter();
+        self.outstanding = outstanding
+            .map(|(mut id, relay)| {
+                names.relay(&mut id);
+                (id, relay)
+            })
+            .collect();
+        names.relay(&mut self.next);
     }
 }
 

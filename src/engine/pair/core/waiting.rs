@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+#[cfg(test)]
+use super::tests::Names;
 use super::{FrameNumber, Reply, Via};
 use crate::service::{Answer, Refusal, Request};
 use crate::types::OpNumber;
@@ -81,5 +83,11 @@ impl<T> Waiting<T> {
     pub(super) fn into_all(self) -> impl Iterator<Item = Pending<T>> {
         let for_op = self.for_op.into_iter().map(|(_, pending)| pending);
         for_op.chain(self.for_frame.into_iter().map(|(_, pending)| pending))
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, names: &mut impl Names) {
+        let frames = self.for_frame.iter_mut();
+        frames.for_each(|(frame, _)| names.frame(frame));
     }
 }

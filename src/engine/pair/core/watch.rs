@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+#[cfg(test)]
+use super::tests::Names;
 use super::{FrameNumber, Now, ProbeId};
 
 /// What this server knows of the peer's and its own liveness.
@@ -227,5 +229,22 @@ impl Watch {
 
     pub(super) const fn next_probe(&self) -> Now {
         self.next_probe
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, names: &mut impl Names) {
+        let (tick, quiet) = (self.tick(), self.quiet());
+        names.due(&mut self.tick_due, tick);
+        names.past(&mut self.heard, quiet);
+        names.past(&mut self.heard_on_link, self.peer_timeout);
+        names.due(&mut self.next_probe, self.peer_timeout / 16);
+        names.forget(&mut self.pace);
+        if let Some(probe) = &mut self.probe {
+            names.past(&mut probe.begun, self.peer_timeout);
+            names.probe(&mut probe.id);
+            names.forget(&mut probe.breaks);
+        }
+        names.probe(&mut self.next_id);
+        self.doubt.iter_mut().for_each(|frame| names.frame(frame));
     }
 }

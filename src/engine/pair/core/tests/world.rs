@@ -216,8 +216,8 @@ impl World {
             return Vec::new();
         };
         core.relays
-            .ids()
-            .map(|relay| (relay, server.peer()))
+            .callers()
+            .map(|(relay, _)| (relay, server.peer()))
             .collect()
     }
 

@@ -1,0 +1,202 @@
+//! What can happen next.
+
+use super::cores::{Cores, Late};
+use super::scope::Scope;
+use super::world::World;
+use crate::types::ServerId::{self, A, B};
+
+/// What can happen. The numbers are places in the world's lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Deliver(usize),
+    Forth(usize),
+    Back(usize),
+    /// The end of a link overtakes what its dead sender had sent.
+    LoseForth(usize),
+    LoseBack(usize),
+    Wake(ServerId),
+    Beat(ServerId),
+    Quiet(ServerId),
+    Timeout(ServerId),
+    Ask(u8, ServerId),
+    Restart(ServerId),
+    Rouse(ServerId, Late),
+    Stop(ServerId),
+    Halt(ServerId),
+    Reset,
+    Drop(u8, u8, ServerId),
+    Copy(u8, u8, ServerId),
+    LateFence(usize),
+}
+
+impl Action {
+    /// Whether it is something that goes wrong, which nobody may wait for.
+    pub(super) const fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Stop(_)
+                | Self::Halt(_)
+                | Self::Reset
+                | Self::Drop(..)
+                | Self::Copy(..)
+                | Self::LateFence(_)
+                | Self::LoseForth(_)
+                | Self::LoseBack(_)
+        )
+    }
+}
+
+impl World {
+    /// Everything that can happen now.
+    pub(super) fn actions(&self, scope: &Scope, cores: &Cores) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.deliveries(&mut actions);
+        let still = actions.is_empty();
+        for server in [A, B] {
+            self.times(server, still, scope, cores, &mut actions);
+            self.faults(server, scope, &mut actions);
+        }
+        self.asks(scope, &mut actions);
+        if self.budget.resets > 0 && !(self.is_halted(A) && self.is_halted(B)) {
+            actions.push(Action::Reset);
+        }
+        actions
+    }
+
+    pub(super) fn deliveries(&self, actions: &mut Vec<Action>) {
+        for (at, flight) in self.flights.iter().enumerate() {
+            if self.runs(flight.to) {
+                actions.push(Action::Deliver(at));
+            }
+        }
+        for (at, conn) in self.conns.iter().enumerate() {
+            let (dialler, acceptor) = (conn.from, conn.from.peer());
+            if self.runs(acceptor) && conn.forth.is_ready() {
+                actions.push(Action::Forth(at));
+                if conn.forth.ended && !conn.forth.queue.is_empty() {
+                    actions.push(Action::LoseForth(at));
+                }
+            }
+            if self.runs(dialler) && conn.back.is_ready() {
+                actions.push(Action::Back(at));
+                if conn.back.ended && !conn.back.queue.is_empty() {
+                    actions.push(Action::LoseBack(at));
+                }
+            }
+        }
+        if self.budget.fences > 0 {
+            let late = self.fences.iter().enumerate();
+            let late = late.filter(|(_, (to, _))| self.runs(*to));
+            actions.extend(late.map(|(at, _)| Action::LateFence(at)));
+        }
+    }
+
+    /// `still`: nothing is on the way that could arrive.
+    pub(super) fn times(
+        &self,
+        server: ServerId,
+        still: bool,
+        scope: &Scope,
+        cores: &Cores,
+        actions: &mut Vec<Action>,
+    ) {
+        let host = self.host(server);
+        let Some(core) = host.core.filter(|_| host.stopped.is_none()) else {
+            return;
+        };
+        if host.late != Late::No {
+            return actions.push(Action::Wake(server));
+        }
+        let core = cores.look(core);
+        let peer_is_stopped = self.host(server.peer()).stopped.is_some();
+        if (scope.beats || still) && core.is_linked() {
+            actions.push(Action::Beat(server));
+        }
+        if !core.is_linked() || peer_is_stopped || scope.idle_probes || still {
+            actions.push(Action::Quiet(server));
+        }
+        // What is on the way arrives long before a timeout; only silence makes one.
+        if peer_is_stopped && !self.hears_something(server) {
+            actions.push(Action::Timeout(server));
+        }
+    }
+
+    pub(super) fn hears_something(&self, server: ServerId) -> bool {
+        let by_link = self.conns.iter().any(|conn| {
+            if conn.from == server {
+                conn.back.is_ready()
+            } else {
+                conn.forth.is_ready()
+            }
+        });
+        by_link || self.flights.iter().any(|flight| flight.to == server)
+    }
+
+    pub(super) fn faults(&self, server: ServerId, scope: &Scope, actions: &mut Vec<Action>) {
+        let host = self.host(server);
+        if host.core.is_none() {
+            return actions.push(Action::Restart(server));
+        }
+        if let Some(least) = host.stopped {
+            let late = [Late::Voids, Late::Doubts, Late::Long].into_iter();
+            let late = late.filter(|late| *late >= least);
+            actions.extend(late.map(|late| Action::Rouse(server, late)));
+        }
+        let budget = &self.budget;
+        if budget.failures == 0 {
+            return;
+        }
+        if budget.halts > 0 && scope.halting.contains(&server) {
+            actions.push(Action::Halt(server));
+        }
+        if budget.stops > 0 && scope.stopping.contains(&server) && host.stopped.is_none() {
+            actions.push(Action::Stop(server));
+        }
+    }
+
+    pub(super) fn asks(&self, scope: &Scope, actions: &mut Vec<Action>) {
+        for (client, state) in (0..).zip(&self.clients) {
+            for server in scope.asked.iter().copied() {
+                if state.is_finished() || self.is_halted(server) {
+                    continue;
+                }
+                if !state.slots[usize::from(state.done)][server as usize].out {
+                    actions.push(Action::Ask(client, server));
+                }
+            }
+            let steps = u8::try_from(state.slots.len()).expect("few");
+            for server in scope.asked.iter().copied() {
+                for step in 0..steps {
+                    let slot = state.slots[usize::from(step)][server as usize];
+                    if self.budget.drops > 0 && slot.out {
+                        actions.push(Action::Drop(client, step, server));
+                    }
+                    if self.budget.copies > 0 && step < state.done && self.runs(server) {
+                        actions.push(Action::Copy(client, step, server));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What `action` is about, for a trace.
+    pub(super) fn tell(&self, action: Action) -> String {
+        match action {
+            Action::Deliver(at) => {
+                let flight = &self.flights[at];
+                format!("{} reads {:?}", flight.to, flight.message)
+            }
+            Action::Forth(at) | Action::LoseForth(at) => {
+                let conn = &self.conns[at];
+                let head = conn.forth.queue.front();
+                format!("{action:?}: {} reads {head:?}", conn.from.peer())
+            }
+            Action::Back(at) | Action::LoseBack(at) => {
+                let conn = &self.conns[at];
+                let head = conn.back.queue.front();
+                format!("{action:?}: {} reads {head:?}", conn.from)
+            }
+            other => format!("{other:?}"),
+        }
+    }
+}

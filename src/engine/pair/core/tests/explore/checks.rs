@@ -1,0 +1,207 @@
+//! What must hold in every state, and for every answer.
+
+use super::clients::{self, Moment};
+use super::cores::{Cores, Look, Try};
+use super::scope::Scope;
+use super::world::World;
+use crate::machine::{Machine, Recall};
+use crate::service::{Answer, Refusal, RoleName};
+use crate::types::ServerId::{self, A, B};
+
+/// What is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) String);
+
+type Outcome = Result<(), Violation>;
+
+fn violation<V>(what: impl Into<String>) -> Result<V, Violation> {
+    Err(Violation(what.into()))
+}
+
+/// A client is told the answer to a try.
+pub(super) fn told(
+    world: &mut World,
+    of: Try,
+    result: Result<Answer, Refusal>,
+    scope: &Scope,
+) -> Outcome {
+    let epoch = world.epoch;
+    let client = &mut world.clients[usize::from(of.client)];
+    let current = !client.lost && client.done == of.step;
+    match result {
+        Ok(Answer::Opened(opened)) => {
+            // A relayed answer may have been on the way when a new pair was formed.
+            let is_old = epoch > 0 && opened.record.0 < clients::base(epoch - 1).0;
+            if current && !is_old {
+                client.record = Some(opened.record);
+                client.epoch = epoch;
+                advance(client, scope);
+            }
+        }
+        Ok(Answer::Call(outcome)) => {
+            let call = (of.client, of.step);
+            if !current {
+                let before = world.history.told(call);
+                if before.is_some_and(|before| before != outcome) {
+                    return violation(format!("{of:?}: two answers to one call"));
+                }
+                return Ok(());
+            }
+            advance(client, scope);
+            world.history.push(Moment::Told(call, outcome));
+            if !world.history.is_explained(&scope.steps()) {
+                return violation(format!("no one order explains {:?}", world.history));
+            }
+        }
+        Ok(Answer::Done) if current => advance(client, scope),
+        Ok(Answer::Done) | Err(Refusal::NotReady) => {}
+        Err(Refusal::Interrupted) => client.unsure |= current,
+        Err(refusal) => {
+            let said_goodbye = client.is_finished();
+            if current && !said_goodbye {
+                return violation(format!("{of:?} is refused: {refusal}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn advance(client: &mut clients::Client, scope: &Scope) {
+    if !scope.hears_all {
+        for slot in &mut client.slots[usize::from(client.done)] {
+            slot.out = false;
+        }
+    }
+    client.done += 1;
+    client.asked = false;
+    client.unsure = false;
+}
+
+/// A primary answers. It must be one of the newest pair.
+pub(super) fn answers(world: &World, server: ServerId, cores: &Cores) -> Outcome {
+    let core = world.host(server).core.map(|core| cores.look(core));
+    let Some(primary) = core.filter(|core| core.is_primary()) else {
+        return Ok(());
+    };
+    let op = primary.overview_now().op;
+    if world.epoch > 0 && op < clients::base(world.epoch - 1) {
+        return violation(format!("{server} answers from an old pair"));
+    }
+    Ok(())
+}
+
+/// Checks a state.
+pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
+    let look = |server: ServerId| Some(cores.look(world.host(server).core?));
+    let role = |server| look(server).map(|core| core.overview_now().role);
+    if role(A) == Some(RoleName::Alone) && role(B) == Some(RoleName::Alone) {
+        return violation("both servers answer, apart from each other");
+    }
+    for server in [A, B] {
+        let Some(core) = look(server) else { continue };
+        let Some(machine) = core.machine() else {
+            continue;
+        };
+        never_ran(world, scope, server, machine)?;
+        let answers = role(server) == Some(RoleName::Alone);
+        if answers {
+            nothing_acknowledged_is_missing(world, scope, server, machine)?;
+            is_explained(world, scope, server, machine)?;
+        }
+    }
+    if world.is_whole(cores) {
+        for server in [A, B] {
+            let machine = look(server).and_then(Look::machine);
+            let machine = machine.expect("a whole pair has machines");
+            nothing_acknowledged_is_missing(world, scope, server, machine)?;
+            if role(server) == Some(RoleName::Primary) {
+                is_explained(world, scope, server, machine)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that was acknowledged is in `machine`, with its outcome.
+fn nothing_acknowledged_is_missing(
+    world: &World,
+    scope: &Scope,
+    server: ServerId,
+    machine: &Machine,
+) -> Outcome {
+    for (client, steps) in (0..).zip(scope.clients) {
+        let state = &world.clients[usize::from(client)];
+        let Some(record) = state.record.filter(|_| !state.lost) else {
+            continue;
+        };
+        let leaving = steps
+            .iter()
+            .position(|step| *step == clients::Step::Goodbye);
+        let left = leaving.is_some_and(|at| {
+            usize::from(state.done) > at || usize::from(state.done) == at && state.asked
+        });
+        if left || state.epoch != world.epoch {
+            continue;
+        }
+        if machine.record(record).is_none() {
+            return violation(format!("{server} lacks the record of client {client}"));
+        }
+        for (call, outcome) in world
+            .history
+            .answered()
+            .filter(|(call, _)| call.0 == client)
+        {
+            let id = clients::call_id(client, steps, call.1, record);
+            let recall = machine.recall(&id);
+            let known = match recall {
+                Recall::Done(known) => known == outcome,
+                Recall::Refused(_) => true,
+                Recall::Fresh => false,
+            };
+            if !known {
+                return violation(format!(
+                    "{server} says {recall:?} of {call:?}, answered {outcome}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The locks that `machine` holds are those to which the calls lead that were answered, in one order.
+fn is_explained(world: &World, scope: &Scope, server: ServerId, machine: &Machine) -> Outcome {
+    let records: Vec<_> = world.clients.iter().map(|client| client.record).collect();
+    if !world.history.explains(&scope.steps(), &records, machine) {
+        return violation(format!(
+            "no one order of {:?} leads to the locks of {server}, which answers",
+            world.history
+        ));
+    }
+    Ok(())
+}
+
+/// A step of which every try was refused as not executed, is not executed.
+fn never_ran(world: &World, scope: &Scope, server: ServerId, machine: &Machine) -> Outcome {
+    for (client, steps) in (0..).zip(scope.clients) {
+        let state = &world.clients[usize::from(client)];
+        let (Some(record), false) = (state.record, state.is_finished()) else {
+            continue;
+        };
+        let out = state.slots[usize::from(state.done)];
+        let may_run = state.unsure || out.iter().any(|slot| slot.out);
+        let is_call = !matches!(
+            steps[usize::from(state.done)],
+            clients::Step::Open | clients::Step::Goodbye
+        );
+        if !is_call || !state.asked || may_run {
+            continue;
+        }
+        let id = clients::call_id(client, steps, state.done, record);
+        if matches!(machine.recall(&id), Recall::Done(_)) {
+            return violation(format!(
+                "{server} has executed what was refused as not executed"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Every state of a single server that was met, kept once, and what became of it, worked out once: the
+//! real [`Core`] is run for each state and each thing that can happen to it.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use foldhash::quality::FixedState;
+
+use super::names::InUse;
+use crate::config::{Limits, Timing};
+use crate::engine::pair::core::{
+    Core, Effect, Event, FrameNumber, InLink, Input, Now, Overview, Reply, Role, Settings,
+};
+use crate::machine::Machine;
+use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Standing};
+use crate::types::{OpNumber, ServerId, View};
+
+/// The moment at which every kept core stands.
+pub(super) const NOW: Now = Now(Duration::from_secs(10));
+const PEER_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Caller {
+    /// A try of a client's, at a server.
+    Client(Try),
+    /// The other server, which relays for one.
+    Relay(Try),
+    /// A copy of a request, for which nobody waits.
+    Nobody,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Try {
+    pub(super) client: u8,
+    pub(super) step: u8,
+    pub(super) at: ServerId,
+    /// Counts those whose connection broke.
+    pub(super) nth: u8,
+}
+
+pub(super) type Servant = Core<Caller>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct CoreId(u32);
+
+/// How late a server's clock finds it, when it wakes from a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Late {
+    /// Not at all.
+    No,
+    /// More than a quarter of `peer_timeout`: a probe in progress is void.
+    Voids,
+    /// More than a half: it is in doubt.
+    Doubts,
+    /// Several times `peer_timeout`: all its timers are over as well.
+    Long,
+}
+
+/// What makes a server move.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Drive {
+    Input(Late, Input<Caller>),
+    /// As much time passes as between two heartbeats.
+    Beat,
+    /// As much time passes as makes a quiet peer suspect.
+    Quiet,
+    /// Nothing is heard for more than a `peer_timeout`, or until that leads to something.
+    Timeout,
+}
+
+/// An effect, with canonical names.
+#[derive(Debug, Clone)]
+pub(super) enum Deed {
+    Reply(Caller, Result<Answer, Refusal>),
+    FrameAnswer(FrameAnswer),
+    Standing(Standing),
+    OpenLink(FrameNumber, Rc<Frame>),
+    Send(FrameNumber, Rc<Frame>),
+    CloseOutLink,
+    /// By its name before the step.
+    CloseInLink(InLink),
+    Probe(Standing),
+    Fence(View),
+    Relay(Caller, Rc<Request>),
+    Event(Event),
+}
+
+/// What became of a core.
+#[derive(Debug)]
+pub(super) struct Moved {
+    pub(super) core: CoreId,
+    pub(super) deeds: Vec<Deed>,
+    /// How to rename what is on the way.
+    pub(super) names: InUse,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cores {
+    kept: Vec<Servant>,
+    ids: HashMap<u64, CoreId, FixedState>,
+    moved: HashMap<(CoreId, Drive, OpNumber), Rc<Moved>, FixedState>,
+}
+
+impl Cores {
+    /// How many states of a single server there are, and how often the core was run.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.kept.len(), self.moved.len())
+    }
+
+    /// A server that has just been started.
+    pub(super) fn start(&mut self, me: ServerId) -> CoreId {
+        let timing = Timing {
+            peer_timeout: PEER_TIMEOUT,
+            record_time_to_live: Duration::from_hours(1_000_000),
+            ..Timing::default()
+        };
+        let settings = Settings::new(me, false, timing, Limits::default(), 0);
+        let mut core = Core::new(settings, NOW);
+        InUse::of(&mut core).rename(&mut core, NOW);
+        self.keep(core)
+    }
+
+    fn keep(&mut self, core: Servant) -> CoreId {
+        let hash = FixedState::default().hash_one(format!("{core:?}"));
+        let next = CoreId(u32::try_from(self.kept.len()).expect("few cores"));
+        *self.ids.entry(hash).or_insert_with(|| {
+            self.kept.push(core);
+            next
+        })
+    }
+
+    pub(super) fn look(&self, id: CoreId) -> &Servant {
+        &self.kept[id.0 as usize]
+    }
+
+    /// Moves a core. `base`: where the ops of a pair begin that it might form now.
+    pub(super) fn drive(&mut self, id: CoreId, drive: Drive, base: OpNumber) -> Rc<Moved> {
+        let key = (id, drive, base);
+        if let Some(moved) = self.moved.get(&key) {
+            return moved.clone();
+        }
+        let (_, drive, _) = key.clone();
+        let mut core = self.look(id).clone();
+        let mut effects = Vec::new();
+        let now = drive_core(&mut core, drive, base, &mut effects);
+        let names = InUse::of(&mut core);
+        let deeds = effects.into_iter();
+        let deeds = deeds
+            .filter_map(|effect| deed(effect, &names, &core))
+            .collect();
+        names.rename(&mut core, now);
+        let core = self.keep(core);
+        let moved = Rc::new(Moved { core, deeds, names });
+        self.moved.insert(key, moved.clone());
+        moved
+    }
+}
+
+fn drive_core(
+    core: &mut Servant,
+    drive: Drive,
+    base: OpNumber,
+    effects: &mut Vec<Effect<Caller>>,
+) -> Now {
+    let mut step = |now: Now, input| {
+        let running = u64::try_from(now.0.as_micros()).expect("not long");
+        core.settings.started_at = base.0 - running;
+        core.step(now, input, effects);
+        core.flush(now, effects);
+        core.settings.started_at = 0;
+        let something = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Event(_)));
+        (core.next_wake(), something)
+    };
+    match drive {
+        Drive::Input(late, input) => {
+            let now = NOW.after(lateness(late));
+            step(now, input);
+            now
+        }
+        Drive::Beat => {
+            let now = NOW.after(PEER_TIMEOUT / 16);
+            step(now, Input::Wake);
+            now
+        }
+        Drive::Quiet => {
+            let now = NOW.after(PEER_TIMEOUT / 8);
+            step(now, Input::Wake);
+            now
+        }
+        Drive::Timeout => {
+            let mut now = NOW;
+            let mut wake = NOW.after(PEER_TIMEOUT / 8);
+            while now < NOW.after(PEER_TIMEOUT * 9 / 4) {
+                now = wake.max(now.after(Duration::from_millis(1)));
+                let (next, something) = step(now, Input::Wake);
+                if something {
+                    break;
+                }
+                wake = next;
+            }
+            now
+        }
+    }
+}
+
+fn lateness(late: Late) -> Duration {
+    let tick = PEER_TIMEOUT / 8;
+    match late {
+        Late::No => Duration::ZERO,
+        Late::Voids => tick + PEER_TIMEOUT * 3 / 8,
+        Late::Doubts => tick + PEER_TIMEOUT * 5 / 8,
+        Late::Long => PEER_TIMEOUT * 4,
+    }
+}
+
+fn deed(effect: Effect<Caller>, names: &InUse, core: &Servant) -> Option<Deed> {
+    let unknown = FrameNumber(u64::MAX);
+    Some(match effect {
+        Effect::Reply(Reply { to, result }) => Deed::Reply(to, result),
+        Effect::FrameAnswer(answer) => Deed::FrameAnswer(answer),
+        Effect::Standing(standing) => Deed::Standing(standing),
+        Effect::OpenLink { number, frame, .. } => {
+            Deed::OpenLink(names.frame(number).unwrap_or(unknown), Rc::new(frame))
+        }
+        Effect::Send { number, frame, .. } => {
+            Deed::Send(names.frame(number).unwrap_or(unknown), Rc::new(frame))
+        }
+        Effect::CloseOutLink(_) => Deed::CloseOutLink,
+        Effect::CloseInLink(link) => Deed::CloseInLink(link),
+        Effect::Probe { asker, .. } => Deed::Probe(asker),
+        Effect::Fence { view } => Deed::Fence(view),
+        Effect::Relay { relay, request } => {
+            let (_, caller) = core.relays.callers().find(|(id, _)| *id == relay)?;
+            Deed::Relay(*caller, Rc::new(request))
+        }
+        Effect::AbandonRelays => return None,
+        Effect::Event(event) => Deed::Event(event),
+    })
+}
+
+/// What the explorer asks of a core.
+pub(super) trait Look {
+    fn overview_now(&self) -> Overview;
+    fn machine(&self) -> Option<&Machine>;
+    fn is_starting(&self) -> bool;
+    fn is_probing(&self) -> bool;
+    fn is_primary(&self) -> bool;
+}
+
+impl Look for Servant {
+    fn overview_now(&self) -> Overview {
+        self.overview(NOW)
+    }
+
+    fn machine(&self) -> Option<&Machine> {
+        match &self.role {
+            Role::Starting(_) => None,
+            Role::Primary(primary) => Some(&primary.machine),
+            Role::Backup(backup) => Some(&backup.machine),
+        }
+    }
+
+    fn is_starting(&self) -> bool {
+        matches!(self.role, Role::Starting(_))
+    }
+
+    fn is_primary(&self) -> bool {
+        matches!(self.role, Role::Primary(_))
+    }
+
+    fn is_probing(&self) -> bool {
+        self.watch.is_probing()
+    }
+}

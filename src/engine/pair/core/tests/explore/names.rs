@@ -1,0 +1,175 @@
+//! What a core compares and never counts with: moments and numbers. Two cores that differ in nothing
+//! else behave alike, so both become the same state: the numbers in use are counted from 0 again, in
+//! their order, and of a moment nothing is kept but whether it has come.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::cores::{NOW, Servant};
+use crate::engine::pair::core::primary::Mode;
+use crate::engine::pair::core::{FrameNumber, InLink, Now, OutLink, ProbeId, RelayId, Role};
+
+/// Is shown everything in a core that may have another name.
+pub(in super::super::super) trait Names {
+    /// A moment of which it only matters whether `matters_after` has passed since.
+    fn past(&mut self, moment: &mut Now, matters_after: Duration);
+    /// A moment of which it only matters whether it has come; if not, it comes after `at_most`.
+    fn due(&mut self, moment: &mut Now, at_most: Duration);
+    /// Something that only says how long a pause is.
+    fn forget<V: Default>(&mut self, value: &mut V);
+    fn frame(&mut self, number: &mut FrameNumber);
+    fn probe(&mut self, id: &mut ProbeId);
+    fn relay(&mut self, id: &mut RelayId);
+    fn out_link(&mut self, link: &mut OutLink);
+    /// The current link.
+    fn in_link(&mut self, link: &mut InLink);
+    /// The newest link that is closed, or current.
+    fn floor(&mut self, link: &mut InLink);
+}
+
+/// The current link, in a core whose names are canonical; every link that is neither current nor newer
+/// than the floor; and the floor, if it is above the current link. Newer links have higher numbers.
+pub(super) const CURRENT: InLink = InLink(2);
+pub(super) const DEAD: InLink = InLink(1);
+pub(super) const FLOOR: InLink = InLink(3);
+
+fn show(core: &mut Servant, names: &mut impl Names) {
+    let interval = core.watch.heartbeat_interval();
+    let ttl = core.settings.record_time_to_live;
+    core.watch.name(names);
+    core.floor.name(names);
+    core.relays.name(names);
+    names.out_link(&mut core.next_link);
+    names.frame(&mut core.next_frame);
+    match &mut core.role {
+        Role::Starting(starting) => starting.name(names),
+        Role::Backup(backup) => backup.link.iter_mut().for_each(|link| names.in_link(link)),
+        Role::Primary(primary) => {
+            primary.heard.name(ttl, names);
+            match &mut primary.mode {
+                Mode::Alone { sync } => {
+                    if let Some(outbox) = sync {
+                        outbox.name(interval, names);
+                    }
+                }
+                Mode::Paired { outbox, waiting } => {
+                    outbox.name(interval, names);
+                    waiting.name(names);
+                }
+            }
+        }
+    }
+}
+
+/// The names in use.
+#[derive(Debug, Default)]
+pub(super) struct InUse {
+    frames: BTreeSet<FrameNumber>,
+    probes: BTreeSet<ProbeId>,
+    relays: BTreeSet<RelayId>,
+    out_links: BTreeSet<OutLink>,
+    current: Option<InLink>,
+    floor: Option<InLink>,
+}
+
+impl InUse {
+    pub(super) fn of(core: &mut Servant) -> Self {
+        let mut names = Self::default();
+        show(core, &mut names);
+        names
+    }
+
+    /// The new name of a frame; none if the core does not know it.
+    pub(super) fn frame(&self, number: FrameNumber) -> Option<FrameNumber> {
+        let known = self.frames.contains(&number);
+        known.then(|| FrameNumber(rank(&self.frames, &number)))
+    }
+
+    /// The new name of a link that this server accepts; none if it is newer than all that it knows.
+    pub(super) fn in_link(&self, link: InLink) -> Option<InLink> {
+        if Some(link) == self.current {
+            Some(CURRENT)
+        } else {
+            (Some(link) <= self.floor).then_some(DEAD)
+        }
+    }
+
+    /// Gives everything its new name.
+    pub(super) fn rename(&self, core: &mut Servant, now: Now) {
+        show(core, &mut Rename { names: self, now });
+        if !core.is_linked() {
+            // The silence of a link is nothing without one.
+            core.watch.hear_on_link(NOW);
+        }
+    }
+}
+
+fn rank<N: Ord>(names: &BTreeSet<N>, name: &N) -> u64 {
+    names.range(..name).count() as u64
+}
+
+impl Names for InUse {
+    fn past(&mut self, _: &mut Now, _: Duration) {}
+    fn due(&mut self, _: &mut Now, _: Duration) {}
+    fn forget<V: Default>(&mut self, _: &mut V) {}
+    fn frame(&mut self, number: &mut FrameNumber) {
+        self.frames.insert(*number);
+    }
+    fn probe(&mut self, id: &mut ProbeId) {
+        self.probes.insert(*id);
+    }
+    fn relay(&mut self, id: &mut RelayId) {
+        self.relays.insert(*id);
+    }
+    fn out_link(&mut self, link: &mut OutLink) {
+        self.out_links.insert(*link);
+    }
+    fn in_link(&mut self, link: &mut InLink) {
+        self.current = Some(*link);
+    }
+    fn floor(&mut self, link: &mut InLink) {
+        self.floor = Some(*link);
+    }
+}
+
+struct Rename<'a> {
+    names: &'a InUse,
+    now: Now,
+}
+
+impl Names for Rename<'_> {
+    fn past(&mut self, moment: &mut Now, matters_after: Duration) {
+        let over = self.now.since(*moment) >= matters_after;
+        *moment = if over {
+            Now(NOW.0.saturating_sub(matters_after))
+        } else {
+            NOW
+        };
+    }
+    fn due(&mut self, moment: &mut Now, at_most: Duration) {
+        let is_due = *moment <= self.now;
+        *moment = if is_due { NOW } else { NOW.after(at_most) };
+    }
+    fn forget<V: Default>(&mut self, value: &mut V) {
+        *value = V::default();
+    }
+    fn frame(&mut self, number: &mut FrameNumber) {
+        number.0 = rank(&self.names.frames, number);
+    }
+    fn probe(&mut self, id: &mut ProbeId) {
+        id.0 = rank(&self.names.probes, id);
+    }
+    fn relay(&mut self, id: &mut RelayId) {
+        id.0 = rank(&self.names.relays, id);
+    }
+    fn out_link(&mut self, link: &mut OutLink) {
+        link.0 = rank(&self.names.out_links, link);
+    }
+    fn in_link(&mut self, link: &mut InLink) {
+        *link = CURRENT;
+    }
+    fn floor(&mut self, link: &mut InLink) {
+        let is_current = self.names.current == Some(*link);
+        *link = if is_current { CURRENT } else { FLOOR };
+    }
+}

@@ -1,0 +1,260 @@
+//! What is explored: who calls, and what may go wrong.
+
+use super::clients::Step::{self, Goodbye, Lock, Open, Unlock};
+use super::world::Budget;
+use crate::types::ServerId::{self, A, B};
+
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
+pub(super) struct Scope {
+    pub(super) name: &'static str,
+    pub(super) clients: &'static [&'static [Step]],
+    /// It begins with a whole pair; else with two halted servers.
+    pub(super) begins_whole: bool,
+    /// Every first step is answered before.
+    pub(super) opened: bool,
+    pub(super) budget: Budget,
+    /// Who may halt, and who may stop.
+    pub(super) halting: &'static [ServerId],
+    pub(super) stopping: &'static [ServerId],
+    /// Whom clients ask.
+    pub(super) asked: &'static [ServerId],
+    /// A client that is answered by one server still listens to the other one.
+    pub(super) hears_all: bool,
+    /// A server may probe its peer although nothing is wrong.
+    pub(super) idle_probes: bool,
+    /// Links carry heartbeats.
+    pub(super) beats: bool,
+}
+
+impl Scope {
+    /// Two views for each failure, and two for each question of an earlier life that comes late and breaks
+    /// off a join; there are only so many.
+    pub(super) const fn most_views(&self) -> u64 {
+        6 + 4 * self.budget.failures as u64
+    }
+
+    pub(super) fn steps(&self) -> Vec<Vec<Step>> {
+        self.clients.iter().map(|steps| steps.to_vec()).collect()
+    }
+}
+
+const NONE: Budget = Budget {
+    halts: 0,
+    stops: 0,
+    failures: 0,
+    resets: 0,
+    drops: 0,
+    copies: 0,
+    fences: 0,
+};
+
+const QUIET: Scope = Scope {
+    name: "",
+    clients: &[&[Open, Lock(0)]],
+    begins_whole: true,
+    opened: true,
+    budget: NONE,
+    halting: &[A, B],
+    stopping: &[A, B],
+    asked: &[A, B],
+    hears_all: false,
+    idle_probes: false,
+    beats: false,
+};
+
+const fn halts(halts: u8) -> Budget {
+    Budget {
+        halts,
+        failures: halts,
+        ..NONE
+    }
+}
+
+const fn stops(stops: u8) -> Budget {
+    Budget {
+        stops,
+        failures: stops,
+        ..NONE
+    }
+}
+
+const fn both(halts: u8, stops: u8) -> Budget {
+    Budget {
+        halts,
+        stops,
+        failures: halts + stops,
+        ..NONE
+    }
+}
+
+const TWO_CALLS: &[&[Step]] = &[&[Open, Lock(0), Unlock(0)]];
+const TWO_CLIENTS: &[&[Step]] = &[&[Open, Lock(0)], &[Open, Lock(0)]];
+
+pub(super) const SCOPES: &[Scope] = &[
+    // Small ones, for every `cargo test`.
+    Scope {
+        name: "forming",
+        begins_whole: false,
+        budget: halts(1),
+        clients: &[&[Open]],
+        ..QUIET
+    },
+    Scope {
+        name: "halt",
+        budget: halts(1),
+        ..QUIET
+    },
+    Scope {
+        name: "reset",
+        budget: Budget { resets: 2, ..NONE },
+        ..QUIET
+    },
+    Scope {
+        name: "stop-primary",
+        budget: stops(1),
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "stop-backup",
+        budget: stops(1),
+        stopping: &[B],
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "goodbye",
+        budget: Budget { copies: 2, ..NONE },
+        clients: &[&[Open, Lock(0), Unlock(0), Goodbye]],
+        asked: &[A],
+        ..QUIET
+    },
+    // What the rules that are taken out are refuted in.
+    Scope {
+        name: "stop-open",
+        budget: stops(1),
+        stopping: &[A],
+        opened: false,
+        ..QUIET
+    },
+    Scope {
+        name: "stop-a-halt-b",
+        budget: Budget {
+            resets: 1,
+            ..both(1, 1)
+        },
+        stopping: &[A],
+        halting: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "stop-a-halt-b-fence",
+        budget: Budget {
+            fences: 1,
+            ..both(1, 1)
+        },
+        stopping: &[A],
+        halting: &[B],
+        clients: &[&[Open]],
+        ..QUIET
+    },
+    // Large ones.
+    Scope {
+        name: "stop",
+        budget: stops(1),
+        ..QUIET
+    },
+    Scope {
+        name: "stop-fences",
+        budget: Budget {
+            fences: 2,
+            ..stops(1)
+        },
+        ..QUIET
+    },
+    Scope {
+        name: "reset-beats",
+        budget: Budget { resets: 2, ..NONE },
+        beats: true,
+        idle_probes: true,
+        ..QUIET
+    },
+    Scope {
+        name: "stop-beats",
+        budget: stops(1),
+        beats: true,
+        idle_probes: true,
+        ..QUIET
+    },
+    Scope {
+        name: "halt-reset",
+        budget: Budget {
+            resets: 1,
+            ..halts(1)
+        },
+        ..QUIET
+    },
+    Scope {
+        name: "stop-reset",
+        budget: Budget {
+            resets: 1,
+            ..stops(1)
+        },
+        ..QUIET
+    },
+    Scope {
+        name: "halt-calls",
+        budget: Budget {
+            drops: 1,
+            ..halts(1)
+        },
+        clients: TWO_CALLS,
+        hears_all: true,
+        ..QUIET
+    },
+    Scope {
+        name: "halt-clients",
+        budget: halts(1),
+        clients: TWO_CLIENTS,
+        ..QUIET
+    },
+    Scope {
+        name: "stop-clients",
+        budget: stops(1),
+        clients: TWO_CLIENTS,
+        ..QUIET
+    },
+    Scope {
+        name: "halts",
+        budget: halts(2),
+        ..QUIET
+    },
+    Scope {
+        name: "halts-clients",
+        budget: halts(2),
+        clients: TWO_CLIENTS,
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "stop-halt",
+        budget: both(1, 1),
+        ..QUIET
+    },
+    Scope {
+        name: "stops",
+        budget: stops(2),
+        ..QUIET
+    },
+    Scope {
+        name: "failures",
+        budget: Budget {
+            failures: 2,
+            resets: 1,
+            ..both(2, 2)
+        },
+        ..QUIET
+    },
+];
