@@ -50,9 +50,14 @@ breaking *FILTER:
 doc:
     cargo doc --locked --no-deps --all-features --open
 
-# Measure
+# Run the benches
 bench *FILTER:
     cargo bench --locked {{ FILTER }}
+
+# Measure everything that docs/performance.md tells, and make its tables and pictures anew
+performance:
+    cargo bench --locked --bench performance
+    cargo bench --locked --bench performance -- publish
 
 # Check licences, bans and sources of the dependencies (cargo install cargo-deny)
 deny:
