@@ -42,6 +42,10 @@ nemesis DURATION="1m" TIMES="1" *ARGS:
         scripts/nemesis --duration {{ DURATION }} {{ ARGS }}
     done
 
+# Play the seeds FROM to TO on the simulated network; what fails names its seed
+simulate FROM="0" TO="20000":
+    SIM_SEEDS={{ FROM }}..{{ TO }} cargo test --locked --release --test simulation no_seed -- --nocapture
+
 # Run the tests on real processes with as many rounds as they are meant for
 breaking *FILTER:
     LONG_TESTS=1 cargo test --locked --release --test torture --test breaking {{ FILTER }}

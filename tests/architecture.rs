@@ -257,6 +257,31 @@ fn only_the_driver_moves_the_role_machine() {
 }
 
 #[test]
+fn every_select_is_biased() {
+    let mut found = String::new();
+    for source in sources() {
+        let simulated = ["server", "engine", "clerk", "net"];
+        let inside = |module| source.path.starts_with(&format!("src/{module}/"));
+        if !simulated.into_iter().any(inside) {
+            continue;
+        }
+        for pair in source.lines.windows(2) {
+            let [(number, line), (_, next)] = pair else {
+                continue;
+            };
+            if line.contains("select! {") && next.trim() != "biased;" {
+                writeln!(found, "    {}:{number}", source.path).expect("a string takes it");
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "what is done first when several things are ready is a decision, and one that a simulation can \
+         repeat\n{found}"
+    );
+}
+
+#[test]
 fn every_channel_is_bounded() {
     forbid(
         &["src/"],

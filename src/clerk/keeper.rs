@@ -28,6 +28,7 @@ pub(super) async fn keep(session: Arc<Session>, mut clerk: mpsc::Receiver<Close>
             break None;
         };
         tokio::select! {
+            biased;
             close = clerk.recv() => break close,
             () = tend(&session, &record) => {}
         }

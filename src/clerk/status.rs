@@ -35,24 +35,25 @@ pub async fn status(
     servers: &Servers,
     timeout: Duration,
 ) -> [ServerReport; 2] {
-    let ask = |server| status_of(network, servers, server, timeout);
+    let deadline = Instant::now() + clamp(timeout);
+    let ask = |server| {
+        report(
+            network.clone(),
+            server,
+            servers.address(server).clone(),
+            deadline,
+        )
+    };
     join(ask(ServerId::A), ask(ServerId::B)).await.into()
 }
 
-/// Asks one server of the pair how it sees itself and its peer, for at most `timeout`.
-///
-/// # Cancel safety
-///
-/// Safe.
-pub async fn status_of(
-    network: &Arc<dyn Network>,
-    servers: &Servers,
+async fn report(
+    network: Arc<dyn Network>,
     server: ServerId,
-    timeout: Duration,
+    address: Addr,
+    deadline: Instant,
 ) -> ServerReport {
-    let deadline = Instant::now() + clamp(timeout);
-    let address = servers.address(server).clone();
-    let connection = Connection::new(network.clone(), address.clone());
+    let connection = Connection::new(network, address.clone());
     let status = timeout_at(deadline, connection.status(deadline)).await;
     ServerReport {
         server,

@@ -49,6 +49,8 @@ impl Acceptor {
         let mut failing = false;
         loop {
             tokio::select! {
+                biased;
+                Some(_) = self.connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, who)) => {
                         failing = false;
@@ -59,7 +61,6 @@ impl Acceptor {
                         sleep(PAUSE).await;
                     }
                 },
-                Some(_) = self.connections.join_next() => {}
             }
         }
     }

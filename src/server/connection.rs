@@ -42,6 +42,7 @@ pub(super) async fn serve(
 ) {
     let patience = shared.config.timing.preface_timeout;
     let purpose = tokio::select! {
+        biased;
         () = shared.stopping.cancelled() => return,
         greeted = timeout(patience, greet(&mut stream)) => match greeted {
             Ok(Ok(purpose)) => purpose,
@@ -85,6 +86,7 @@ async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
     if accept(&mut stream).await.is_ok() {
         let rpc = ReplicationRpc::new(shared.pair.clone(), link).serve();
         tokio::select! {
+            biased;
             () = hang_up.cancelled() => {}
             () = answer_requests(stream, rpc, PEER_REQUESTS, &shared.stopping) => {}
         }

@@ -158,9 +158,10 @@ impl Server {
         let shared = Shared::new(config, pair, stopping.clone());
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));
         tokio::select! {
+            biased;
+            _ = engine.join_next() => return Err(ServeError::Engine),
             () = stop => {}
             () = acceptor.run() => {}
-            _ = engine.join_next() => return Err(ServeError::Engine),
         }
         tracing::info!("stopping: answering what is in flight");
         stopping.cancel();

@@ -322,6 +322,7 @@ impl Driver {
             // Lost fences do not matter: the next probe finds the same.
             let connection = peer.connect(1).await.ok()?;
             tokio::select! {
+                biased;
                 result = connection.client.fence(unhurried(), view) => result.ok(),
                 () = connection.running => None,
             }

@@ -31,6 +31,7 @@ impl Forwarder {
         let end = hang_up.clone();
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = end.cancelled() => {}
                 () = run(&peer, link, queue, &inbox) => {
                     inbox.send(FromPeer::OutLinkClosed { link }).await;
@@ -66,16 +67,17 @@ async fn run(
     let mut answers = FuturesUnordered::new();
     loop {
         tokio::select! {
+            biased;
+            Some((frame, answer)) = answers.next() => {
+                let Ok(answer) = answer else { return };
+                inbox.send(FromPeer::FrameAnswered { link, frame, answer }).await;
+            }
             () = &mut running => return,
             Some((number, frame)) = queue.recv() => {
                 let client = client.clone();
                 answers.push(async move {
                     (number, client.deliver(unhurried(), frame).await)
                 });
-            }
-            Some((frame, answer)) = answers.next() => {
-                let Ok(answer) = answer else { return };
-                inbox.send(FromPeer::FrameAnswered { link, frame, answer }).await;
             }
         }
     }

@@ -45,6 +45,7 @@ async fn run(
 ) {
     let mut answers = FuturesUnordered::new();
     let connection = tokio::select! {
+        biased;
         () = hang_up.cancelled() => None,
         connection = peer.connect(capacity) => connection.ok(),
     };
@@ -55,16 +56,17 @@ async fn run(
     {
         loop {
             tokio::select! {
+                biased;
                 () = hang_up.cancelled() => break,
                 () = &mut running => break,
+                Some((relay, result)) = answers.next() => {
+                    inbox.send(FromPeer::Relayed { relay, result }).await;
+                }
                 Some((relay, request)) = queue.recv() => {
                     let client = client.clone();
                     answers.push(async move {
                         (relay, client.relay(unhurried(), request).await.ok())
                     });
-                }
-                Some((relay, result)) = answers.next() => {
-                    inbox.send(FromPeer::Relayed { relay, result }).await;
                 }
             }
         }

@@ -1,0 +1,190 @@
+//! The real server and the real clerk on a simulated network, under failures that a seed decides.
+//!
+//! A run takes a fraction of a second, and all of its time is simulated. `cargo test` plays the first
+//! few hundred seeds; `docs/verification.md` tells how to play thousands, and how to play one again.
+
+mod checker;
+mod clients;
+mod crude;
+mod dice;
+mod director;
+mod kernel;
+mod net;
+mod play;
+mod process;
+mod stage;
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use lockservice::{Server, ServerConfig};
+
+use self::clients::Appetite;
+use self::dice::Dice;
+use self::director::Script;
+use self::play::{Play, play};
+
+/// What `cargo test` plays.
+const SEEDS: Range<u64> = 0..200;
+
+/// In one run at the least so many calls must be answered.
+const FEWEST_ANSWERS: u64 = 5;
+
+/// The servers as they are, in a world that the seed makes up.
+fn real(seed: u64) -> Play {
+    let mut dice = Dice::new(seed).fork();
+    let peer_timeout = dice.within(100..250);
+    let time_to_live = dice.pick(&[2_000, 600_000]);
+    let calls_per_connection = dice.pick(&[2, 64, 1_024]);
+    Play {
+        software: std::rc::Rc::new(move |stage, network, me, stop| {
+            let mut config = ServerConfig::new(stage.servers(), me);
+            config.network = network;
+            config.timing.peer_timeout = stage.peer_timeout();
+            config.timing.record_time_to_live = Duration::from_millis(time_to_live);
+            config.limits.calls_per_connection = calls_per_connection;
+            serve(config, stop.map(|_| ())).boxed()
+        }),
+        script: Script {
+            failures: dice.within(1..4),
+            clients: usize::try_from(dice.within(1..4)).expect("it is small"),
+            is_repaired: true,
+            // A KiB each, so that a copy of the state takes several frames.
+            ballast: dice.pick(&[0, 0, 0, 50, 120]),
+        },
+        appetite: Appetite {
+            locks: dice.within(1..4),
+            calls: dice.within(1..6),
+            dropped: dice.within(5..50),
+            pause: dice.within(2..60),
+            patience: dice.millis(20..400),
+            may_lose_records: time_to_live < 10_000,
+        },
+        peer_timeout: Duration::from_millis(peer_timeout),
+        tick: Duration::from_millis(dice.pick(&[1, 2, 3])),
+        // A probe takes five messages one after the other, and must not take a `peer_timeout`.
+        latency: dice.within(1..peer_timeout / 12),
+    }
+}
+
+async fn serve(config: ServerConfig, stop: impl Future<Output = ()>) -> Result<(), String> {
+    let bound = Server::bind(config).await;
+    let server = bound.map_err(|error| error.to_string())?;
+    server.run(stop).await.map_err(|error| error.to_string())
+}
+
+/// What is to be played: `SIM_SEED=7` and `SIM_SEEDS=0..5000` choose.
+fn seeds() -> Range<u64> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness leaves no other way to hand a test something"
+    )]
+    let setting = |name| std::env::var(name).ok();
+    if let Some(seed) = setting("SIM_SEED") {
+        let seed = seed.parse().expect("SIM_SEED is a number");
+        return seed..seed + 1;
+    }
+    let Some(range) = setting("SIM_SEEDS") else {
+        return SEEDS;
+    };
+    let (from, to) = range.split_once("..").expect("SIM_SEEDS is FROM..TO");
+    let number = |text: &str| text.parse().expect("SIM_SEEDS is FROM..TO");
+    number(from)..number(to)
+}
+
+/// What the runs of several threads came to.
+#[derive(Default)]
+struct Tally {
+    runs: AtomicU64,
+    calls: AtomicU64,
+    answers: AtomicU64,
+    simulated_ms: AtomicU64,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Tally {
+    fn play(&self, seed: u64) {
+        match play(seed, &real(seed)) {
+            Ok(run) if run.answers < FEWEST_ANSWERS => {
+                self.fail(format!("seed {seed}: only {} answers", run.answers));
+            }
+            Ok(run) => {
+                let simulated = u64::try_from(run.simulated.as_millis()).expect("minutes");
+                let calls = run.history.operations().len() as u64;
+                self.runs.fetch_add(1, Ordering::Relaxed);
+                self.calls.fetch_add(calls, Ordering::Relaxed);
+                self.answers.fetch_add(run.answers, Ordering::Relaxed);
+                self.simulated_ms.fetch_add(simulated, Ordering::Relaxed);
+            }
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    fn fail(&self, failure: String) {
+        self.failures
+            .lock()
+            .expect("no panic holds it")
+            .push(failure);
+    }
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let seeds = seeds();
+    let (next, tally, start) = (
+        AtomicU64::new(seeds.start),
+        Tally::default(),
+        Instant::now(),
+    );
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) {
+                        break;
+                    }
+                    tally.play(seed);
+                }
+            });
+        }
+    });
+    println!(
+        "seeds {seeds:?}: {} runs, {} calls, {} answers, {} s of simulated time in {:.1?}",
+        tally.runs.into_inner(),
+        tally.calls.into_inner(),
+        tally.answers.into_inner(),
+        tally.simulated_ms.into_inner() / 1_000,
+        start.elapsed()
+    );
+    let failures = tally.failures.into_inner().expect("no panic held it");
+    assert!(
+        failures.is_empty(),
+        "{}\n{} of the seeds failed; to play one again, by itself: \
+         SIM_SEED=... cargo test --test simulation no_seed",
+        failures.join("\n"),
+        failures.len()
+    );
+}
+
+/// Where two runs of the same seed part.
+fn parting(seed: u64) -> Option<String> {
+    let history = || play(seed, &real(seed)).map_or_else(|error| error, |run| run.to_string());
+    let (once, again) = (history(), history());
+    let mut lines = once.lines().zip(again.lines());
+    let parted = lines.find(|(one, other)| one != other);
+    let shorter = (once.len() != again.len()).then(|| "one is longer".to_owned());
+    parted.map(|lines| format!("{lines:?}")).or(shorter)
+}
+
+/// More than once only because tarpc reads the real clock: when this thread has to wait for a processor in
+/// the wrong place, a timeout is a tick early.
+#[test]
+fn a_seed_gives_the_same_history_again() {
+    let partings: Vec<_> = (0..10).map_while(|_| parting(2)).collect();
+    assert!(partings.len() < 10, "{partings:?}");
+}

@@ -1,0 +1,226 @@
+//! What everybody in a run shares, and the orders that only the loop around turmoil can carry out.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockservice::clerk::{ServerReport, status};
+use lockservice::net::{Network, Servers};
+use lockservice::service::RoleName;
+use lockservice::testkit::Recorder;
+use lockservice::testkit::invariants::FinalState;
+use lockservice::types::ServerId;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::net::{ClientNetwork, Faults, host};
+
+/// The longest that anything may take, in simulated time, before a run counts as hung.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Lets simulated time pass. Nobody waits for it.
+pub(crate) async fn pass(time: Duration) {
+    sleep_until(Instant::now() + time).await;
+}
+
+/// What is done to a server. Carried out between two steps of the simulation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The process ends without a word; its machine runs on.
+    Kill(ServerId),
+    /// The process is asked to end.
+    Terminate(ServerId),
+    /// The machine is gone, and says nothing.
+    Vanish(ServerId),
+    /// Process, and machine if need be, start anew.
+    Start(ServerId),
+    Stop(ServerId),
+    Wake(ServerId),
+    /// Every connection between the servers breaks, as this one sees it.
+    ResetPeer(ServerId),
+    /// Every connection of clients to this server breaks.
+    ResetClients(ServerId),
+    /// The longest that a message takes between these two hosts from now on.
+    Latency(&'static str, &'static str, Duration),
+}
+
+/// Shared by the hosts of a run and the loop around them.
+#[derive(Clone)]
+pub(crate) struct Stage(Rc<Inner>);
+
+struct Inner {
+    servers: Servers,
+    peer_timeout: Duration,
+    faults: Faults,
+    recorder: Recorder,
+    orders: RefCell<Vec<Order>>,
+    running: [Cell<bool>; 2],
+    over: Cell<bool>,
+    answers: RefCell<Vec<u64>>,
+    left: Cell<usize>,
+    complaints: RefCell<Vec<String>>,
+    story: RefCell<String>,
+    end: RefCell<Option<FinalState>>,
+}
+
+impl Stage {
+    pub(crate) fn new(peer_timeout: Duration, clients: usize) -> Self {
+        let address = |server| format!("{}:5100", host(server));
+        let servers = Servers::new(address(ServerId::A), address(ServerId::B));
+        Self(Rc::new(Inner {
+            servers: servers.expect("two addresses"),
+            peer_timeout,
+            faults: Faults::default(),
+            recorder: Recorder::new(),
+            orders: RefCell::default(),
+            running: Default::default(),
+            over: Cell::new(false),
+            answers: RefCell::new(vec![0; clients]),
+            left: Cell::new(clients),
+            complaints: RefCell::default(),
+            story: RefCell::default(),
+            end: RefCell::default(),
+        }))
+    }
+
+    pub(crate) fn servers(&self) -> Servers {
+        self.0.servers.clone()
+    }
+
+    pub(crate) fn peer_timeout(&self) -> Duration {
+        self.0.peer_timeout
+    }
+
+    pub(crate) fn peer_timeout_millis(&self) -> u64 {
+        u64::try_from(self.0.peer_timeout.as_millis()).expect("it is short")
+    }
+
+    pub(crate) fn faults(&self) -> Faults {
+        self.0.faults.clone()
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.0.recorder
+    }
+
+    pub(crate) fn network(&self, me: &str) -> Arc<dyn Network> {
+        Arc::new(ClientNetwork {
+            me: me.to_owned(),
+            faults: self.faults(),
+        })
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        self.tell(format_args!("{order:?}"));
+        self.0.orders.borrow_mut().push(order);
+    }
+
+    pub(crate) fn take_orders(&self) -> Vec<Order> {
+        self.0.orders.take()
+    }
+
+    /// Writes down what happens, for whoever reads of a failure.
+    pub(crate) fn tell(&self, what: std::fmt::Arguments<'_>) {
+        let at = turmoil::sim_elapsed().unwrap_or_default().as_millis();
+        let mut story = self.0.story.borrow_mut();
+        writeln!(story, "    {at:>6} ms  {what}").expect("a string takes it");
+    }
+
+    pub(crate) fn story(&self) -> String {
+        self.0.story.borrow().clone()
+    }
+
+    pub(crate) fn set_running(&self, server: ServerId, running: bool) {
+        self.0.running[server as usize].set(running);
+    }
+
+    pub(crate) fn is_running(&self, server: ServerId) -> bool {
+        self.0.running[server as usize].get()
+    }
+
+    /// Lets the clients finish their calls.
+    pub(crate) fn close(&self) {
+        self.0.over.set(true);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.over.get()
+    }
+
+    pub(crate) fn note_answer(&self, client: usize) {
+        self.0.answers.borrow_mut()[client] += 1;
+    }
+
+    pub(crate) fn answers(&self) -> Vec<u64> {
+        self.0.answers.borrow().clone()
+    }
+
+    pub(crate) fn note_leaving(&self) {
+        self.0.left.set(self.0.left.get() - 1);
+    }
+
+    /// What must not be, and yet is no answer.
+    pub(crate) fn complain(&self, what: String) {
+        self.tell(format_args!("complaint: {what}"));
+        self.0.complaints.borrow_mut().push(what);
+    }
+
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.0.complaints.borrow().clone()
+    }
+
+    pub(crate) fn set_end(&self, end: FinalState) {
+        self.0.end.replace(Some(end));
+    }
+
+    pub(crate) fn take_end(&self) -> Option<FinalState> {
+        self.0.end.take()
+    }
+
+    /// Waits until `holds`; an error when it takes too long.
+    pub(crate) async fn wait(&self, what: &str, holds: impl Fn() -> bool) -> turmoil::Result {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            if Instant::now() > deadline {
+                return Err(format!("waited in vain for {what}").into());
+            }
+            pass(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn wait_clients_gone(&self) -> turmoil::Result {
+        self.wait("the clients to finish", || self.0.left.get() == 0)
+            .await
+    }
+
+    pub(crate) async fn reports(&self) -> [ServerReport; 2] {
+        let patience = Duration::from_millis(300);
+        status(&self.network("director"), &self.0.servers, patience).await
+    }
+
+    /// Waits until there is a primary and its backup, neither in doubt.
+    pub(crate) async fn wait_whole(&self) -> turmoil::Result {
+        let whole = async {
+            while !is_whole(&self.reports().await) {
+                pass(Duration::from_millis(25)).await;
+            }
+        };
+        match timeout(PATIENCE, whole).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(format!("the pair is not whole: {:?}", self.reports().await).into()),
+        }
+    }
+}
+
+fn is_whole([a, b]: &[ServerReport; 2]) -> bool {
+    let (Ok(a), Ok(b)) = (&a.status, &b.status) else {
+        return false;
+    };
+    let roles = matches!(
+        (a.role, b.role),
+        (RoleName::Primary, RoleName::Backup) | (RoleName::Backup, RoleName::Primary)
+    );
+    roles && a.view == b.view && a.in_sync && b.in_sync
+}
