@@ -57,7 +57,7 @@ pub struct Limits {
     pub calls_per_connection: usize,
     /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work.
     pub calls: usize,
-    /// Client records. Default 100,000: some 25 MiB, and 400 MiB if each of them fills its [`CALL_WINDOW`].
+    /// Client records. Default 100,000: some 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
     pub clients: u64,
     /// Held locks. Default 4,000,000: some 500 MiB with short names.
     pub locks: u64,

@@ -15,6 +15,7 @@
 mod clients;
 mod digest;
 mod locks;
+mod outcomes;
 mod record;
 mod shards;
 mod snapshot;

@@ -218,6 +218,27 @@ fn a_call_too_far_ahead_is_refused() {
 }
 
 #[test]
+fn a_record_with_the_last_of_all_numbers_is_copied_and_dropped_like_any_other() {
+    let mut machine = Machine::default();
+    let record = open(&mut machine, ALICE);
+    let last = Seq(u64::MAX - 1);
+    let id = CallId {
+        client: ALICE,
+        record,
+        seq: last,
+        done_below: last,
+    };
+    assert_eq!(
+        machine.apply(&call(id, Verb::Lock, "job")),
+        Outcome::Call(true)
+    );
+    assert_eq!(snapshot::tests::restored(machine.snapshot()), machine);
+    let client = ALICE;
+    let goodbye = Command::Goodbye { client, record };
+    assert_eq!(machine.apply(&goodbye), Outcome::Dropped(true));
+}
+
+#[test]
 fn the_same_state_by_another_way_has_the_same_digest() {
     let by_order = |locks: [&str; 2]| {
         let mut machine = Machine::default();

@@ -1,0 +1,169 @@
+//! The outcomes of one client's calls, in two bits each: a client that fills its window costs a kilobyte.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::CALL_WINDOW;
+use crate::types::Seq;
+
+/// How many outcomes a word holds.
+const PER_WORD: u64 = 32;
+
+/// The bits of an outcome: there is one, and what it is. None has no bits set.
+const THERE: u64 = 0b10;
+const GRANTED: u64 = 0b01;
+
+/// The word in which every outcome is `GRANTED`, without being `THERE`.
+const ALL_GRANTED: u64 = u64::MAX / 3;
+
+/// As much room as may be there for nothing, in words; more is given back.
+const SMALL: usize = 4;
+
+/// The most words that a window touches.
+#[expect(clippy::cast_possible_truncation, reason = "some hundred")]
+const MOST_WORDS: usize = (CALL_WINDOW / PER_WORD) as usize + 1;
+
+/// The outcomes of calls from `done_below` on. There may be none of a call though there is one of a later
+/// call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Outcomes {
+    done_below: Seq,
+    /// The first word is that of `done_below`, and the last one holds an outcome. What is in a word does
+    /// not depend on the words before it, so none is rewritten when `done_below` rises.
+    words: VecDeque<u64>,
+}
+
+impl Outcomes {
+    pub(super) const fn new() -> Self {
+        Self {
+            done_below: Seq(0),
+            words: VecDeque::new(),
+        }
+    }
+
+    pub(super) const fn done_below(&self) -> Seq {
+        self.done_below
+    }
+
+    /// One above the highest call that there is an outcome of.
+    pub(super) fn next_seq(&self) -> Seq {
+        let Some(last) = self.words.back() else {
+            return self.done_below;
+        };
+        let word = word_of(self.done_below) + self.words.len() as u64 - 1;
+        let slot = u64::from(last.leading_zeros()) / 2;
+        Seq(word * PER_WORD + (PER_WORD - slot))
+    }
+
+    pub(super) fn find(&self, seq: Seq) -> Option<bool> {
+        let word = self.words.get(self.index(seq)?)?;
+        outcome_in(*word, slot_of(seq))
+    }
+
+    /// Each call that there is an outcome of, with that.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, bool)> {
+        (self.done_below.0..self.next_seq().0)
+            .filter_map(|seq| self.find(Seq(seq)).map(|outcome| (Seq(seq), outcome)))
+    }
+
+    /// Puts in an outcome that is in the window, and of which there is none yet.
+    pub(super) fn store(&mut self, seq: Seq, outcome: bool) {
+        let index = self.index(seq).expect("a fresh call is in the window");
+        if index >= self.words.len() {
+            self.make_room(index + 1);
+            self.words.resize(index + 1, 0);
+        }
+        let bits = THERE | if outcome { GRANTED } else { 0 };
+        self.words[index] |= bits << (2 * slot_of(seq));
+    }
+
+    /// Raises `done_below` if that is higher than it was, and names each outcome that is forgotten.
+    pub(super) fn forget_below(&mut self, done_below: Seq, mut forgotten: impl FnMut(Seq, bool)) {
+        if done_below <= self.done_below {
+            return;
+        }
+        self.iter()
+            .take_while(|(seq, _)| *seq < done_below)
+            .for_each(|(seq, outcome)| forgotten(seq, outcome));
+        if done_below >= self.next_seq() {
+            self.words.clear();
+        } else if let Some(passed) = self.index(done_below) {
+            self.words.drain(..passed);
+        }
+        self.done_below = done_below;
+        if let Some(first) = self.words.front_mut() {
+            *first &= u64::MAX << (2 * slot_of(done_below));
+        }
+        self.give_room_back();
+    }
+
+    /// Whether they could have come about.
+    pub(super) fn are_sound(&self) -> bool {
+        let few = self.words.len() <= MOST_WORDS;
+        let last = word_of(self.done_below).checked_add(self.words.len() as u64);
+        let in_reach = last.is_some_and(|last| last <= word_of(Seq(u64::MAX)) + 1);
+        few && in_reach && self.words_are_sound() && self.are_in_the_window()
+    }
+
+    fn words_are_sound(&self) -> bool {
+        let begun = self.words.front().is_none_or(|first| {
+            let below = !(u64::MAX << (2 * slot_of(self.done_below)));
+            first & below == 0
+        });
+        let whole = |word: &u64| word & ALL_GRANTED & !(word >> 1) == 0;
+        begun && self.words.back() != Some(&0) && self.words.iter().all(whole)
+    }
+
+    fn are_in_the_window(&self) -> bool {
+        // The last call that there can be has no successor, and is never executed.
+        self.find(Seq(u64::MAX)).is_none() && self.next_seq().0 - self.done_below.0 <= CALL_WINDOW
+    }
+
+    /// At the most how many bytes they take on the wire.
+    pub(super) fn encoded_bytes(&self) -> usize {
+        const NUMBER: usize = 10;
+        NUMBER * (2 + self.words.len())
+    }
+
+    /// The index of the word of `seq`; none if it is below the first one.
+    fn index(&self, seq: Seq) -> Option<usize> {
+        let index = word_of(seq).checked_sub(word_of(self.done_below))?;
+        usize::try_from(index).ok()
+    }
+
+    /// Grows by doubling, but never beyond the window.
+    fn make_room(&mut self, len: usize) {
+        let room = self.words.capacity();
+        if len > room {
+            let room = (room * 2).min(MOST_WORDS).max(len);
+            self.words.reserve_exact(room - self.words.len());
+        }
+    }
+
+    fn give_room_back(&mut self) {
+        let room = self.words.capacity();
+        if room > SMALL && self.words.len() < room / 4 {
+            self.words.shrink_to(self.words.len() * 2);
+        }
+    }
+}
+
+const fn word_of(seq: Seq) -> u64 {
+    seq.0 / PER_WORD
+}
+
+const fn slot_of(seq: Seq) -> u64 {
+    seq.0 % PER_WORD
+}
+
+const fn outcome_in(word: u64, slot: u64) -> Option<bool> {
+    let bits = word >> (2 * slot);
+    if bits & THERE == 0 {
+        return None;
+    }
+    Some(bits & GRANTED != 0)
+}
+
+#[cfg(test)]
+mod tests;
