@@ -50,6 +50,35 @@ pub trait Replication {
     async fn relay(request: Request) -> Result<Answer, Refusal>;
 }
 
+/// A question or an answer of which it can be told to which method it belongs.
+pub trait Kind {
+    /// The method.
+    fn kind(&self) -> &'static str;
+}
+
+macro_rules! kinds {
+    ($request:ident, $response:ident: $($method:ident),*) => {
+        impl Kind for $request {
+            fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$method { .. } => stringify!($method),)*
+                }
+            }
+        }
+
+        impl Kind for $response {
+            fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$method(_) => stringify!($method),)*
+                }
+            }
+        }
+    };
+}
+
+kinds!(LockServiceRequest, LockServiceResponse: Open, Lock, Unlock, KeepAlive, Goodbye, Status);
+kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay);
+
 /// Identifies a call, so that a repeated one is recognised (RIFL, Lee et al. 2015).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CallId {

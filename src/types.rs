@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 /// The name of a lock: 1 to 1,024 bytes of UTF-8, any characters.
@@ -129,14 +130,27 @@ impl fmt::Display for ClientId {
     }
 }
 
+/// The highest number that is believed when it comes from elsewhere: whoever counts on from it never
+/// comes to the end of all numbers.
+const HIGHEST: u64 = u64::MAX / 2;
+
+/// Decodes a number from which one can count on.
+fn countable<'de, D: Deserializer<'de>>(decoder: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(decoder)?;
+    if number > HIGHEST {
+        return Err(D::Error::custom("a number too high to count on from"));
+    }
+    Ok(number)
+}
+
 /// Defines a newtype over `u64` that is ordered, displayed as its number, and sent as a varint.
 macro_rules! number {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident $(, $decoded:meta)?) => {
         $(#[$doc])*
         #[derive(
             Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
         )]
-        pub struct $name(pub u64);
+        pub struct $name($(#[$decoded])? pub u64);
 
         impl $name {
             /// The number that follows.
@@ -156,7 +170,7 @@ macro_rules! number {
 
 number! {
     /// A position in the one total order of commands ("op number" in Viewstamped Replication).
-    OpNumber
+    OpNumber, serde(deserialize_with = "countable")
 }
 number! {
     /// The number of a client's record: the op number of the command that opened it.
@@ -206,6 +220,7 @@ impl fmt::Display for ServerId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct View {
     /// Counts the changes of configuration.
+    #[serde(deserialize_with = "countable")]
     pub number: u64,
     /// The server that made the view, and is its primary.
     pub primary: ServerId,
@@ -264,6 +279,19 @@ mod tests {
     fn a_name_is_checked_when_it_is_decoded() {
         let long = postcard::to_stdvec(&"x".repeat(1025)).expect("a string encodes");
         assert!(postcard::from_bytes::<LockName>(&long).is_err());
+    }
+
+    #[test]
+    fn a_number_that_leaves_no_room_to_count_on_is_refused_when_it_is_decoded() {
+        let decode = |number: u64| {
+            let bytes = postcard::to_stdvec(&(number, ServerId::A)).expect("it encodes");
+            let view = postcard::from_bytes::<View>(&bytes);
+            let op = postcard::take_from_bytes::<OpNumber>(&bytes);
+            (view.is_ok(), op.is_ok())
+        };
+        assert_eq!(decode(HIGHEST), (true, true));
+        assert_eq!(decode(HIGHEST + 1), (false, false));
+        assert_eq!(decode(u64::MAX), (false, false));
     }
 
     #[test]

@@ -16,11 +16,16 @@ use tokio::time::{Instant, timeout};
 
 use super::error::TryError;
 use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES};
-use crate::net::{self, Addr, Network, Purpose};
-use crate::service::{Answer, LockServiceClient, Refusal, Request, ServerStatus, Verb};
+use crate::net::{self, Addr, Checked, Network, Purpose};
+use crate::service::{
+    Answer, LockServiceClient, LockServiceRequest, LockServiceResponse, Refusal, Request,
+    ServerStatus, Verb,
+};
 
 /// What tarpc says for a server that takes no more calls on a connection. It has not looked at the call.
 const THROTTLED: &str = "server throttled the request.";
+
+type Client = LockServiceClient<Checked<LockServiceRequest, LockServiceResponse>>;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -42,7 +47,7 @@ type Dial = BoxFuture<'static, Result<Arc<Live>, TryError>>;
 /// An established connection.
 #[derive(Debug)]
 struct Live {
-    client: LockServiceClient,
+    client: Client,
     broken: AtomicBool,
 }
 
@@ -186,9 +191,9 @@ async fn dial(network: Arc<dyn Network>, addr: Addr) -> Result<Arc<Live>, TryErr
         .map_err(|_| TryError::NoConnection)?
         .map_err(|error| TryError::Dial(Arc::new(error)))?;
     let transport = net::client_transport(stream, MAX_FRAME_BYTES);
-    let NewClient { client, dispatch } = LockServiceClient::new(config(), transport);
+    let NewClient { client, dispatch } = tarpc::client::new(config(), transport);
     let live = Arc::new(Live {
-        client,
+        client: Checked::new(client).into(),
         broken: AtomicBool::new(false),
     });
     // The dispatch ends when nobody holds the client any more: so it must not hold it itself.
@@ -220,7 +225,7 @@ fn until(deadline: Instant) -> context::Context {
 }
 
 async fn send(
-    client: &LockServiceClient,
+    client: &Client,
     context: context::Context,
     request: &Request,
 ) -> Result<Result<Answer, Refusal>, RpcError> {

@@ -21,7 +21,6 @@ const ALL_GRANTED: u64 = u64::MAX / 3;
 const SMALL: usize = 4;
 
 /// The most words that a window touches.
-#[expect(clippy::cast_possible_truncation, reason = "some hundred")]
 const MOST_WORDS: usize = (CALL_WINDOW / PER_WORD) as usize + 1;
 
 /// The outcomes of calls from `done_below` on. There may be none of a call though there is one of a later

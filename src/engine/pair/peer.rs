@@ -9,8 +9,8 @@ use tarpc::client::{Config, NewClient};
 use tarpc::context::{self, Context};
 
 use crate::config::MAX_FRAME_BYTES;
-use crate::net::{Addr, DialError, Network, PairId, Purpose, client_transport, dial};
-use crate::service::ReplicationClient;
+use crate::net::{Addr, Checked, DialError, Network, PairId, Purpose, client_transport, dial};
+use crate::service::{ReplicationClient, ReplicationRequest, ReplicationResponse};
 use crate::types::ServerId;
 
 /// The other server of the pair, as this one reaches it.
@@ -22,10 +22,12 @@ pub(crate) struct Peer {
     pub(crate) pair: PairId,
 }
 
+type Client = ReplicationClient<Checked<ReplicationRequest, ReplicationResponse>>;
+
 /// A connection to the peer. `running` moves its bytes, and ends with the connection; whoever holds it
 /// polls both.
 pub(super) struct Connection {
-    pub(super) client: ReplicationClient,
+    pub(super) client: Client,
     pub(super) running: BoxFuture<'static, ()>,
 }
 
@@ -41,8 +43,9 @@ impl Peer {
         config.max_in_flight_requests = max_in_flight;
         config.pending_request_buffer = max_in_flight;
         let transport = client_transport(stream, MAX_FRAME_BYTES);
-        let NewClient { client, dispatch } = ReplicationClient::new(config, transport);
+        let NewClient { client, dispatch } = tarpc::client::new(config, transport);
         let running = dispatch.map(|_| ()).boxed();
+        let client = Checked::new(client).into();
         Ok(Connection { client, running })
     }
 }

@@ -36,7 +36,7 @@ fn chunks(mut snapshot: Snapshot, max_bytes: usize) -> Vec<Chunk> {
 
 /// A machine that takes several chunks, with the longest names and a full window of outcomes.
 fn large() -> Machine {
-    let mut machine = Machine::new(OpNumber(u64::MAX / 2));
+    let mut machine = Machine::new(OpNumber(u64::MAX / 4));
     let mut alice = Caller::open(&mut machine, ALICE);
     for lock in 0..2_000 {
         machine.apply(&alice.next(Verb::Lock, &format!("lock-{lock}")));
