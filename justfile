@@ -50,6 +50,14 @@ simulate FROM="0" TO="20000":
 breaking *FILTER:
     LONG_TESTS=1 cargo test --locked --release --test torture --test breaking {{ FILTER }}
 
+# Throw a million malformed frames at live servers
+hostile *FILTER:
+    LONG_TESTS=1 cargo test --locked --release --test malformed -- --nocapture --test-threads=1 {{ FILTER }}
+
+# Fuzz TARGET (preface, frames, names, addresses, conversation) for SECONDS (cargo install cargo-fuzz; nightly)
+fuzz TARGET SECONDS="240":
+    cargo +nightly fuzz run --sanitizer none --debug-assertions {{ TARGET }} -- -max_total_time={{ SECONDS }} -max_len=1500 -timeout=20
+
 # Build the documentation and open it
 doc:
     cargo doc --locked --no-deps --all-features --open

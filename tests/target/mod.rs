@@ -1,0 +1,186 @@
+//! Two real servers to do one's worst to, with nothing between them and whoever connects; and an honest
+//! client whose calls are counted meanwhile.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockservice::clerk::{Clerk, status};
+use lockservice::net::{Addr, Network, Servers, SystemNetwork};
+use lockservice::service::{RoleName, ServerStatus};
+use lockservice::testkit::{Process, wait_until};
+use lockservice::types::ServerId;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Far longer than anything here takes, even on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The most memory that a server may ever have in use, in KiB, whatever is done to it here.
+const MOST_MEMORY: u64 = 256 * 1024;
+
+/// How much memory of what was given back the allocator may keep, in KiB.
+const KEPT_MEMORY: u64 = 16 * 1024;
+
+/// The servers, as processes, on Unix sockets: whoever connects leaves no port behind that is not free for
+/// a minute.
+pub(crate) struct Target {
+    pub(crate) servers: Servers,
+    processes: [Process; 2],
+    _directory: TempDir,
+}
+
+impl Target {
+    /// Starts both with more arguments, below a limit of descriptors if there is one.
+    pub(crate) async fn start(args: &[&str], descriptors: Option<u32>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let socket = |name| Addr::Unix(path(name));
+        let servers = Servers::new(socket("a"), socket("b")).expect("two addresses");
+        let list = servers.to_string();
+        let run = |place: &str| {
+            let limit = descriptors.map(|most| format!("ulimit -n {most} && "));
+            let script = limit.unwrap_or_default() + r#"exec "$0" "$@""#;
+            let lockd = env!("CARGO_BIN_EXE_lockd");
+            let own = ["-c", &script, lockd, place, "--servers", &list];
+            let args = own.iter().chain(args);
+            Process::start(place, Path::new("sh"), args, path(place)).expect("lockd starts")
+        };
+        let target = Self {
+            processes: [run("primary"), run("backup")],
+            servers,
+            _directory: directory,
+        };
+        target.wait_whole().await;
+        target
+    }
+
+    pub(crate) fn address(&self, server: ServerId) -> &Addr {
+        self.servers.address(server)
+    }
+
+    pub(crate) async fn statuses(&self) -> [Option<ServerStatus>; 2] {
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        let reports = status(&network, &self.servers, Duration::from_secs(1)).await;
+        reports.map(|report| report.status.ok())
+    }
+
+    pub(crate) async fn wait_whole(&self) {
+        wait_until("a whole pair", PATIENCE, async || {
+            let [Some(a), Some(b)] = self.statuses().await else {
+                return false;
+            };
+            let paired = matches!(
+                (a.role, b.role),
+                (RoleName::Primary, RoleName::Backup) | (RoleName::Backup, RoleName::Primary)
+            );
+            paired && a.view == b.view && a.in_sync && b.in_sync
+        })
+        .await;
+    }
+
+    pub(crate) async fn clerk(&self) -> Clerk {
+        let clerk = Clerk::connect(self.servers.clone()).await;
+        clerk.expect("a server takes it on")
+    }
+
+    /// The state of the primary is what it was, both servers run, and neither has panicked.
+    pub(crate) async fn is_used_as_if_nothing_had_happened(&mut self) {
+        self.wait_whole().await;
+        let clerk = self.clerk().await;
+        assert!(clerk.lock("afterwards").await.expect("an answer"));
+        assert!(!clerk.lock("afterwards").await.expect("an answer"));
+        assert!(clerk.unlock("afterwards").await.expect("an answer"));
+        clerk.close().await;
+        for server in &mut self.processes {
+            assert_eq!(server.status(), None, "it runs");
+            let log = server.log();
+            assert!(!log.contains("panicked"), "{log}");
+        }
+    }
+
+    /// The memory that the primary has in use, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory_line("VmRSS:")
+    }
+
+    /// The primary never had more memory in use than it may have, and has not much more than `before`.
+    pub(crate) fn has_its_memory_back(&self, before: u64) {
+        let (most, now) = (self.memory_line("VmHWM:"), self.memory());
+        println!("memory: {before} KiB before, {most} at the most, {now} after");
+        assert!(most < MOST_MEMORY, "{most} KiB at the most");
+        assert!(
+            now < before + KEPT_MEMORY,
+            "{before} KiB before, {now} after"
+        );
+    }
+
+    fn memory_line(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.processes[0].id()));
+        let status = status.expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.expect("its memory").parse().expect("a number")
+    }
+}
+
+/// An honest client at work.
+pub(crate) struct Honest {
+    stop: CancellationToken,
+    working: JoinHandle<Calls>,
+}
+
+/// What became of an honest client's calls.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    answered: u64,
+    failed: u64,
+    slowest: Duration,
+}
+
+impl Honest {
+    /// Locks and unlocks one name of its own, one call after the other.
+    pub(crate) async fn start(target: &Target) -> Self {
+        let clerk = target.clerk().await;
+        let stop = CancellationToken::new();
+        let working = tokio::spawn(work(clerk, stop.clone()));
+        Self { stop, working }
+    }
+
+    /// Ends its work. It has had its answers, but for one in a thousand.
+    pub(crate) async fn has_been_served(self) {
+        self.stop.cancel();
+        let calls = self.working.await.expect("it does not panic");
+        println!("an honest client: {calls:?}");
+        assert!(calls.answered > 0 && calls.failed * 1_000 <= calls.answered);
+    }
+}
+
+async fn work(clerk: Clerk, stop: CancellationToken) -> Calls {
+    let mut calls = Calls::default();
+    let mut held = false;
+    while !stop.is_cancelled() {
+        let begun = tokio::time::Instant::now();
+        let answer = if held {
+            clerk.unlock("honest").await
+        } else {
+            clerk.lock("honest").await
+        };
+        calls.slowest = calls.slowest.max(begun.elapsed());
+        match answer {
+            Ok(done) => {
+                assert!(done, "nobody else uses this lock");
+                calls.answered += 1;
+                held = !held;
+            }
+            Err(error) => {
+                println!("an honest call failed: {error}");
+                calls.failed += 1;
+            }
+        }
+    }
+    clerk.close().await;
+    calls
+}
