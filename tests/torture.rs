@@ -17,7 +17,8 @@ use tokio::time::{Instant, sleep_until};
 /// Far longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-const PEER_TIMEOUT: Duration = Duration::from_millis(300);
+/// What the servers have by default: with a shorter one, a busy machine is a second failure.
+const PEER_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn processes() -> PairOptions {
     PairOptions::processes(env!("CARGO_BIN_EXE_lockd"))
@@ -120,7 +121,7 @@ async fn every_answer_is_right_whatever_happens_to_one_server_at_a_time() {
         "{report}"
     );
     assert_eq!(report["not_freed"], 0);
-    assert!(faults > seconds / 2, "{faults} faults");
+    assert!(faults > seconds / 4, "{faults} faults");
     pair.wait_whole().await;
     for server in ServerId::BOTH {
         assert_eq!(pair.status(server).await.expect("it answers").locks, 0);
@@ -196,7 +197,7 @@ fn the_nemesis_script_finds_nothing_wrong() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/nemesis");
     let programs = Path::new(env!("CARGO_BIN_EXE_lockd")).parent();
     let assert = Command::new(script)
-        .args(["--duration", "4s", "--peer-timeout", "300", "--bin"])
+        .args(["--duration", "4s", "--peer-timeout", "1000", "--bin"])
         .arg(programs.expect("they are in a directory"))
         .timeout(PATIENCE)
         .assert()

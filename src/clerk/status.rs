@@ -35,25 +35,24 @@ pub async fn status(
     servers: &Servers,
     timeout: Duration,
 ) -> [ServerReport; 2] {
-    let deadline = Instant::now() + clamp(timeout);
-    let ask = |server| {
-        report(
-            network.clone(),
-            server,
-            servers.address(server).clone(),
-            deadline,
-        )
-    };
+    let ask = |server| status_of(network, servers, server, timeout);
     join(ask(ServerId::A), ask(ServerId::B)).await.into()
 }
 
-async fn report(
-    network: Arc<dyn Network>,
+/// Asks one server of the pair how it sees itself and its peer, for at most `timeout`.
+///
+/// # Cancel safety
+///
+/// Safe.
+pub async fn status_of(
+    network: &Arc<dyn Network>,
+    servers: &Servers,
     server: ServerId,
-    address: Addr,
-    deadline: Instant,
+    timeout: Duration,
 ) -> ServerReport {
-    let connection = Connection::new(network, address.clone());
+    let deadline = Instant::now() + clamp(timeout);
+    let address = servers.address(server).clone();
+    let connection = Connection::new(network.clone(), address.clone());
     let status = timeout_at(deadline, connection.status(deadline)).await;
     ServerReport {
         server,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::host::log_file;
 use super::{Pair, SOON};
-use crate::clerk::{ServerReport, status};
+use crate::clerk::{ServerReport, status, status_of};
 use crate::net::{Network, SystemNetwork};
 use crate::service::{RoleName, ServerStatus};
 use crate::testkit::invariants::FinalState;
@@ -33,11 +33,9 @@ impl Pair {
     ///
     /// Safe.
     pub async fn status(&self, server: ServerId) -> Option<ServerStatus> {
-        let [a, b] = self.reports().await;
-        match server {
-            ServerId::A => a.status.ok(),
-            ServerId::B => b.status.ok(),
-        }
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        let report = status_of(&network, &self.behind, server, STATUS_TIMEOUT).await;
+        report.status.ok()
     }
 
     /// What a server that is a process has logged, in all its lives. Empty for one on a thread.

@@ -1,0 +1,48 @@
+//! Steps that break pairs: what a lock pair is most likely to get wrong, each on real processes.
+//!
+//! Small editions run in `cargo test`; `LONG_TESTS=1` plays as many rounds as the steps are meant for.
+
+mod broken_off;
+#[path = "../edition/mod.rs"]
+mod edition;
+mod held_bytes;
+#[path = "../load/mod.rs"]
+mod load;
+mod one_way;
+mod quick_restarts;
+mod repeated;
+mod woken_backup;
+
+use lockservice::clerk::Clerk;
+use lockservice::net::Servers;
+use lockservice::testkit::{History, Pair, Reserved, invariants};
+use lockservice::types::ServerId;
+
+const A: ServerId = ServerId::A;
+const B: ServerId = ServerId::B;
+
+/// A client that can reach only `server`. The other address is nobody's.
+async fn clerk_that_reaches_only(pair: &Pair, server: ServerId) -> (Clerk, Reserved) {
+    let nobody = Reserved::tcp().expect("a port");
+    let reached = pair.front(server).addr().clone();
+    let servers = match server {
+        A => Servers::new(reached, nobody.addr().clone()),
+        B => Servers::new(nobody.addr().clone(), reached),
+    };
+    let clerk = Clerk::builder(servers.expect("two addresses"))
+        .timeout(load::PATIENCE)
+        .connect()
+        .await;
+    (clerk.expect("the server answers"), nobody)
+}
+
+/// Looks at every lock, and holds all that clients were told, and how the servers are, to what is
+/// promised.
+async fn audit(pair: &Pair, history: &History) {
+    let end = pair.final_state(history).await;
+    invariants::check_all(history, &end).unwrap_or_else(|violation| panic!("{violation}"));
+    for server in ServerId::BOTH {
+        let log = pair.log(server);
+        assert!(!log.contains("differs") && !log.contains("panicked"));
+    }
+}
