@@ -6,10 +6,11 @@
 mod load;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use lockservice::clerk::{CallError, Clerk};
+use lockservice::config::Timing;
 use lockservice::net::Servers;
 use lockservice::service::RoleName;
 use lockservice::testkit::{History, Pair, Reserved, wait_until};
@@ -340,7 +341,11 @@ fn longest_gap(history: &History) -> Duration {
 async fn hands_over(terminated: ServerId) {
     let mut pair = start().await;
     let load = Load::start(&pair, 4).await;
+    let asked = Instant::now();
     pair.terminate(terminated).await;
+    // Those who ask on, and there always are some, do not hold it up.
+    let took = asked.elapsed();
+    assert!(took < Timing::default().stop_timeout / 2, "{took:?}");
     load.advance(50).await;
     pair.run(terminated);
     pair.wait_whole().await;

@@ -5,15 +5,16 @@
 //! that become ready together share a write.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, Sink as _, StreamExt as _};
+use futures::{FutureExt as _, Sink as _, Stream as _, StreamExt as _};
 use serde::Serialize;
 use tarpc::context::Context;
-use tarpc::server::{BaseChannel, Channel as _, Config, Serve};
+use tarpc::server::{BaseChannel, Channel, Config, Requests, Serve};
 use tarpc::{ClientMessage, RequestName, ServerError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -112,24 +113,42 @@ where
     let serve = CatchPanic(serve);
     let mut handlers = FuturesUnordered::new();
     let mut stopping = pin!(stopping.cancelled());
-    let mut draining = false;
     loop {
-        if draining && handlers.is_empty() && requests.channel().in_flight_requests() == 0 {
-            break;
-        }
         tokio::select! {
             biased;
             Some(()) = handlers.next() => {}
             request = requests.next() => match request {
-                Some(Ok(request)) if !draining => handlers.push(request.execute(serve.clone())),
-                Some(Ok(_)) => {}
+                Some(Ok(request)) => handlers.push(request.execute(serve.clone())),
                 Some(Err(error)) => return tracing::debug!("a connection ended: {error}"),
                 None => return,
             },
-            () = &mut stopping, if !draining => draining = true,
+            () = &mut stopping => break,
         }
     }
+    poll_fn(|cx| poll_drained(cx, requests.as_mut(), &mut handlers)).await;
     let _ = poll_fn(|cx| requests.channel_pin_mut().poll_close(cx)).await;
+}
+
+/// Ready when all that were in flight are answered, or the connection has ended. What comes late is
+/// dropped; tarpc counts it as in flight until it is polled again, and nothing tells when it no longer does.
+fn poll_drained<C: Channel>(
+    cx: &mut task::Context<'_>,
+    mut requests: Pin<&mut Requests<C>>,
+    handlers: &mut FuturesUnordered<impl Future<Output = ()>>,
+) -> Poll<()> {
+    loop {
+        while handlers.poll_next_unpin(cx) == Poll::Ready(Some(())) {}
+        match requests.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(late))) => drop(late),
+            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+            Poll::Pending => break,
+        }
+    }
+    if handlers.is_empty() && requests.channel().in_flight_requests() == 0 {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
+    }
 }
 
 /// Answers a handler's panic at once, which tarpc would leave to the caller's deadline.

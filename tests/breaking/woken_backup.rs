@@ -82,7 +82,7 @@ async fn a_woken_backup_whose_primary_dies_at_once_answers_nobody_from_its_old_s
 /// A call lies in the sockets of the sleeping backup, which could answer it from what it knows.
 #[tokio::test]
 async fn a_woken_backup_whose_primary_dies_at_once_does_not_answer_what_lies_in_its_sockets() {
-    for _ in 0..rounds(1, 100) {
+    for _ in 0..rounds(1, 50) {
         let mut pair = Pair::start(processes()).await;
         let (asker, _nobody) = clerk_that_reaches_only(&pair, B).await;
         assert!(asker.lock("old").await.expect("an answer"));
