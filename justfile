@@ -46,6 +46,10 @@ nemesis DURATION="1m" TIMES="1" *ARGS:
 simulate FROM="0" TO="20000":
     SIM_SEEDS={{ FROM }}..{{ TO }} cargo test --locked --release --test simulation no_seed -- --nocapture
 
+# Try so many SCHEDULES of handlers, drivers and forwarders
+interleave SCHEDULES="100000":
+    SCHEDULES={{ SCHEDULES }} cargo test --locked --release --lib interleavings
+
 # Run the tests on real processes with as many rounds as they are meant for
 breaking *FILTER:
     LONG_TESTS=1 cargo test --locked --release --test torture --test breaking {{ FILTER }}

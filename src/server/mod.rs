@@ -8,6 +8,8 @@ mod awake;
 mod connection;
 mod replication;
 mod rpc;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;

@@ -1,0 +1,299 @@
+//! Handlers, drivers and forwarders under schedules that shuttle chooses.
+//!
+//! A handler that forwards outside the one order ends with equal states on both servers, and has answered
+//! wrongly on the way. So it is the answers that are judged here: all of them must follow from one order,
+//! and whoever repeats its last call when the primary is gone must be told the same again.
+//!
+//! The handlers and the two drivers are tasks of shuttle, polled in any order it likes. What the driver
+//! spawns (forwarder, relay, probe) and the connections run on a Tokio runtime, one task at each turn that
+//! shuttle gives it. All of it is the real code; channels and semaphores are Tokio's own, and are not
+//! taken apart.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::scheduler::RandomScheduler;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::pair::Pair;
+use crate::engine::pair::core::Via;
+use crate::net::{MemoryNetwork, Servers};
+use crate::server::accept::Acceptor;
+use crate::server::{Server, ServerConfig, Shared, peer, settings};
+use crate::service::{Answer, CallId, Refusal, Request, RoleName, Verb};
+use crate::testkit::{Recorder, linearizability};
+use crate::types::{ClientId, LockName, RecordNumber, Seq, ServerId};
+
+/// What a server does is timed by this; a turn of the runtime takes a millisecond of it.
+const PEER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Two servers, and what moves them.
+struct World {
+    nodes: [Node; 2],
+    is_over: Arc<AtomicBool>,
+    turning: shuttle::thread::JoinHandle<()>,
+}
+
+struct Node {
+    pair: Pair,
+    /// Ends the driver.
+    halt: CancellationToken,
+    accepting: AbortHandle,
+}
+
+impl World {
+    fn start(runtime: &Arc<Runtime>) -> Self {
+        let network = Arc::new(MemoryNetwork::new());
+        let nodes = ServerId::BOTH.map(|me| Node::start(runtime, &network, me));
+        let is_over = Arc::<AtomicBool>::default();
+        let turning = shuttle::thread::spawn({
+            let (runtime, is_over) = (runtime.clone(), is_over.clone());
+            move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    runtime.block_on(tokio::time::advance(Duration::from_millis(1)));
+                    shuttle::thread::yield_now();
+                }
+            }
+        });
+        Self {
+            nodes,
+            is_over,
+            turning,
+        }
+    }
+
+    fn pairs(&self) -> [Pair; 2] {
+        [self.nodes[0].pair.clone(), self.nodes[1].pair.clone()]
+    }
+
+    /// Waits until both have met, and have the same state.
+    async fn wait_whole(&self) {
+        loop {
+            let a = self.nodes[0].pair.overview().await;
+            let b = self.nodes[1].pair.overview().await;
+            let is_whole = (a.role, b.role) == (RoleName::Primary, RoleName::Backup);
+            if is_whole && a.in_sync && b.in_sync && a.op == b.op {
+                assert_eq!(a.digest, b.digest);
+                return;
+            }
+            shuttle::future::yield_now().await;
+        }
+    }
+
+    fn halt(&self, server: ServerId) {
+        let node = &self.nodes[server as usize];
+        node.halt.cancel();
+        node.accepting.abort();
+    }
+
+    fn end(self) {
+        for server in ServerId::BOTH {
+            self.halt(server);
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+        self.turning.join().expect("it does not panic");
+    }
+}
+
+impl Node {
+    fn start(runtime: &Runtime, network: &Arc<MemoryNetwork>, me: ServerId) -> Self {
+        let servers = Servers::new("memory:a", "memory:b").expect("two addresses");
+        let mut config = ServerConfig::new(servers, me);
+        config.network = network.clone();
+        config.timing.peer_timeout = PEER_TIMEOUT;
+        let bound = runtime.block_on(Server::bind(config));
+        let Server { config, listener } = bound.expect("a name of its own");
+        let (pair, driver) = Pair::new(settings(&config), peer(&config));
+        let halt = CancellationToken::new();
+        let halted = halt.clone();
+        drop(shuttle::future::spawn(async move {
+            tokio::select! {
+                biased;
+                () = halted.cancelled() => {}
+                _ = driver => {}
+            }
+        }));
+        let shared = Shared::new(config, pair.clone(), CancellationToken::new());
+        let mut acceptor = Acceptor::new(listener, Arc::new(shared));
+        let accepting = runtime.spawn(async move { acceptor.run().await });
+        Self {
+            pair,
+            halt,
+            accepting: accepting.abort_handle(),
+        }
+    }
+}
+
+/// A client: its record, and the call it makes.
+struct Client {
+    number: u32,
+    record: RecordNumber,
+    next: u64,
+    pairs: [Pair; 2],
+    recorder: Recorder,
+}
+
+/// A call, and what its client was told.
+struct Told {
+    request: Request,
+    answer: bool,
+}
+
+impl Client {
+    async fn open(number: u32, pairs: [Pair; 2], recorder: Recorder) -> Self {
+        let client = ClientId::from_u128(u128::from(number));
+        let opened = ask(&pairs, &Request::Open { client }).await;
+        let Answer::Opened(opened) = opened else {
+            panic!("not opened: {opened:?}");
+        };
+        Self {
+            number,
+            record: opened.record,
+            next: 0,
+            pairs,
+            recorder,
+        }
+    }
+
+    /// Makes some calls, one after the other, and gives the last one.
+    async fn work(mut self, calls: usize) -> (Self, Told) {
+        let mut last = self.call().await;
+        for _ in 1..calls {
+            last = self.call().await;
+        }
+        (self, last)
+    }
+
+    async fn call(&mut self) -> Told {
+        let name = LockName::new(*pick(&["x", "y"])).expect("a name");
+        let verb = *pick(&[Verb::Lock, Verb::Unlock]);
+        let seq = Seq(self.next);
+        self.next += 1;
+        let id = CallId {
+            client: ClientId::from_u128(u128::from(self.number)),
+            record: self.record,
+            seq,
+            done_below: seq,
+        };
+        let recorded = self.recorder.invoke(self.number, verb, &name);
+        let request = Request::Call { id, verb, name };
+        let answer = self.ask(&request).await;
+        recorded.returned(answer);
+        Told { request, answer }
+    }
+
+    async fn ask(&self, request: &Request) -> bool {
+        match ask(&self.pairs, request).await {
+            Answer::Call(answer) => answer,
+            other => panic!("a call was answered with {other:?}"),
+        }
+    }
+}
+
+/// Asks one server or the other until one answers. A try may be dropped on the way, as when its client's
+/// connection is reset; the next one has the same ids.
+async fn ask(pairs: &[Pair; 2], request: &Request) -> Answer {
+    loop {
+        let pair = pick(pairs);
+        let patience = if thread_rng().gen_ratio(1, 4) {
+            thread_rng().gen_range(0..20)
+        } else {
+            usize::MAX
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = pair.submit(Via::Client, request.clone()) => answer,
+            () = yields(patience) => continue,
+        };
+        match answer {
+            Ok(answer) => return answer,
+            Err(Refusal::NotReady | Refusal::Interrupted) => shuttle::future::yield_now().await,
+            Err(refusal) => panic!("refused: {refusal}"),
+        }
+    }
+}
+
+async fn yields(many: usize) {
+    for _ in 0..many {
+        shuttle::future::yield_now().await;
+    }
+}
+
+fn pick<T>(among: &[T]) -> &T {
+    &among[thread_rng().gen_range(0..among.len())]
+}
+
+/// Concurrent clients; then the primary halts, perhaps in the middle, and everybody repeats its last call.
+async fn calls_and_a_halt(world: &World) {
+    world.wait_whole().await;
+    let recorder = Recorder::new();
+    let mut clients = Vec::new();
+    for number in 0..4 {
+        clients.push(Client::open(number, world.pairs(), recorder.clone()).await);
+    }
+    let working: Vec<_> = clients
+        .into_iter()
+        .map(|client| shuttle::future::spawn(client.work(3)))
+        .collect();
+    let is_early = thread_rng().gen_bool(0.5);
+    if is_early {
+        yields(thread_rng().gen_range(0..300)).await;
+        world.halt(ServerId::A);
+    }
+    let mut told = Vec::new();
+    for client in working {
+        told.push(client.await.expect("it does not panic"));
+    }
+    if !is_early {
+        world.wait_whole().await;
+        world.halt(ServerId::A);
+    }
+    for (client, Told { request, answer }) in told {
+        assert_eq!(client.ask(&request).await, answer, "{request:?}");
+    }
+    let history = recorder.history();
+    linearizability::check(&history).unwrap_or_else(|wrong| panic!("{wrong}\n{history}"));
+}
+
+fn check(many: usize) {
+    let mut config = shuttle::Config::new();
+    config.stack_size = 1 << 20;
+    let scheduler = RandomScheduler::new_from_seed(0, many);
+    shuttle::Runner::new(scheduler, config).run(|| {
+        let runtime = Arc::new(runtime());
+        // For the timers of what is not polled by it.
+        let _entered = runtime.enter();
+        let world = World::start(&runtime);
+        shuttle::future::block_on(calls_and_a_halt(&world));
+        world.end();
+    });
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        // One task at a turn.
+        .event_interval(1)
+        .build()
+        .expect("a runtime without IO")
+}
+
+/// How many schedules are tried: so many, or `SCHEDULES`.
+fn schedules() -> usize {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness leaves no other way to hand a test something"
+    )]
+    let setting = std::env::var("SCHEDULES").ok();
+    setting.map_or(500, |many| many.parse().expect("SCHEDULES is a number"))
+}
+
+#[test]
+fn every_answer_follows_from_one_order_whatever_the_schedule() {
+    check(schedules());
+}
