@@ -49,8 +49,7 @@ async fn a_killed_server_is_refused_to_all_and_joins_when_it_runs_again() {
 
 #[tokio::test]
 async fn a_stopped_primary_loses_its_role_and_yields_when_it_wakes() {
-    let mut pair =
-        Pair::start(PairOptions::threads().peer_timeout(Duration::from_millis(200))).await;
+    let mut pair = start().await;
     let clerk = pair.clerk().await;
     assert!(clerk.lock("x").await.expect("an answer"));
     pair.stop(A);
