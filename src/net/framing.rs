@@ -30,8 +30,15 @@ pub use super::codec::Incoming;
 /// A frame that is too large, or is no `In`, ends it with an error.
 pub struct Transport<In, Out> {
     frames: Framed<Stream, Codec<In, Out>>,
+    is_roomy: bool,
     flush: Flush,
 }
+
+/// What the buffers of a connection hold at first, in bytes: a few messages. Most connections are idle.
+const SMALL_BUFFER: usize = 512;
+
+/// What they hold once messages come many at a time, in bytes; and how much is kept back for one write.
+const LARGE_BUFFER: usize = 8 * 1024;
 
 /// How far the wish to flush has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +85,25 @@ where
 
 impl<In: Incoming, Out> Transport<In, Out> {
     fn new(stream: Stream, max_frame_bytes: usize) -> Self {
+        let codec = Codec::new(max_frame_bytes);
+        let mut frames = Framed::with_capacity(stream, codec, SMALL_BUFFER);
+        frames.set_backpressure_boundary(LARGE_BUFFER);
         Self {
-            frames: Framed::new(stream, Codec::new(max_frame_bytes)),
+            frames,
+            is_roomy: false,
             flush: Flush::Clean,
+        }
+    }
+
+    /// Grows the buffer when one read has brought several messages. It would not grow by itself: what is
+    /// read from it makes room again.
+    fn make_room(&mut self) {
+        let waiting = self.frames.read_buffer().len();
+        if !self.is_roomy && waiting > SMALL_BUFFER / 4 {
+            self.frames
+                .read_buffer_mut()
+                .reserve(LARGE_BUFFER - waiting.min(LARGE_BUFFER));
+            self.is_roomy = true;
         }
     }
 }
@@ -100,6 +123,7 @@ impl<In: Incoming, Out> Messages for Transport<In, Out> {
         // Hundreds of messages fit into one read, and tarpc refuses those beyond its limit in a loop.
         let turn = ready!(poll_proceed(cx));
         let next = ready!(self.frames.poll_next_unpin(cx));
+        self.make_room();
         turn.made_progress();
         Poll::Ready(next)
     }

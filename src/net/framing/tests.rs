@@ -130,3 +130,22 @@ async fn answers_that_come_one_by_one_share_their_writes() {
     let writes = writes.load(Ordering::Relaxed);
     assert!(writes <= 36, "{writes} writes");
 }
+
+#[tokio::test]
+async fn buffers_are_small_until_messages_come_many_at_a_time() {
+    let (near, far) = duplex(64 * 1024);
+    let mut near = Near::new(Stream::new(near), 1024);
+    let mut far = Near::new(Stream::new(far), 1024);
+    let room = |end: &Near| end.frames.read_buffer().capacity();
+    for id in 0..1_000 {
+        near.send(response(id)).await.expect("somebody reads");
+        far.next().await.expect("a message").expect("it is whole");
+        assert!(room(&far) <= SMALL_BUFFER);
+    }
+    for id in 0..100 {
+        near.feed(response(id)).await.expect("it fits");
+    }
+    near.flush().await.expect("somebody reads");
+    far.next().await.expect("a message").expect("it is whole");
+    assert!(room(&far) >= LARGE_BUFFER - SMALL_BUFFER, "{}", room(&far));
+}
