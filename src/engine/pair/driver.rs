@@ -36,7 +36,7 @@ use crate::types::View;
 /// waiting calls is not held up for the last.
 const ROUND: usize = 256;
 
-/// How often the rest of the process gets to run before a timer is believed. What has arrived needs a
+/// How often the rest of the process gets to run before a timer is held against somebody. What has arrived needs a
 /// few hops from the socket to the inbox.
 const HOPS: usize = 8;
 
@@ -130,6 +130,10 @@ impl Driver {
     }
 
     async fn wake(&mut self) {
+        let now = self.now();
+        if now < self.core.next_verdict() {
+            return self.step_at(now, Input::Wake, Some);
+        }
         for _ in 0..HOPS {
             yield_now().await;
             self.take_what_is_ready();
@@ -230,7 +234,15 @@ impl Driver {
         input: Input<ReplyTo>,
         first: impl FnMut(Effect<ReplyTo>) -> Option<Effect<ReplyTo>>,
     ) {
-        let now = self.now();
+        self.step_at(self.now(), input, first);
+    }
+
+    fn step_at(
+        &mut self,
+        now: Now,
+        input: Input<ReplyTo>,
+        first: impl FnMut(Effect<ReplyTo>) -> Option<Effect<ReplyTo>>,
+    ) {
         self.core.step(now, input, &mut self.effects);
         self.perform_all(first);
     }

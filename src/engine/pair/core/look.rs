@@ -83,28 +83,34 @@ impl<T> Core<T> {
     /// When [`Input::Wake`](super::Input::Wake) is due, if nothing else comes before.
     #[must_use]
     pub fn next_wake(&self) -> Now {
+        let heartbeat = match &self.role {
+            Role::Primary(primary) => primary
+                .outbox()
+                .and_then(|outbox| outbox.heartbeat_due(self.watch.heartbeat_interval())),
+            Role::Starting(_) | Role::Backup(_) => None,
+        };
+        let due = self.watch.tick_due().min(self.next_verdict());
+        due.min(heartbeat.unwrap_or(due))
+    }
+
+    /// When a wake may hold somebody's silence against them; one before that only ticks. What has arrived
+    /// has to be read first.
+    #[must_use]
+    pub fn next_verdict(&self) -> Now {
         let watch = &self.watch;
-        let peer = match &self.role {
+        match &self.role {
             Role::Starting(starting) if starting.is_receiving() => watch.silence_deadline(),
             Role::Starting(_) => self.probe_wake(watch.next_probe()),
-            Role::Primary(primary) => match &primary.mode {
-                Mode::Alone { sync: Some(_) } => watch.silence_deadline(),
-                Mode::Alone { sync: None } => self.probe_wake(watch.next_probe()),
-                Mode::Paired { .. } => self.watch_wake(),
-            },
+            Role::Primary(primary) => {
+                let of_peer = match &primary.mode {
+                    Mode::Alone { sync: Some(_) } => watch.silence_deadline(),
+                    Mode::Alone { sync: None } => self.probe_wake(watch.next_probe()),
+                    Mode::Paired { .. } => self.watch_wake(),
+                };
+                of_peer.min(primary.heard.next_sweep())
+            }
             Role::Backup(_) => self.watch_wake(),
-        };
-        let mut due = watch.tick_due().min(peer);
-        if let Role::Primary(primary) = &self.role {
-            let interval = watch.heartbeat_interval();
-            let heartbeat = primary
-                .outbox()
-                .and_then(|outbox| outbox.heartbeat_due(interval));
-            due = due
-                .min(heartbeat.unwrap_or(due))
-                .min(primary.heard.next_sweep());
         }
-        due
     }
 
     /// When the probe in progress is over, or else `next`.

@@ -342,8 +342,13 @@ impl World {
         let now = Now(self.now);
         let host = &mut self.hosts[index(server)];
         let Some(core) = &mut host.core else { return };
+        let only_ticks = matches!(input, Input::Wake) && now < core.next_verdict();
         let mut effects = Vec::new();
         core.step(now, input, &mut effects);
+        assert!(
+            !only_ticks || effects.iter().all(leaves_the_peer_alone),
+            "the driver reads what has arrived only before a verdict is due: {effects:?}"
+        );
         core.flush(now, &mut effects);
         for effect in effects {
             self.perform(server, effect, None);
@@ -558,8 +563,13 @@ impl World {
         };
         let now = Now(self.now);
         let core = self.hosts[index(to)].core.as_mut().expect("it runs");
+        let only_ticks = matches!(input, Input::Wake) && now < core.next_verdict();
         let mut effects = Vec::new();
         core.step(now, input, &mut effects);
+        assert!(
+            !only_ticks || effects.iter().all(leaves_the_peer_alone),
+            "the driver reads what has arrived only before a verdict is due: {effects:?}"
+        );
         core.flush(now, &mut effects);
         for effect in effects {
             self.perform(to, effect, Some(&envelope));
@@ -713,4 +723,12 @@ impl ExtractTo for VecDeque<Envelope> {
         *self = left;
         gone.into()
     }
+}
+
+/// Whether nothing is held against the other server. A doubt is about oneself.
+fn leaves_the_peer_alone(effect: &Effect<Caller>) -> bool {
+    !matches!(
+        effect,
+        Effect::Probe { .. } | Effect::CloseInLink(_) | Effect::CloseOutLink(_)
+    )
 }

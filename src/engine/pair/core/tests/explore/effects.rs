@@ -248,11 +248,9 @@ impl World {
             Event::WentAlone { view, .. }
             | Event::TookOver { view, .. }
             | Event::BackupJoining { view } => {
-                let most = context.scope.views;
+                let most = context.scope.most_views();
                 if view.number > most {
-                    return Err(Violation(format!(
-                        "{me} makes view {view}, which no failure explains"
-                    )));
+                    return Err(Violation(format!("{me} makes view {view}: views grow")));
                 }
                 Ok(())
             }
