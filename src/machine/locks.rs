@@ -6,7 +6,7 @@ use crate::types::LockName;
 
 /// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
 /// Few in tests, which keep many machines.
-const SHARDS: usize = if cfg!(test) { 4 } else { 4096 };
+const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
 /// The names of the held locks.
 #[derive(Clone, PartialEq, Eq)]
