@@ -24,7 +24,26 @@ pub(crate) async fn hold(clerk: &Clerk, locks: u64) {
     callers.join_all().await;
 }
 
-/// Clients that lock and unlock without a pause, each time a lock that nobody holds.
+/// What callers lock. Nobody else holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Each call in flight has a lock of its own, as with `lockc bench`.
+    Own,
+    /// Each time another lock, of which no cache holds anything.
+    Random,
+}
+
+impl Names {
+    fn next(self, caller: usize) -> String {
+        let number = match self {
+            Self::Own => caller as u64,
+            Self::Random => fastrand::u64(1_000..100_000_000_000),
+        };
+        format!("free-{number:011}")
+    }
+}
+
+/// Clients that lock and unlock without a pause.
 pub(crate) struct Callers {
     tasks: JoinSet<()>,
     seen: Arc<Mutex<Histogram<u64>>>,
@@ -54,19 +73,19 @@ impl Seen {
 
 impl Callers {
     /// Begins, with so many calls in flight at each clerk.
-    pub(crate) fn start(clerks: &[Clerk], in_flight: usize) -> Self {
+    pub(crate) fn start(clerks: &[Clerk], in_flight: usize, names: Names) -> Self {
         let mut callers = Self {
             tasks: JoinSet::new(),
             seen: Arc::new(Mutex::new(no_latencies())),
             since: Instant::now(),
             stop: CancellationToken::new(),
         };
-        for clerk in clerks {
-            for _ in 0..in_flight {
-                let (clerk, seen) = (clerk.clone(), callers.seen.clone());
-                let calls = call_until_stopped(clerk, seen, callers.stop.clone());
-                callers.tasks.spawn(calls);
-            }
+        for caller in 0..clerks.len() * in_flight {
+            let clerk = clerks[caller % clerks.len()].clone();
+            let (seen, stop) = (callers.seen.clone(), callers.stop.clone());
+            let names = move || names.next(caller);
+            let calls = call_until_stopped(clerk, names, seen, stop);
+            callers.tasks.spawn(calls);
         }
         callers
     }
@@ -101,14 +120,15 @@ fn no_latencies() -> Histogram<u64> {
 
 async fn call_until_stopped(
     clerk: Clerk,
+    name: impl Fn() -> String,
     seen: Arc<Mutex<Histogram<u64>>>,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
-        let name = format!("free-{:011}", fastrand::u64(..100_000_000_000));
-        for verb in [true, false] {
+        let name = name();
+        for locks in [true, false] {
             let asked = Instant::now();
-            let answer = if verb {
+            let answer = if locks {
                 clerk.lock(&name).await
             } else {
                 clerk.unlock(&name).await

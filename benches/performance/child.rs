@@ -8,6 +8,7 @@ use lockservice::net::{Addr, SystemNetwork};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use super::Scale;
 use super::loads::Load;
 use super::reference::{Client, Flavour};
 
@@ -27,7 +28,7 @@ pub(crate) enum Child {
         addr: Addr,
         load: Load,
         warm_up: f64,
-        seconds: f64,
+        measured: f64,
     },
 }
 
@@ -43,21 +44,15 @@ pub(crate) fn serving(flavour: Flavour, addr: &Addr) -> [String; 4] {
 }
 
 /// The arguments of its clients.
-pub(crate) fn calling(
-    flavour: Flavour,
-    addr: &Addr,
-    load: Load,
-    warm_up: Duration,
-    seconds: f64,
-) -> [String; 7] {
+pub(crate) fn calling(flavour: Flavour, addr: &Addr, load: Load, scale: &Scale) -> [String; 7] {
     [
         "child".to_owned(),
         "call".to_owned(),
         flavour.name().to_owned(),
         addr.to_string(),
         load.to_string(),
-        warm_up.as_secs_f64().to_string(),
-        seconds.to_string(),
+        scale.warm_up.as_secs_f64().to_string(),
+        scale.seconds.to_string(),
     ]
 }
 
@@ -83,9 +78,9 @@ pub(crate) fn be(child: Child) {
             addr,
             load,
             warm_up,
-            seconds,
+            measured,
         } => {
-            let calls = call(flavour, &addr, load, warm_up, seconds);
+            let calls = call(flavour, &addr, load, warm_up, measured);
             let seen = flavour.runtime().block_on(calls);
             println!("{}", serde_json::to_string(&seen).expect("plain data"));
         }

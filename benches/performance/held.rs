@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Scale;
-use super::calls::{Callers, hold};
+use super::calls::{Callers, Names, hold};
 use super::results::{Results, median};
 use super::stage::{Sockets, Stage};
 
@@ -22,8 +22,15 @@ pub(crate) struct Held {
 struct Run {
     bytes_per_lock_on_primary: f64,
     bytes_per_lock_on_backup: f64,
-    calls_per_second_empty: f64,
-    calls_per_second_full: f64,
+    own_names: Throughput,
+    random_names: Throughput,
+}
+
+/// In calls a second.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Throughput {
+    empty: f64,
+    full: f64,
 }
 
 impl Held {
@@ -35,9 +42,13 @@ impl Held {
         median(self.runs.iter().map(|run| run.bytes_per_lock_on_primary))
     }
 
-    pub(crate) fn throughput_ratio(&self) -> f64 {
-        let ratios = self.runs.iter();
-        median(ratios.map(|run| run.calls_per_second_full / run.calls_per_second_empty))
+    /// Of the full table, to that of an empty one.
+    pub(crate) fn throughput_ratio(&self, names: Names) -> f64 {
+        let throughputs = self.runs.iter().map(|run| match names {
+            Names::Own => run.own_names,
+            Names::Random => run.random_names,
+        });
+        median(throughputs.map(|it| it.full / it.empty))
     }
 }
 
@@ -50,10 +61,11 @@ pub(crate) async fn measure(scale: &Scale) {
         held.runs.push(run(scale).await);
     }
     println!(
-        "{} locks held: {:.1} bytes a lock on the primary; throughput {:.3} of an empty table's",
+        "{} locks held: {:.1} bytes a lock on the primary; throughput {:.3} of an empty table's, {:.3} with random names",
         held.locks,
         held.bytes_per_lock(),
-        held.throughput_ratio(),
+        held.throughput_ratio(Names::Own),
+        held.throughput_ratio(Names::Random),
     );
     scale.results.write(NAME, &held);
 }
@@ -65,7 +77,7 @@ async fn run(scale: &Scale) -> Run {
     );
     let primary = full.primary().await;
     // Buffers that any load needs are not the locks'.
-    throughput(scale, &full).await;
+    throughput(scale, &full, Names::Own).await;
     let memory = || [primary, primary.peer()].map(|server| full.memory_bytes(server));
     let before = memory();
     let clerk = full.clerk().await;
@@ -77,14 +89,21 @@ async fn run(scale: &Scale) -> Run {
     Run {
         bytes_per_lock_on_primary: per_lock[0],
         bytes_per_lock_on_backup: per_lock[1],
-        calls_per_second_empty: throughput(scale, &empty).await,
-        calls_per_second_full: throughput(scale, &full).await,
+        own_names: compare(scale, &empty, &full, Names::Own).await,
+        random_names: compare(scale, &empty, &full, Names::Random).await,
     }
 }
 
-async fn throughput(scale: &Scale, stage: &Stage) -> f64 {
+async fn compare(scale: &Scale, empty: &Stage, full: &Stage, names: Names) -> Throughput {
+    Throughput {
+        empty: throughput(scale, empty, names).await,
+        full: throughput(scale, full, names).await,
+    }
+}
+
+async fn throughput(scale: &Scale, stage: &Stage, names: Names) -> f64 {
     let clerk = stage.clerk().await;
-    let mut callers = Callers::start(std::slice::from_ref(&clerk), IN_FLIGHT);
+    let mut callers = Callers::start(std::slice::from_ref(&clerk), IN_FLIGHT, names);
     callers.watch(scale.warm_up).await;
     let seen = callers.watch(scale.duration()).await;
     callers.stop().await;

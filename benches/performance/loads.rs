@@ -83,12 +83,6 @@ pub(crate) struct LoadOptions {
     /// These loads and no others, each written as `IN_FLIGHTxCLIENTS`
     #[arg(long, value_name = "LOAD", value_delimiter = ',')]
     only: Vec<Load>,
-    /// How often to measure each
-    #[arg(long, value_name = "N")]
-    runs: Option<usize>,
-    /// How long to measure each, after a warm-up of half a second
-    #[arg(long, value_name = "SECONDS")]
-    seconds: Option<f64>,
     /// On which sockets
     #[arg(long, value_enum, default_value_t = Sockets::Tcp)]
     sockets: Sockets,
@@ -99,8 +93,6 @@ impl LoadOptions {
     pub(crate) const fn all() -> Self {
         Self {
             only: Vec::new(),
-            runs: None,
-            seconds: None,
             sockets: Sockets::Tcp,
         }
     }
@@ -179,16 +171,12 @@ fn name(load: Load, sockets: Sockets) -> String {
 
 pub(crate) async fn measure(scale: &Scale, options: &LoadOptions) {
     let theatre = Theatre::open(options.sockets).await;
-    let runs = options.runs.unwrap_or(scale.runs);
-    let seconds = options.seconds.unwrap_or(scale.seconds);
     for load in options.loads() {
         let measured = Measured {
             load,
             sockets: options.sockets,
-            seconds,
-            runs: (0..runs)
-                .map(|_| theatre.run(load, scale.warm_up, seconds))
-                .collect(),
+            seconds: scale.seconds,
+            runs: (0..scale.runs).map(|_| theatre.run(load, scale)).collect(),
         };
         tell(&measured);
         scale.results.write(&name(load, options.sockets), &measured);
@@ -245,23 +233,23 @@ impl Theatre {
         theatre
     }
 
-    fn run(&self, load: Load, warm_up: Duration, seconds: f64) -> Run {
+    fn run(&self, load: Load, scale: &Scale) -> Run {
         let [plain, tuned] = &self.references;
         Run {
-            plain: plain.run(load, warm_up, seconds),
-            tuned: tuned.run(load, warm_up, seconds),
-            pair: run_pair(&self.pair, load, warm_up, seconds),
+            plain: plain.run(load, scale),
+            tuned: tuned.run(load, scale),
+            pair: run_pair(&self.pair, load, scale),
         }
     }
 }
 
-fn run_pair(pair: &Stage, load: Load, warm_up: Duration, seconds: f64) -> Figures {
+fn run_pair(pair: &Stage, load: Load, scale: &Scale) -> Figures {
     let mut lockc = Command::new(env!("CARGO_BIN_EXE_lockc"));
     lockc.args(["--servers", &pair.servers.to_string(), "bench", "--json"]);
     lockc.args(["--clerks", &load.clients.to_string()]);
     lockc.args(["--in-flight", &load.in_flight.to_string()]);
-    lockc.args(["--warm-up", &format!("{}ms", warm_up.as_millis())]);
-    lockc.args(["--duration", &format!("{:.0}ms", seconds * 1e3)]);
+    lockc.args(["--warm-up", &format!("{}ms", scale.warm_up.as_millis())]);
+    lockc.args(["--duration", &format!("{:.0}ms", scale.seconds * 1e3)]);
     let seen = output(&mut lockc);
     assert_eq!(seen["failed"], 0, "no call fails");
     let latency = |quantile| number(&seen["latency_us"][quantile]);
@@ -298,9 +286,9 @@ impl Reference {
         .await;
     }
 
-    fn run(&self, load: Load, warm_up: Duration, seconds: f64) -> Figures {
+    fn run(&self, load: Load, scale: &Scale) -> Figures {
         let before = usage::cpu_micros(self.process.id());
-        let arguments = child::calling(self.flavour, self.addr(), load, warm_up, seconds);
+        let arguments = child::calling(self.flavour, self.addr(), load, scale);
         let seen = output(Command::new(itself()).args(arguments));
         let used = usage::cpu_micros(self.process.id()) - before;
         let seen: child::Seen = serde_json::from_value(seen).expect("what a client saw");

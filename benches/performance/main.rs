@@ -34,6 +34,12 @@ use self::results::Results;
 struct Cli {
     #[command(subcommand)]
     part: Option<Part>,
+    /// How often to measure everything but failovers
+    #[arg(long, global = true, value_name = "N")]
+    runs: Option<usize>,
+    /// How long to measure each load, after a warm-up of half a second
+    #[arg(long, global = true, value_name = "S")]
+    seconds: Option<f64>,
     /// Only see that everything works
     #[arg(long, global = true)]
     test: bool,
@@ -133,10 +139,15 @@ impl Scale {
 
 fn main() {
     let cli = Cli::parse();
-    let scale = if cli.test {
+    let usual = if cli.test {
         Scale::small()
     } else {
         Scale::whole()
+    };
+    let scale = Scale {
+        runs: cli.runs.unwrap_or(usual.runs),
+        seconds: cli.seconds.unwrap_or(usual.seconds),
+        ..usual
     };
     match cli.part {
         Some(Part::Child(child)) => child::be(child),

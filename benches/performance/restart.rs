@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::Scale;
-use super::calls::{Callers, hold};
+use super::calls::{Callers, Names, hold};
 use super::results::{Results, median};
 use super::stage::{Sockets, Stage};
 
@@ -58,7 +58,7 @@ pub(crate) async fn measure(scale: &Scale) {
         clerks.push(stage.clerk().await);
     }
     hold(&clerks[0], scale.locks).await;
-    let mut callers = Callers::start(&clerks, 1);
+    let mut callers = Callers::start(&clerks, 1, Names::Random);
     callers.watch(scale.warm_up).await;
     let mut restart = Restart {
         locks: scale.locks,
