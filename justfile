@@ -86,7 +86,19 @@ mutants BASE="origin/main":
     diff=$(mktemp)
     trap 'rm -f "$diff"' EXIT
     git diff "{{ BASE }}" -- 'src/*.rs' > "$diff"
-    cargo mutants --in-diff "$diff" -- --locked
+    cargo mutants --no-config --in-diff "$diff" -- --locked
+
+# Mutate the two pure machines, the SHARD of it; `.cargo/mutants.toml` says what and how
+mutants-pure SHARD="0/1":
+    cargo mutants --shard {{ SHARD }}
+
+# Explore every state of two role machines, in these scopes of `explore/scope.rs`
+explore +SCOPES:
+    EXPLORE="{{ SCOPES }}" cargo test --locked --release --lib explore -- --nocapture
+
+# Take the rules of the pair out, one after the other, and see the exploration find out
+refute *NAMES:
+    tests/mutants/refute {{ NAMES }}
 
 # Build the library as its users do: without what only the programs need
 library:

@@ -181,10 +181,13 @@ fn parting(seed: u64) -> Option<String> {
     parted.map(|lines| format!("{lines:?}")).or(shorter)
 }
 
+/// Enough on a machine that is busy with something else all the time.
+const TRIES: usize = 200;
+
 /// More than once only because tarpc reads the real clock: when this thread has to wait for a processor in
 /// the wrong place, a timeout is a tick early.
 #[test]
 fn a_seed_gives_the_same_history_again() {
-    let partings: Vec<_> = (0..10).map_while(|_| parting(2)).collect();
-    assert!(partings.len() < 10, "{partings:?}");
+    let partings: Vec<_> = (0..TRIES).map_while(|_| parting(2)).collect();
+    assert!(partings.len() < TRIES, "{:?}", partings.last());
 }

@@ -25,15 +25,12 @@ pub(super) struct Scope {
     pub(super) idle_probes: bool,
     /// Links carry heartbeats.
     pub(super) beats: bool,
+    /// The highest view that there may be: each failure costs some, and each question that comes so late
+    /// that it breaks off a join, of which there are only so many.
+    pub(super) views: u64,
 }
 
 impl Scope {
-    /// Two views for each failure, and two for each question of an earlier life that comes late and breaks
-    /// off a join; there are only so many.
-    pub(super) const fn most_views(&self) -> u64 {
-        6 + 4 * self.budget.failures as u64
-    }
-
     pub(super) fn steps(&self) -> Vec<Vec<Step>> {
         self.clients.iter().map(|steps| steps.to_vec()).collect()
     }
@@ -61,6 +58,7 @@ const QUIET: Scope = Scope {
     hears_all: false,
     idle_probes: false,
     beats: false,
+    views: 20,
 };
 
 const fn halts(halts: u8) -> Budget {
@@ -95,6 +93,7 @@ pub(super) const SCOPES: &[Scope] = &[
     // Small ones, for every `cargo test`.
     Scope {
         name: "forming",
+        views: 5,
         begins_whole: false,
         budget: halts(1),
         clients: &[&[Open]],
@@ -102,16 +101,19 @@ pub(super) const SCOPES: &[Scope] = &[
     },
     Scope {
         name: "halt",
+        views: 5,
         budget: halts(1),
         ..QUIET
     },
     Scope {
         name: "reset",
+        views: 1,
         budget: Budget { resets: 2, ..NONE },
         ..QUIET
     },
     Scope {
         name: "stop-primary",
+        views: 7,
         budget: stops(1),
         stopping: &[A],
         asked: &[B],
@@ -119,6 +121,7 @@ pub(super) const SCOPES: &[Scope] = &[
     },
     Scope {
         name: "stop-backup",
+        views: 7,
         budget: stops(1),
         stopping: &[B],
         asked: &[A],
@@ -126,6 +129,7 @@ pub(super) const SCOPES: &[Scope] = &[
     },
     Scope {
         name: "goodbye",
+        views: 1,
         budget: Budget { copies: 2, ..NONE },
         clients: &[&[Open, Lock(0), Unlock(0), Goodbye]],
         asked: &[A],

@@ -20,6 +20,8 @@ pub(super) struct Report {
     states: usize,
     steps: usize,
     depth: usize,
+    /// The highest view.
+    view: u64,
     /// States of a single server, and how often the core was run.
     cores: (usize, usize),
     /// Whether all states were seen.
@@ -34,6 +36,7 @@ impl fmt::Display for Report {
             states,
             steps,
             depth,
+            view,
             cores: (cores, runs),
             ..
         } = self;
@@ -44,8 +47,8 @@ impl fmt::Display for Report {
         };
         write!(
             f,
-            "{seen} {states} states, depth {depth}, {steps} steps; {cores} states of one server, {runs} \
-             steps of it"
+            "{seen} {states} states, depth {depth}, {steps} steps, view {view}; {cores} states of one \
+             server, {runs} steps of it"
         )
     }
 }
@@ -65,6 +68,7 @@ pub(super) struct Search<'a> {
     /// Steps that are no faults, for the way back.
     edges: Vec<(u32, u32)>,
     done: Vec<u32>,
+    view: u64,
 }
 
 /// Explores up to `most` states of `scope`.
@@ -79,6 +83,7 @@ pub(super) fn explore(scope: &Scope, most: usize) -> Report {
         nodes: Vec::new(),
         edges: Vec::new(),
         done: Vec::new(),
+        view: 0,
     };
     let found = search.forward(most);
     let (is_complete, broken) = match found {
@@ -90,6 +95,7 @@ pub(super) fn explore(scope: &Scope, most: usize) -> Report {
         states: search.nodes.len(),
         steps: search.edges.len(),
         depth: search.nodes.last().map_or(0, |node| node.depth.into()),
+        view: search.view,
         cores: search.cores.counts(),
         is_complete,
         broken,
@@ -154,6 +160,7 @@ impl Search<'_> {
             action,
             depth,
         });
+        self.view = self.view.max(world.view(&self.cores));
         if world.is_done(&self.cores) {
             self.done.push(next);
         }
@@ -249,6 +256,7 @@ impl Search<'_> {
             nodes: Vec::new(),
             edges: Vec::new(),
             done: Vec::new(),
+            view: 0,
         };
         copy.root = begin(self.scope, &mut copy.cores);
         copy.tell_path(&self.path(at), None, what)

@@ -155,6 +155,16 @@ impl World {
         paired && a.view == b.view && a.in_sync && b.in_sync
     }
 
+    /// The highest view of a server.
+    pub(super) fn view(&self, cores: &Cores) -> u64 {
+        let cores = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.core.map(|core| cores.look(core)));
+        let views = cores.filter_map(|core| core.overview_now().view);
+        views.map(|view| view.number).max().unwrap_or_default()
+    }
+
     /// Whether there is nothing left to wait for.
     pub(super) fn is_done(&self, cores: &Cores) -> bool {
         self.is_whole(cores) && self.clients.iter().all(Client::is_finished)
