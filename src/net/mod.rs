@@ -11,6 +11,7 @@ pub mod framing;
 mod memory;
 mod network;
 pub mod preface;
+mod redial;
 mod stream;
 mod stub;
 mod system;
@@ -24,6 +25,7 @@ pub use framing::{
 pub use memory::MemoryNetwork;
 pub use network::Network;
 pub use preface::{DialError, GreetError, Purpose, Rejection, accept, dial, greet, reject};
+pub(crate) use redial::Redial;
 pub use stream::{Accept, Listener, Stream};
 pub use stub::Checked;
 pub use system::SystemNetwork;

@@ -26,7 +26,7 @@ use self::awake::stay_awake;
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::Settings;
 use crate::engine::pair::{Pair, Peer};
-use crate::net::{Addr, Listener, Network, Servers, SystemNetwork};
+use crate::net::{Addr, Listener, Network, Redial, Servers, SystemNetwork};
 use crate::types::ServerId;
 
 /// What a server is told.
@@ -208,9 +208,11 @@ fn settings(config: &ServerConfig) -> Settings {
 }
 
 fn peer(config: &ServerConfig) -> Peer {
+    // Often enough that a probe survives the loss of several first packets.
+    let redial = config.timing.peer_timeout / 8;
     let listed = config.servers.address(config.me.peer());
     Peer {
-        network: config.network.clone(),
+        network: Arc::new(Redial::new(config.network.clone(), redial)),
         address: config.peer_addr.as_ref().unwrap_or(listed).clone(),
         me: config.me,
         pair: config.servers.pair_id(),

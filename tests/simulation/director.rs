@@ -148,17 +148,32 @@ async fn fail_once(stage: &Stage, server: ServerId, dice: &mut Dice) -> turmoil:
     Ok(())
 }
 
-/// Nothing passes between the servers for a while that is too short to count as a cut.
+/// Nothing passes between the servers for a while that is too short to count as a cut. What was sent
+/// arrives later, or is lost with the connections it was sent on.
 async fn hold_link(stage: &Stage, dice: &mut Dice) -> turmoil::Result {
-    let most = stage.peer_timeout_millis() / 2;
-    stage.tell(format_args!("the link between the servers is held"));
-    turmoil::hold("a", "b");
-    pass(dice.millis(1..most)).await;
-    turmoil::release("a", "b");
-    stage.tell(format_args!("it is released"));
+    if dice.one_in(2) {
+        lose_link(stage, dice).await;
+    } else {
+        stage.tell(format_args!("the link between the servers is held"));
+        turmoil::hold("a", "b");
+        pass(dice.millis(1..stage.peer_timeout_millis() / 2)).await;
+        turmoil::release("a", "b");
+        stage.tell(format_args!("it is released"));
+    }
     // Two of them in a row would be a cut.
     pass(2 * stage.peer_timeout()).await;
     Ok(())
+}
+
+async fn lose_link(stage: &Stage, dice: &mut Dice) {
+    stage.tell(format_args!("no server can reach the other one"));
+    stage.faults().lose_dials(true);
+    for server in ServerId::BOTH {
+        stage.order(Order::ResetPeer(server));
+    }
+    pass(dice.millis(1..stage.peer_timeout_millis() / 3)).await;
+    stage.faults().lose_dials(false);
+    stage.tell(format_args!("they can again"));
 }
 
 /// What happens between failures, during them and after.

@@ -26,6 +26,7 @@ pub(crate) struct Faults(Arc<Mutex<Inner>>);
 struct Inner {
     vanished: BTreeSet<&'static str>,
     cut: BTreeSet<(String, &'static str)>,
+    loses_dials: bool,
 }
 
 impl Faults {
@@ -44,6 +45,16 @@ impl Faults {
 
     pub(crate) fn mend(&self, client: &str, server: ServerId) {
         self.inner().cut.remove(&(client.to_owned(), host(server)));
+    }
+
+    /// Whether the first packet of every new connection between the servers is lost. It is not sent again.
+    pub(crate) fn lose_dials(&self, lost: bool) {
+        self.inner().loses_dials = lost;
+    }
+
+    fn loses_dial(&self, from: &str, to: &str) -> bool {
+        let is_server = |name| ServerId::BOTH.iter().any(|server| host(*server) == name);
+        self.inner().loses_dials && is_server(from) && is_server(to)
     }
 
     /// Whether nothing comes through, also no refusal.
@@ -66,6 +77,9 @@ pub(crate) async fn dial(
     faults: &Faults,
 ) -> io::Result<turmoil::net::TcpStream> {
     let host = addr.split(':').next().unwrap_or(addr);
+    if faults.loses_dial(me, host) {
+        return pending().await;
+    }
     match turmoil::net::TcpStream::connect(addr).await {
         Err(_) if faults.is_silent(me, host) => pending().await,
         result => result,
