@@ -54,9 +54,9 @@ interleave SCHEDULES="100000":
 breaking *FILTER:
     LONG_TESTS=1 cargo test --locked --release --test torture --test breaking {{ FILTER }}
 
-# Throw a million malformed frames at live servers
+# Throw a million malformed frames at live servers, and exhaust what can be exhausted
 hostile *FILTER:
-    LONG_TESTS=1 cargo test --locked --release --test malformed -- --nocapture --test-threads=1 {{ FILTER }}
+    LONG_TESTS=1 cargo test --locked --release --test siege -- --nocapture --test-threads=1 {{ FILTER }}
 
 # Fuzz TARGET (preface, frames, names, addresses, conversation) for SECONDS (cargo install cargo-fuzz; nightly)
 fuzz TARGET SECONDS="240":

@@ -55,7 +55,8 @@ pub struct Limits {
     pub connections: usize,
     /// Unanswered calls on one connection. Default 1,024. tarpc refuses more at once.
     pub calls_per_connection: usize,
-    /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work.
+    /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work. Past it, connections
+    /// with more than a few of them are not read from.
     pub calls: usize,
     /// Client records. Default 100,000: some 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
     pub clients: u64,
@@ -82,6 +83,10 @@ pub const STAY_AWAKE: Duration = Duration::from_micros(60);
 /// The largest frame on any connection, in bytes. A hostile length costs this much and no more; the
 /// largest message that is not cut to fit, a call with the longest name, is a twentieth of it.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
+
+/// The largest frame that a client may send, in bytes: three times a call with the longest name. What a
+/// client begins to send and does not end takes so much memory, on each of thousands of connections.
+pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// How much of a frame a batch of commands or a chunk of a copy may fill, in bytes. The rest is for
 /// what tarpc puts around it.

@@ -305,6 +305,21 @@ fn no_thread_is_put_to_sleep_and_no_process_ended_from_within() {
 }
 
 #[test]
+fn the_wall_clock_is_read_once_when_a_server_starts() {
+    let mut readers = sources();
+    readers.retain(|source| {
+        let mut lines = source.lines.iter();
+        lines.any(|(_, line)| has_word(line, "SystemTime"))
+    });
+    let readers: Vec<_> = readers.iter().map(|source| source.path.as_str()).collect();
+    assert_eq!(
+        readers,
+        ["src/server/mod.rs"],
+        "a clock that is put forward or back must not touch a running server"
+    );
+}
+
+#[test]
 fn the_programs_only_parse_and_call() {
     for source in sources() {
         if !source.path.starts_with("src/bin/") {

@@ -6,6 +6,10 @@
 //! the meantime goes out by the same write. A task that has nothing else to do is polled again
 //! immediately, so a lone call loses nothing.
 //!
+//! A server reads nothing from a client that does not take its answers. What has been read is worked on
+//! and answered, and whoever asks without listening would fill the server's memory with answers. (A client
+//! always reads, or two that are full of each other's messages would wait for ever.)
+//!
 //! Each message that comes in counts against Tokio's budget of the task, or a client that floods its
 //! connection would keep the thread from all others, and the servers from their heartbeats.
 
@@ -32,6 +36,18 @@ pub struct Transport<In, Out> {
     frames: Framed<Stream, Codec<In, Out>>,
     is_roomy: bool,
     flush: Flush,
+    stuck: Stuck,
+}
+
+/// What it means that the other side takes nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stuck {
+    /// Nothing: a client reads on.
+    Ignored,
+    /// It takes what is written, so its messages are read.
+    No,
+    /// It does not, so nothing is read from it.
+    Yes,
 }
 
 /// What the buffers of a connection hold at first, in bytes: a few messages. Most connections are idle.
@@ -68,7 +84,7 @@ pub fn server_transport<Req, Resp>(
 where
     ClientMessage<Req>: Incoming,
 {
-    Transport::new(stream, max_frame_bytes)
+    Transport::new(stream, max_frame_bytes, Stuck::No)
 }
 
 /// Makes the client's end of a connection that has passed its [`preface`](super::preface).
@@ -80,11 +96,11 @@ pub fn client_transport<Req, Resp>(
 where
     Response<Resp>: Incoming,
 {
-    Transport::new(stream, max_frame_bytes)
+    Transport::new(stream, max_frame_bytes, Stuck::Ignored)
 }
 
 impl<In: Incoming, Out> Transport<In, Out> {
-    fn new(stream: Stream, max_frame_bytes: usize) -> Self {
+    fn new(stream: Stream, max_frame_bytes: usize, stuck: Stuck) -> Self {
         let codec = Codec::new(max_frame_bytes);
         let mut frames = Framed::with_capacity(stream, codec, SMALL_BUFFER);
         frames.set_backpressure_boundary(LARGE_BUFFER);
@@ -92,6 +108,7 @@ impl<In: Incoming, Out> Transport<In, Out> {
             frames,
             is_roomy: false,
             flush: Flush::Clean,
+            stuck,
         }
     }
 
@@ -108,6 +125,22 @@ impl<In: Incoming, Out> Transport<In, Out> {
     }
 }
 
+impl<In, Out> Transport<In, Out> {
+    /// Notes whether the other side takes what is written. Once it does again, it is to be read from.
+    fn note<T>(&mut self, written: Poll<T>, cx: &Context<'_>) -> Poll<T> {
+        let now = match (self.stuck, written.is_pending()) {
+            (Stuck::Ignored, _) => Stuck::Ignored,
+            (_, true) => Stuck::Yes,
+            (_, false) => Stuck::No,
+        };
+        if (self.stuck, now) == (Stuck::Yes, Stuck::No) {
+            cx.waker().wake_by_ref();
+        }
+        self.stuck = now;
+        written
+    }
+}
+
 impl<In, Out> fmt::Debug for Transport<In, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
@@ -120,6 +153,9 @@ impl<In: Incoming, Out> Messages for Transport<In, Out> {
     type Item = io::Result<In>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
+        if self.stuck == Stuck::Yes {
+            return Poll::Pending;
+        }
         // Hundreds of messages fit into one read, and tarpc refuses those beyond its limit in a loop.
         let turn = ready!(poll_proceed(cx));
         let next = ready!(self.frames.poll_next_unpin(cx));
@@ -133,7 +169,8 @@ impl<In, Out: Serialize> Sink<Out> for Transport<In, Out> {
     type Error = io::Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.frames.poll_ready_unpin(cx)
+        let ready = self.frames.poll_ready_unpin(cx);
+        self.note(ready, cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Out) -> io::Result<()> {
@@ -153,7 +190,8 @@ impl<In, Out: Serialize> Sink<Out> for Transport<In, Out> {
                 Poll::Pending
             }
             Flush::PutOff => {
-                ready!(self.frames.poll_flush_unpin(cx))?;
+                let flushed = self.frames.poll_flush_unpin(cx);
+                ready!(self.note(flushed, cx))?;
                 self.flush = Flush::Clean;
                 Poll::Ready(Ok(()))
             }

@@ -21,12 +21,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::accept::Seat;
+use super::burden::{Burden, Share};
 use super::replication::ReplicationRpc;
 use super::rpc::LockRpc;
-use crate::config::MAX_FRAME_BYTES;
+use crate::config::{MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
 use crate::engine::pair::core::InLink;
 use crate::net::framing::Incoming;
-use crate::net::{Purpose, Rejection, Stream, accept, greet, reject, server_transport};
+use crate::net::{
+    Purpose, Rejection, ServerTransport, Stream, accept, greet, reject, server_transport,
+};
 use crate::service::{LockService as _, Replication as _};
 
 /// How many requests of the peer may be in flight on one connection: every client's call may be
@@ -78,7 +81,9 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream) {
     }
     let rpc = LockRpc::new(shared.clone()).serve();
     let most = shared.config.limits.calls_per_connection;
-    answer_requests(stream, rpc, most, &shared.stopping).await;
+    let transport = server_transport(stream, MAX_REQUEST_BYTES);
+    let share = shared.burden.share();
+    answer_requests(transport, rpc, most, share, &shared.stopping).await;
 }
 
 async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
@@ -86,10 +91,12 @@ async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
     shared.pair.link_accepted(link, hang_up.clone()).await;
     if accept(&mut stream).await.is_ok() {
         let rpc = ReplicationRpc::new(shared.pair.clone(), link).serve();
+        let transport = server_transport(stream, MAX_FRAME_BYTES);
+        let share = Burden::new(PEER_REQUESTS).share();
         tokio::select! {
             biased;
             () = hang_up.cancelled() => {}
-            () = answer_requests(stream, rpc, PEER_REQUESTS, &shared.stopping) => {}
+            () = answer_requests(transport, rpc, PEER_REQUESTS, share, &shared.stopping) => {}
         }
     }
     shared.pair.link_closed(link).await;
@@ -97,8 +104,13 @@ async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
 
 /// Answers requests until the connection ends, or until the server stops and all that are in flight are
 /// answered. What comes later is left unread, or dropped: its client asks the other server.
-async fn answer_requests<S>(stream: Stream, serve: S, most: usize, stopping: &CancellationToken)
-where
+async fn answer_requests<S>(
+    transport: ServerTransport<S::Req, S::Resp>,
+    serve: S,
+    most: usize,
+    mut share: Share,
+    stopping: &CancellationToken,
+) where
     S: Serve + Clone,
     S::Req: RequestName,
     S::Resp: Serialize,
@@ -107,7 +119,6 @@ where
     let config = Config {
         pending_response_buffer: most.min(1_024),
     };
-    let transport = server_transport::<S::Req, S::Resp>(stream, MAX_FRAME_BYTES);
     let channel = BaseChannel::new(config, transport).max_concurrent_requests(most);
     let mut requests = pin!(channel.requests());
     let serve = CatchPanic(serve);
@@ -116,9 +127,12 @@ where
     loop {
         tokio::select! {
             biased;
-            Some(()) = handlers.next() => {}
-            request = requests.next() => match request {
-                Some(Ok(request)) => handlers.push(request.execute(serve.clone())),
+            Some(()) = handlers.next() => share.give_back(),
+            request = requests.next(), if share.has_room() => match request {
+                Some(Ok(request)) => {
+                    share.take();
+                    handlers.push(request.execute(serve.clone()));
+                }
                 Some(Err(error)) => return tracing::debug!("a connection ended: {error}"),
                 None => return,
             },
@@ -166,5 +180,36 @@ impl<S: Serve> Serve for CatchPanic<S> {
             let detail = "the handler of this request panicked".to_owned();
             Err(ServerError::new(std::io::ErrorKind::Other, detail))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tarpc::client::RpcError;
+    use tarpc::context;
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::net::client_transport;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_told_to_its_caller_and_disturbs_no_other_call() {
+        let (near, far) = duplex(MAX_FRAME_BYTES);
+        tokio::spawn(async move {
+            let transport = server_transport(Stream::new(far), MAX_FRAME_BYTES);
+            let handler = tarpc::server::serve(|_, n: u64| async move {
+                assert!(n != 13, "a planned panic");
+                Ok(n)
+            });
+            let share = Burden::new(10).share();
+            answer_requests(transport, handler, 10, share, &CancellationToken::new()).await;
+        });
+        let transport = client_transport::<u64, u64>(Stream::new(near), MAX_FRAME_BYTES);
+        let client = tarpc::client::new(tarpc::client::Config::default(), transport).spawn();
+        let call = |n| client.call(context::current(), n);
+        let (before, panicked, after) = tokio::join!(call(12), call(13), call(14));
+        assert_eq!((before.ok(), after.ok()), (Some(12), Some(14)));
+        assert!(matches!(panicked, Err(RpcError::Server(_))), "{panicked:?}");
+        assert_eq!(call(15).await.ok(), Some(15));
     }
 }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod awake;
+mod burden;
 mod connection;
 mod replication;
 mod rpc;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::accept::Acceptor;
 use self::awake::stay_awake;
+use self::burden::Burden;
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::Settings;
 use crate::engine::pair::{Pair, Peer};
@@ -180,6 +182,7 @@ impl Server {
 struct Shared {
     config: ServerConfig,
     pair: Pair,
+    burden: Burden,
     stopping: CancellationToken,
     started: Instant,
 }
@@ -187,6 +190,7 @@ struct Shared {
 impl Shared {
     fn new(config: ServerConfig, pair: Pair, stopping: CancellationToken) -> Self {
         Self {
+            burden: Burden::new(config.limits.calls),
             config,
             pair,
             stopping,

@@ -14,8 +14,9 @@ use crate::net::Addr;
 use crate::server::ServerConfig;
 use crate::types::ServerId;
 
-/// What is logged unless `RUST_LOG` says otherwise. tarpc tells of every request at `info`.
-const DEFAULT_FILTER: &str = "info,tarpc=warn";
+/// What is logged unless `RUST_LOG` says otherwise. tarpc tells of every request at `info`, and of each
+/// whose deadline passes at `error`: any client could fill the disk with that.
+const DEFAULT_FILTER: &str = "info,tarpc=warn,tarpc::server::in_flight_requests=off";
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -65,7 +65,7 @@ type Near = Transport<Response<u64>, Response<u64>>;
 async fn a_flush_is_put_off_once_and_then_done() {
     let (near, _far) = duplex(1024);
     let (stream, writes) = counted(near);
-    let mut near = Near::new(stream, 1024);
+    let mut near = Near::new(stream, 1024, Stuck::No);
     let mut polls = 0;
     near.start_send_unpin(response(1)).expect("it fits");
     poll_fn(|cx| {
@@ -86,7 +86,7 @@ async fn a_flush_is_put_off_once_and_then_done() {
 #[tokio::test]
 async fn a_flush_of_nothing_wakes_nobody() {
     let (near, _far) = duplex(1024);
-    let mut near = Near::new(Stream::new(near), 1024);
+    let mut near = Near::new(Stream::new(near), 1024, Stuck::No);
     assert!(near.flush().now_or_never().is_some());
     near.send(response(1)).await.expect("sent");
     assert!(near.flush().now_or_never().is_some());
@@ -131,11 +131,55 @@ async fn answers_that_come_one_by_one_share_their_writes() {
     assert!(writes <= 36, "{writes} writes");
 }
 
+/// Two transports, full of what the second one has written.
+async fn stuffed(stuck: Stuck) -> (Near, Near) {
+    let (near, far) = duplex(64);
+    let mut near = Near::new(Stream::new(near), 1024, Stuck::Ignored);
+    let mut far = Near::new(Stream::new(far), 1024, stuck);
+    near.send(response(7)).await.expect("it fits");
+    // A flush is put off once; what is pending then is pending because nobody reads.
+    poll_fn(|cx| {
+        while far.flush == Flush::Clean {
+            far.start_send_unpin(response(1)).expect("it fits");
+            let _put_off = far.poll_flush_unpin(cx);
+            let _flushed = far.poll_flush_unpin(cx);
+        }
+        Poll::Ready(())
+    })
+    .await;
+    (near, far)
+}
+
+#[tokio::test]
+async fn a_server_reads_nothing_while_its_answers_are_not_taken() {
+    let (mut near, mut far) = stuffed(Stuck::No).await;
+    assert!(far.next().now_or_never().is_none());
+    let mut taken = 0;
+    let read = poll_fn(|cx| {
+        // As tarpc does it: it reads, and then writes.
+        let read = far.poll_next_unpin(cx);
+        let _ = far.poll_flush_unpin(cx);
+        while near.poll_next_unpin(cx).is_ready() {
+            taken += 1;
+        }
+        read
+    });
+    let read = read.await.expect("a message").expect("a good one");
+    assert_eq!(read.request_id, 7);
+    assert!(taken > 0);
+}
+
+#[tokio::test]
+async fn a_client_reads_also_while_its_questions_are_not_taken() {
+    let (_near, mut far) = stuffed(Stuck::Ignored).await;
+    assert!(far.next().now_or_never().is_some());
+}
+
 #[tokio::test]
 async fn buffers_are_small_until_messages_come_many_at_a_time() {
     let (near, far) = duplex(64 * 1024);
-    let mut near = Near::new(Stream::new(near), 1024);
-    let mut far = Near::new(Stream::new(far), 1024);
+    let mut near = Near::new(Stream::new(near), 1024, Stuck::Ignored);
+    let mut far = Near::new(Stream::new(far), 1024, Stuck::Ignored);
     let room = |end: &Near| end.frames.read_buffer().capacity();
     for id in 0..1_000 {
         near.send(response(id)).await.expect("somebody reads");

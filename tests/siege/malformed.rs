@@ -15,14 +15,9 @@ use lockservice::types::{ClientId, ServerId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use self::edition::rounds;
-use self::speech::{Known, Speech};
-use self::target::{Honest, PATIENCE, Target};
-
-mod edition;
-#[path = "../fuzz/src/speech.rs"]
-mod speech;
-mod target;
+use crate::edition::rounds;
+use crate::speech::{Known, Speech};
+use crate::target::{Honest, PATIENCE, Target};
 
 /// How many strangers there are at a time.
 const STRANGERS: u64 = 16;
@@ -150,7 +145,7 @@ async fn false_clients_disturb_no_honest_one() {
         panic!("it answers");
     };
     assert_eq!(a.view, Some(known.view), "nothing failed over");
-    target.has_its_memory_back(before);
+    target.has_its_memory_back(before, 32 * 1024).await;
     target.is_used_as_if_nothing_had_happened().await;
 }
 
