@@ -1,8 +1,9 @@
 //! How many requests are unanswered: in all, and on one connection.
 //!
-//! A request costs memory and a place in the engine's queue from when it is read. So when there are as many
-//! as a server takes, it stops reading from the connections that have more than a few of them: whoever
-//! floods it waits, and whoever asks now and then does not.
+//! A request costs memory from when it is read until its answer is taken. A server refuses more than it can
+//! work on; but a refusal is an answer too, and when there are as many of either kind, it stops reading
+//! from the connections that have more than a few: whoever floods it waits, and whoever asks now and then
+//! does not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,10 +26,11 @@ pub(super) struct Share {
 }
 
 impl Burden {
-    pub(super) fn new(most: usize) -> Self {
+    /// For a server that works on `calls` at a time.
+    pub(super) fn new(calls: usize) -> Self {
         Self {
             unanswered: Arc::default(),
-            most,
+            most: calls.saturating_mul(2),
         }
     }
 
@@ -74,7 +76,7 @@ mod tests {
 
     #[test]
     fn past_the_limit_only_who_has_few_may_have_more() {
-        let burden = Burden::new(10);
+        let burden = Burden::new(5);
         let (mut greedy, mut modest) = (burden.share(), burden.share());
         while greedy.has_room() {
             greedy.take();
