@@ -98,10 +98,10 @@ async fn a_woken_backup_whose_primary_dies_at_once_does_not_answer_what_lies_in_
             pair.front(B).traffic().requests.passed > before
         })
         .await;
-        let is_empty = wake_and_kill(&mut pair).await;
-        assert!(!is_empty || !call.is_finished());
+        wake_and_kill(&mut pair).await;
         pair.run(A);
         pair.wait_whole().await;
+        // It can have been relayed to A, just before that was killed.
         let answer = call.await.expect("no panic");
         assert!(
             matches!(answer, Ok(false) | Err(CallError::RecordLost)),
