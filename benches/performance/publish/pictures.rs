@@ -68,6 +68,8 @@ fn curves(area: &Area<'_>, measured: &[(Load, Measured)], title: &str, latency: 
         .y_desc("microseconds")
         .label_style(FONT)
         .light_line_style(TRANSPARENT)
+        .x_label_formatter(&|thousands| format!("{thousands:.0}"))
+        .y_labels(5)
         .y_label_formatter(&|us| format!("{us:.0}"))
         .draw()?;
     for ((name, part), colour) in PARTS.into_iter().zip(COLOURS) {
@@ -131,6 +133,9 @@ fn calls(area: &Area<'_>, killed: &Failovers) -> Drawn {
     chart
         .configure_mesh()
         .x_desc("answered, milliseconds after the kill")
+        .x_label_formatter(&|ms| format!("{ms:.0}"))
+        .y_labels(4)
+        .y_label_formatter(&|ms| brief(*ms))
         .y_desc("took, milliseconds")
         .label_style(FONT)
         .light_line_style(TRANSPARENT)
@@ -162,6 +167,7 @@ fn gaps(area: &Area<'_>, killed: &Failovers, stopped: &Failovers) -> Drawn {
         .disable_x_mesh()
         .x_labels(0)
         .y_desc("milliseconds")
+        .y_label_formatter(&|ms| brief(*ms))
         .label_style(FONT)
         .light_line_style(TRANSPARENT)
         .draw()?;
@@ -184,6 +190,15 @@ fn gaps(area: &Area<'_>, killed: &Failovers, stopped: &Failovers) -> Drawn {
         ))?;
     }
     Ok(())
+}
+
+/// Without the noise of binary fractions.
+fn brief(figure: f64) -> String {
+    if figure < 1.0 {
+        format!("{figure:.1}")
+    } else {
+        format!("{figure:.0}")
+    }
 }
 
 /// From below the least to above the most, for a logarithmic axis.

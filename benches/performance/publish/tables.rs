@@ -98,8 +98,8 @@ fn goals(results: &Results) -> String {
                 what.to_owned(),
                 format!("**{pair}**"),
                 tuned,
-                must.to_string(),
-                aim.to_string(),
+                format!("{must:?}"),
+                format!("{aim:?}"),
             ],
         );
     }
