@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{Message, PEER_TIMEOUT, World};
 use crate::config::Limits;
-use crate::engine::pair::core::{Death, Event};
+use crate::engine::pair::core::{Death, Event, Input, Now};
 use crate::service::{Answer, FrameAnswer, Refusal, Request, Resource, RoleName};
 use crate::types::ServerId::{A, B};
 use crate::types::View;
@@ -343,4 +343,83 @@ fn servers_with_different_peer_timeouts_do_not_pair_and_say_so() {
         let says_so = |event: &Event| matches!(event, Event::PeerTimeoutMismatch { .. });
         assert!(world.events(server).iter().any(says_so), "{server}");
     }
+}
+
+#[test]
+fn a_server_is_in_sync_only_while_its_link_is_open_and_speaks_and_nobody_doubts() {
+    let in_sync = |world: &World, server| world.core(server).overview(Now(world.now)).in_sync;
+
+    let mut cut = World::new().whole();
+    cut.reset();
+    cut.settle_but(|envelope| matches!(envelope.message, Message::Who { .. }));
+    assert!(!in_sync(&cut, A) && !in_sync(&cut, B));
+
+    let mut silent = World::new().whole();
+    silent.stop(A);
+    silent.run(PEER_TIMEOUT * 21 / 20);
+    assert_eq!(silent.role(B), RoleName::Backup, "nothing is decided yet");
+    assert!(!in_sync(&silent, B));
+
+    for stopped in [A, B] {
+        let mut doubts = World::new().whole();
+        doubts.stop(stopped);
+        doubts.run(PEER_TIMEOUT * 9 / 10);
+        doubts.wake(stopped);
+        doubts.input(stopped, Input::Wake);
+        assert!(!in_sync(&doubts, stopped), "{stopped} is in doubt");
+        doubts.run(PEER_TIMEOUT / 2);
+        assert!(in_sync(&doubts, stopped));
+    }
+}
+
+#[test]
+fn a_primary_is_not_in_sync_before_its_backup_has_taken_the_join() {
+    let mut world = World::new().whole();
+    world.halt(A);
+    world.run(PEER_TIMEOUT / 100);
+    world.start(A);
+    let alone = world.view(B).expect("B has a view");
+    let join = |envelope: &super::world::Envelope| matches!(&envelope.message, Message::Frame { frame, .. } if frame.view() > alone);
+    world.run_but(PEER_TIMEOUT / 2, join);
+    assert_eq!(world.role(B), RoleName::Primary);
+    assert!(!world.core(B).overview(Now(world.now)).in_sync);
+}
+
+#[test]
+fn a_record_whose_client_said_goodbye_does_not_expire_as_well() {
+    let ttl = Duration::from_mins(1);
+    let mut world = World::new().with_time_to_live(ttl).whole();
+    let client = world.open_record(A, 1);
+    assert_eq!(world.answer(A, client.goodbye()), Ok(Answer::Done));
+    world.run(ttl * 2);
+    let expired = |event: &Event| matches!(event, Event::RecordsExpired { .. });
+    assert!(!world.events(A).iter().any(expired));
+}
+
+#[test]
+fn every_change_is_told_in_one_line() {
+    let mut world = World::new().whole();
+    world.stop(A);
+    world.run(PEER_TIMEOUT * 2);
+    world.wake(A);
+    world.run(PEER_TIMEOUT * 3);
+    world.halt(B);
+    world.run(PEER_TIMEOUT);
+    for server in [A, B] {
+        for event in world.events(server) {
+            let line = event.to_string();
+            assert!(
+                line.len() > 20 && !line.contains('\n'),
+                "{event:?}: {line:?}"
+            );
+        }
+    }
+    let why = Death::Silent.to_string();
+    let told = |event: &Event| {
+        matches!(event, Event::TookOver { .. }) && event.to_string().ends_with(&why)
+    };
+    assert!(!why.is_empty() && world.events(B).iter().any(told));
+    let doubts = super::super::Suspicion::Doubt.to_string();
+    let told = |event: &Event| !doubts.is_empty() && event.to_string().contains(&doubts);
+    assert!(world.events(A).iter().any(told));
 }
