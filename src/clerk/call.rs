@@ -78,7 +78,7 @@ impl Pair {
             Ok(Err(error)) => ready(Err(error)).boxed(),
             Err(_) => first.boxed(),
         };
-        let mut tries = Tries::new(self, request, now, deadline);
+        let mut tries = Tries::new(self, request, (server, now), deadline);
         tries.take_over(server, sent.clone(), first, ends);
         Box::pin(tries.run()).await
     }
@@ -110,10 +110,17 @@ struct Tries<'a> {
 }
 
 impl<'a> Tries<'a> {
-    /// Its first try, at the preferred server, was made at `begun`.
-    fn new(pair: &'a Pair, request: &'a Request, begun: Instant, deadline: Instant) -> Self {
-        let mut failover = Failover::new(pair.preferred(), pair.patience, begun);
-        failover.next(begun);
+    /// `first`: where and when the first try was made. Another server can be preferred by now.
+    fn new(
+        pair: &'a Pair,
+        request: &'a Request,
+        first: (ServerId, Instant),
+        deadline: Instant,
+    ) -> Self {
+        let (server, begun) = first;
+        let mut failover = Failover::new(server, pair.patience, begun);
+        let step = failover.next(begun);
+        debug_assert_eq!(step, Step::Try(server));
         Self {
             pair,
             request,

@@ -164,6 +164,28 @@ async fn the_other_server_is_asked_as_well_when_one_is_silent() {
     );
 }
 
+/// Each call counts its own tries, also when another call has found out meanwhile who answers.
+#[tokio::test(start_paused = true)]
+async fn every_call_to_a_silent_server_goes_to_the_other_one_in_its_own_time() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_every_call(Reply::Never);
+    let calls = (0..3).map(|call| {
+        let clerk = clerk.clone();
+        async move {
+            sleep(PATIENCE * call / 3).await;
+            timed(clerk.lock(&format!("{call}"))).await
+        }
+    });
+    for (done, elapsed) in join_all(calls).await {
+        assert!(
+            done.expect("answered") && is_about(elapsed, PATIENCE),
+            "{elapsed:?}"
+        );
+    }
+    assert_eq!((pair.a.calls().len(), pair.b.calls().len()), (3, 3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_server_is_not_abandoned() {
     let pair = Pair::up().await;
