@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use lockservice::clerk::{self, Clerk};
+use lockservice::clerk::{self, Clerk, ServerReport};
 use lockservice::net::{Network, Servers, SystemNetwork};
 use lockservice::service::ServerStatus;
 use lockservice::testkit::{Process, Reserved, wait_until};
@@ -62,28 +62,30 @@ impl Stage {
     }
 
     pub(crate) fn process(&mut self, server: ServerId) -> &mut Process {
-        &mut self.processes[at(server)]
+        &mut self.processes[server as usize]
     }
 
     /// Starts a server that has ended.
     pub(crate) fn restart(&mut self, server: ServerId) {
-        self.processes[at(server)] = start(server, &self.servers, self.directory.path());
+        self.processes[server as usize] = start(server, &self.servers, self.directory.path());
     }
 
     pub(crate) async fn clerk(&self) -> Clerk {
         Clerk::connect(self.servers.clone()).await.expect("a pair")
     }
 
+    async fn reports(&self) -> [ServerReport; 2] {
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        clerk::status(&network, &self.servers, PATIENCE).await
+    }
+
     /// What each server says of itself, if it answers.
     pub(crate) async fn statuses(&self) -> [Option<ServerStatus>; 2] {
-        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
-        let reports = clerk::status(&network, &self.servers, PATIENCE).await;
-        reports.map(|report| report.status.ok())
+        self.reports().await.map(|report| report.status.ok())
     }
 
     pub(crate) async fn is_whole(&self) -> bool {
-        let statuses = self.statuses().await;
-        statuses.iter().flatten().filter(|it| it.in_sync).count() == statuses.len()
+        clerk::is_whole(&self.reports().await)
     }
 
     pub(crate) async fn wait_whole(&self) {
@@ -109,19 +111,12 @@ impl Stage {
 
     /// How much memory a server has, in bytes.
     pub(crate) fn memory_bytes(&self, server: ServerId) -> f64 {
-        usage::memory_bytes(self.processes[at(server)].id())
-    }
-}
-
-const fn at(server: ServerId) -> usize {
-    match server {
-        ServerId::A => 0,
-        ServerId::B => 1,
+        usage::memory_bytes(self.processes[server as usize].id())
     }
 }
 
 fn start(server: ServerId, servers: &Servers, directory: &Path) -> Process {
-    let role = ["primary", "backup"][at(server)];
+    let role = ["primary", "backup"][server as usize];
     let list = servers.to_string();
     let lockd = Path::new(env!("CARGO_BIN_EXE_lockd"));
     let log = directory.join(format!("{role}.log"));

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::error::{CallError, ConnectError, Tried, TriedServer, TryError};
-pub use self::status::{ServerReport, status, status_of};
+pub use self::status::{ServerReport, is_whole, status, status_of};
 
 use self::both::Both;
 use self::call::{AskError, Pair};

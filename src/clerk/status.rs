@@ -10,7 +10,7 @@ use super::clamp;
 use super::connection::Connection;
 use super::error::TryError;
 use crate::net::{Addr, Network, Servers};
-use crate::service::ServerStatus;
+use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
 
 /// What one server of a pair says of itself.
@@ -58,5 +58,21 @@ pub async fn status_of(
         server,
         address,
         status: status.unwrap_or(Err(TryError::NoAnswer)),
+    }
+}
+
+/// Whether the pair survives the loss of either server: one is primary and the other its backup, in one
+/// view, and neither is in doubt.
+#[must_use]
+pub fn is_whole(reports: &[ServerReport; 2]) -> bool {
+    let in_role = |role| {
+        let mut answers = reports
+            .iter()
+            .filter_map(|report| report.status.as_ref().ok());
+        answers.find(|status| status.role == role && status.in_sync)
+    };
+    match (in_role(RoleName::Primary), in_role(RoleName::Backup)) {
+        (Some(primary), Some(backup)) => primary.view.is_some() && primary.view == backup.view,
+        _ => false,
     }
 }

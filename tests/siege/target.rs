@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockservice::clerk::{Clerk, status};
+use lockservice::clerk::{Clerk, ServerReport, is_whole, status};
 use lockservice::net::{Addr, Network, Servers, SystemNetwork};
 use lockservice::service::{RoleName, ServerStatus};
 use lockservice::testkit::{Process, wait_until};
@@ -59,22 +59,18 @@ impl Target {
         self.servers.address(server)
     }
 
-    pub(crate) async fn statuses(&self) -> [Option<ServerStatus>; 2] {
+    async fn reports(&self) -> [ServerReport; 2] {
         let network: Arc<dyn Network> = Arc::new(SystemNetwork);
-        let reports = status(&network, &self.servers, Duration::from_secs(1)).await;
-        reports.map(|report| report.status.ok())
+        status(&network, &self.servers, Duration::from_secs(1)).await
+    }
+
+    pub(crate) async fn statuses(&self) -> [Option<ServerStatus>; 2] {
+        self.reports().await.map(|report| report.status.ok())
     }
 
     pub(crate) async fn wait_whole(&self) {
         wait_until("a whole pair", PATIENCE, async || {
-            let [Some(a), Some(b)] = self.statuses().await else {
-                return false;
-            };
-            let paired = matches!(
-                (a.role, b.role),
-                (RoleName::Primary, RoleName::Backup) | (RoleName::Backup, RoleName::Primary)
-            );
-            paired && a.view == b.view && a.in_sync && b.in_sync
+            is_whole(&self.reports().await)
         })
         .await;
     }

@@ -6,9 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockservice::clerk::{ServerReport, status};
+use lockservice::clerk::{ServerReport, is_whole, status};
 use lockservice::net::{Network, Servers};
-use lockservice::service::RoleName;
 use lockservice::testkit::Recorder;
 use lockservice::testkit::invariants::FinalState;
 use lockservice::types::ServerId;
@@ -212,15 +211,4 @@ impl Stage {
             Err(_) => Err(format!("the pair is not whole: {:?}", self.reports().await).into()),
         }
     }
-}
-
-fn is_whole([a, b]: &[ServerReport; 2]) -> bool {
-    let (Ok(a), Ok(b)) = (&a.status, &b.status) else {
-        return false;
-    };
-    let roles = matches!(
-        (a.role, b.role),
-        (RoleName::Primary, RoleName::Backup) | (RoleName::Backup, RoleName::Primary)
-    );
-    roles && a.view == b.view && a.in_sync && b.in_sync
 }

@@ -4,7 +4,7 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
-use crate::clerk::ServerReport;
+use crate::clerk::{ServerReport, is_whole};
 use crate::cli::exit::one_line;
 use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
@@ -48,7 +48,7 @@ struct State {
 }
 
 impl PairStatus {
-    pub(super) fn new(reports: &[ServerReport]) -> Self {
+    pub(super) fn new(reports: &[ServerReport; 2]) -> Self {
         Self {
             whole: is_whole(reports),
             servers: reports.iter().map(ServerLine::new).collect(),
@@ -81,20 +81,6 @@ impl PairStatus {
         lines.extend(self.servers.iter().filter_map(ServerLine::complaint));
         lines.push(verdict.to_owned());
         lines.join("\n")
-    }
-}
-
-/// Whether one is primary and the other its backup, in one view, and neither is in doubt.
-fn is_whole(reports: &[ServerReport]) -> bool {
-    let in_role = |role| {
-        let mut answers = reports
-            .iter()
-            .filter_map(|report| report.status.as_ref().ok());
-        answers.find(|status| status.role == role && status.in_sync)
-    };
-    match (in_role(RoleName::Primary), in_role(RoleName::Backup)) {
-        (Some(primary), Some(backup)) => primary.view.is_some() && primary.view == backup.view,
-        _ => false,
     }
 }
 

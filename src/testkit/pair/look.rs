@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::host::log_file;
 use super::{Pair, SOON};
-use crate::clerk::{ServerReport, status, status_of};
+use crate::clerk::{ServerReport, is_whole, status, status_of};
 use crate::net::{Network, SystemNetwork};
 use crate::service::{RoleName, ServerStatus};
 use crate::testkit::invariants::FinalState;
@@ -123,17 +123,6 @@ impl Pair {
         .await;
         end
     }
-}
-
-fn is_whole([a, b]: &[ServerReport; 2]) -> bool {
-    let (Ok(a), Ok(b)) = (&a.status, &b.status) else {
-        return false;
-    };
-    let roles = matches!(
-        (a.role, b.role),
-        (RoleName::Primary, RoleName::Backup) | (RoleName::Backup, RoleName::Primary)
-    );
-    roles && a.view == b.view && a.in_sync && b.in_sync
 }
 
 /// Whether there is a server, and all that there are stand at the same op.
