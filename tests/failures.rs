@@ -4,6 +4,7 @@
 //! unless the row says so.
 
 mod load;
+mod one_sided;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,12 +12,12 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, stream};
 use lockservice::clerk::{CallError, Clerk};
 use lockservice::config::Timing;
-use lockservice::net::Servers;
 use lockservice::service::RoleName;
-use lockservice::testkit::{History, Pair, Reserved, wait_until};
+use lockservice::testkit::{History, Pair, wait_until};
 use lockservice::types::{ServerId, View};
 
 use self::load::{Load, PATIENCE, processes};
+use self::one_sided::clerk_that_reaches_only;
 
 const A: ServerId = ServerId::A;
 const B: ServerId = ServerId::B;
@@ -30,21 +31,6 @@ async fn view(pair: &Pair) -> View {
     pair.wait_whole().await;
     let status = pair.status(A).await.expect("it answers");
     status.view.expect("a whole pair has a view")
-}
-
-/// A client that can reach only `server`. The other address is nobody's.
-async fn clerk_that_reaches_only(pair: &Pair, server: ServerId) -> (Clerk, Reserved) {
-    let nobody = Reserved::tcp().expect("a port");
-    let reached = pair.front(server).addr().clone();
-    let servers = match server {
-        A => Servers::new(reached, nobody.addr().clone()),
-        B => Servers::new(nobody.addr().clone(), reached),
-    };
-    let clerk = Clerk::builder(servers.expect("two addresses"))
-        .timeout(PATIENCE)
-        .connect()
-        .await;
-    (clerk.expect("the server answers"), nobody)
 }
 
 #[tokio::test]

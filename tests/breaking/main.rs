@@ -8,33 +8,18 @@ mod edition;
 mod held_bytes;
 #[path = "../load/mod.rs"]
 mod load;
+#[path = "../one_sided/mod.rs"]
+mod one_sided;
 mod one_way;
 mod quick_restarts;
 mod repeated;
 mod woken_backup;
 
-use lockservice::clerk::Clerk;
-use lockservice::net::Servers;
-use lockservice::testkit::{History, Pair, Reserved, invariants};
+use lockservice::testkit::{History, Pair, invariants};
 use lockservice::types::ServerId;
 
 const A: ServerId = ServerId::A;
 const B: ServerId = ServerId::B;
-
-/// A client that can reach only `server`. The other address is nobody's.
-async fn clerk_that_reaches_only(pair: &Pair, server: ServerId) -> (Clerk, Reserved) {
-    let nobody = Reserved::tcp().expect("a port");
-    let reached = pair.front(server).addr().clone();
-    let servers = match server {
-        A => Servers::new(reached, nobody.addr().clone()),
-        B => Servers::new(nobody.addr().clone(), reached),
-    };
-    let clerk = Clerk::builder(servers.expect("two addresses"))
-        .timeout(load::PATIENCE)
-        .connect()
-        .await;
-    (clerk.expect("the server answers"), nobody)
-}
 
 /// Looks at every lock, and holds all that clients were told, and how the servers are, to what is
 /// promised.

@@ -6,7 +6,8 @@ use lockservice::testkit::{Direction, Pair, Recorder, wait_until};
 
 use crate::edition::rounds;
 use crate::load::{PATIENCE, processes};
-use crate::{A, B, audit, clerk_that_reaches_only};
+use crate::one_sided::clerk_that_reaches_only;
+use crate::{A, B, audit};
 
 /// A pair of which B was stopped for so long that A went on alone; then `x` was locked, and `old`, which B
 /// still takes for held, unlocked.
