@@ -1,5 +1,6 @@
 //! Latencies: recorded in a histogram of bounded size and error, told in few figures.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -52,6 +53,13 @@ pub(super) struct Summary {
     pub(super) p999: f64,
     /// The longest.
     pub(super) max: f64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99, p999, max] = [self.p50, self.p99, self.p999, self.max].map(human);
+        write!(f, "p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}")
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {

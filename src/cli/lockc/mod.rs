@@ -24,7 +24,7 @@ use self::shell::{Order, ShellError};
 use self::status::PairStatus;
 use super::exit::{self, Exit, block_on, complain};
 use super::options::print_completions;
-use crate::clerk::{self, CallError, Clerk, ConnectError};
+use crate::clerk::{self, CallError, Clerk, ConnectError, ServerReport};
 use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::Verb;
 use crate::types::LockName;
@@ -159,15 +159,8 @@ async fn shell(mut customer: Customer) -> Exit {
 }
 
 async fn status(customer: Customer, json: bool) -> Exit {
-    let network: Arc<dyn Network> = Arc::new(SystemNetwork);
-    let reports = clerk::status(&network, &customer.servers, customer.timeout).await;
-    let status = PairStatus::new(&reports);
-    let text = if json {
-        status.json().map_err(io::Error::from)
-    } else {
-        Ok(status.table())
-    };
-    let printed = text.and_then(|text| print(&text));
+    let status = PairStatus::new(&reports(&customer.servers, customer.timeout).await);
+    let printed = print_either(json, || status.json(), || status.table());
     if status.is_answered() {
         return told(printed, Exit::Yes);
     }
@@ -180,6 +173,20 @@ async fn status(customer: Customer, json: bool) -> Exit {
         ),
     );
     told(printed, Exit::Unavailable)
+}
+
+async fn reports(servers: &Servers, timeout: Duration) -> [ServerReport; 2] {
+    let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+    clerk::status(&network, servers, timeout).await
+}
+
+/// Prints the one for machines or the one for people.
+fn print_either(
+    is_json: bool,
+    json: impl FnOnce() -> serde_json::Result<String>,
+    text: impl FnOnce() -> String,
+) -> io::Result<()> {
+    print(&if is_json { json()? } else { text() })
 }
 
 fn print(answer: &str) -> io::Result<()> {

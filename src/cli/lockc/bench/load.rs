@@ -1,10 +1,11 @@
 //! The load: clerks that lock and unlock without a pause, each call in flight with a lock of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::clerk::{CallError, Clerk, ConnectError};
 use crate::cli::lockc::latency::Latencies;
@@ -18,7 +19,7 @@ pub(super) struct Load {
     pub(super) timeout: Duration,
 }
 
-/// What came of it so far.
+/// What came of it.
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) latencies: Latencies,
@@ -27,9 +28,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    const fn new(latencies: Latencies) -> Self {
+    fn new() -> Self {
         Self {
-            latencies,
+            latencies: Latencies::new(),
             failed: 0,
             last_failure: None,
         }
@@ -46,38 +47,13 @@ impl Tally {
     }
 }
 
-/// What all calls write their outcome to.
-#[derive(Debug, Clone)]
-pub(super) struct Tallied(Arc<Mutex<Tally>>);
-
-impl Tallied {
-    fn new() -> Self {
-        Self(Arc::new(Mutex::new(Tally::new(Latencies::new()))))
-    }
-
-    /// Forgets what there is, and gives it.
-    fn take(&self) -> Tally {
-        self.with(|tally| std::mem::replace(tally, Tally::new(Latencies::new())))
-    }
-
-    /// Counts are whole after every step, so a poisoned lock is sound.
-    fn with<T>(&self, what: impl FnOnce(&mut Tally) -> T) -> T {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// How many calls have been answered.
-    pub(super) fn answered(&self) -> u64 {
-        self.with(|tally| tally.latencies.count())
-    }
-}
-
 /// A load that is being applied.
 #[derive(Debug)]
 pub(super) struct Running {
     clerks: Vec<Clerk>,
     callers: JoinSet<()>,
-    stop: tokio_util::sync::CancellationToken,
-    pub(super) tallied: Tallied,
+    stop: CancellationToken,
+    tally: Arc<Mutex<Tally>>,
 }
 
 impl Load {
@@ -90,8 +66,8 @@ impl Load {
         let mut running = Running {
             clerks: Vec::new(),
             callers: JoinSet::new(),
-            stop: tokio_util::sync::CancellationToken::new(),
-            tallied: Tallied::new(),
+            stop: CancellationToken::new(),
+            tally: Arc::new(Mutex::new(Tally::new())),
         };
         for n in 0..self.clerks {
             let builder = Clerk::builder(servers.clone()).timeout(self.timeout);
@@ -102,7 +78,7 @@ impl Load {
                 running.callers.spawn(call_until_stopped(
                     clerk.clone(),
                     lock,
-                    running.tallied.clone(),
+                    running.tally.clone(),
                     running.stop.clone(),
                 ));
             }
@@ -112,14 +88,14 @@ impl Load {
 }
 
 impl Running {
-    /// Forgets what came of it so far.
-    pub(super) fn forget(&self) {
-        drop(self.tallied.take());
+    /// How many calls have been answered.
+    pub(super) fn answered(&self) -> u64 {
+        tally(&self.tally).latencies.count()
     }
 
-    /// What came of it since it began, or since that was forgotten.
-    pub(super) fn tally(&self) -> Tally {
-        self.tallied.take()
+    /// What came of it since it began, or since this was asked before.
+    pub(super) fn take_tally(&self) -> Tally {
+        std::mem::replace(&mut tally(&self.tally), Tally::new())
     }
 
     /// Ends the load. Every lock is free again, unless a call failed.
@@ -135,15 +111,20 @@ impl Running {
 async fn call_until_stopped(
     clerk: Clerk,
     lock: String,
-    tallied: Tallied,
-    stop: tokio_util::sync::CancellationToken,
+    tallied: Arc<Mutex<Tally>>,
+    stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
         let asked = Instant::now();
         let answer = clerk.lock(&lock).await;
-        tallied.with(|tally| tally.add(asked, answer));
+        tally(&tallied).add(asked, answer);
         let asked = Instant::now();
         let answer = clerk.unlock(&lock).await;
-        tallied.with(|tally| tally.add(asked, answer));
+        tally(&tallied).add(asked, answer);
     }
+}
+
+/// Counts are whole after every step, so a poisoned lock is sound.
+fn tally(shared: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,14 +8,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use self::load::{Load, Running};
+use self::load::{Load, Running, Tally};
 use self::report::{Bench, ServerCost};
 use super::args::BenchOptions;
 use super::progress::Progress;
-use super::{print, told};
-use crate::clerk::{self, ServerReport};
+use super::{print_either, reports, told};
 use crate::cli::exit::{Exit, complain};
-use crate::net::{Network, Servers, SystemNetwork};
+use crate::net::Servers;
 
 /// How often the progress is shown.
 const TICK: Duration = Duration::from_millis(250);
@@ -36,36 +35,37 @@ pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOpt
         }
     };
     watch("warming up", &running, options.warm_up).await;
-    let before = statuses(servers, timeout).await;
-    running.forget();
+    let before = reports(servers, timeout).await;
+    running.take_tally();
     let begun = Instant::now();
     watch("measuring", &running, options.duration).await;
     let elapsed = begun.elapsed();
-    let tally = running.tally();
-    let after = statuses(servers, timeout).await;
+    let tally = running.take_tally();
+    let after = reports(servers, timeout).await;
     running.end().await;
 
     let costs = ServerCost::between(&before, &after);
-    let bench = Bench::new(&load, elapsed, &tally, costs);
+    tell(
+        &Bench::new(&load, elapsed, &tally, costs),
+        &tally,
+        options.json,
+    )
+}
+
+fn tell(bench: &Bench, tally: &Tally, json: bool) -> Exit {
     if let Some(failure) = &tally.last_failure {
+        let failed = tally.failed;
         complain(
             "lockc",
-            &format!("{} calls failed, the last one: {failure}", tally.failed),
+            &format!("{failed} calls failed, the last one: {failure}"),
         );
     }
-    let printed = print(&if options.json {
-        bench.json()
+    let exit = if bench.is_answered() {
+        Exit::Yes
     } else {
-        bench.text()
-    });
-    told(
-        printed,
-        if bench.is_answered() {
-            Exit::Yes
-        } else {
-            Exit::Unavailable
-        },
-    )
+        Exit::Unavailable
+    };
+    told(print_either(json, || bench.json(), || bench.text()), exit)
 }
 
 /// Lets the load go on for `duration`, and shows how it does.
@@ -77,12 +77,7 @@ async fn watch(stage: &'static str, running: &Running, duration: Duration) {
     while !left(elapsed).is_zero() {
         sleep(left(elapsed).min(TICK)).await;
         elapsed = begun.elapsed();
-        let rate = running.tallied.answered() as f64 / elapsed.as_secs_f64();
+        let rate = running.answered() as f64 / elapsed.as_secs_f64();
         progress.show(elapsed, format!("{rate:.0} calls/s"));
     }
-}
-
-async fn statuses(servers: &Servers, timeout: Duration) -> [ServerReport; 2] {
-    let network: std::sync::Arc<dyn Network> = std::sync::Arc::new(SystemNetwork);
-    clerk::status(&network, servers, timeout).await
 }

@@ -72,17 +72,11 @@ impl Bench {
         self.calls > 0
     }
 
-    pub(super) fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("plain data is JSON")
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
     }
 
     pub(super) fn text(&self) -> String {
-        let Summary {
-            p50,
-            p99,
-            p999,
-            max,
-        } = self.latency_us;
         let mut lines = vec![
             format!(
                 "{} clerks with {} calls in flight each, {:.1} s",
@@ -93,13 +87,7 @@ impl Bench {
                 self.calls, self.failed
             ),
             format!("throughput  {:.0} calls/s", self.calls_per_second),
-            format!(
-                "latency     p50 {}, p99 {}, p99.9 {}, max {}",
-                human(p50),
-                human(p99),
-                human(p999),
-                human(max)
-            ),
+            format!("latency     {}", self.latency_us),
         ];
         if let Some(cost) = self.server_cpu_us_per_call {
             let shares: Vec<_> = self.servers.iter().map(ServerCost::share).collect();

@@ -9,9 +9,9 @@ mod plan;
 mod report;
 mod tally;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use self::tally::Tally;
 use super::args::TortureOptions;
 use super::latency::in_micros;
 use super::progress::Progress;
-use super::{print, told};
+use super::{print_either, told};
 use crate::audit::rounds::Offence;
 use crate::clerk::ConnectError;
 use crate::cli::exit::{Exit, complain};
@@ -74,12 +74,8 @@ fn tell(report: &Report, json: bool) -> Exit {
             &format!("{locks} locks under {prefix} may still be held"),
         );
     }
-    let text = if json {
-        report.json().map_err(io::Error::from)
-    } else {
-        Ok(report.text())
-    };
-    told(text.and_then(|text| print(&text)), report.verdict.exit())
+    let printed = print_either(json, || report.json(), || report.text());
+    told(printed, report.verdict.exit())
 }
 
 /// Cancels `stop` at the first signal, and returns at the second.

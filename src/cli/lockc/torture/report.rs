@@ -71,12 +71,6 @@ impl Report {
     }
 
     pub(super) fn text(&self) -> String {
-        let Summary {
-            p50,
-            p99,
-            p999,
-            max,
-        } = self.latency_us;
         let mut lines = vec![self.verdict.sentence().to_owned()];
         lines.extend(self.violation.clone());
         if let Some(history) = &self.history {
@@ -94,13 +88,7 @@ impl Report {
                 self.failures()
             ),
             format!("throughput  {} calls/s", self.calls_per_second),
-            format!(
-                "latency     p50 {}, p99 {}, p99.9 {}, max {}",
-                human(p50),
-                human(p99),
-                human(p999),
-                human(max)
-            ),
+            format!("latency     {}", self.latency_us),
             format!(
                 "longest gap {} without an answer",
                 human(self.longest_gap_us)
