@@ -36,16 +36,9 @@ use crate::types::View;
 /// waiting calls is not held up for the last.
 const ROUND: usize = 256;
 
-/// How often the rest of the process gets to run before a timer is held against somebody. What has arrived needs a
-/// few hops from the socket to the inbox.
+/// How often the rest of the process gets to run before a timer is held against somebody. What has
+/// arrived needs a few hops from the socket to the inbox.
 const HOPS: usize = 8;
-
-/// What the driver is told by, and how its tasks tell it.
-pub(super) struct Inboxes {
-    pub(super) clients: mpsc::Receiver<FromClient>,
-    pub(super) peers: mpsc::Receiver<FromPeer>,
-    pub(super) own: PeerInbox,
-}
 
 pub(super) struct Driver {
     core: Core<ReplyTo>,
@@ -70,14 +63,11 @@ impl Driver {
     pub(super) fn new(
         settings: Settings,
         peer: Peer,
-        inboxes: Inboxes,
+        clients: mpsc::Receiver<FromClient>,
+        peers: mpsc::Receiver<FromPeer>,
+        inbox: PeerInbox,
         activity: Arc<Activity>,
     ) -> Self {
-        let Inboxes {
-            clients,
-            peers,
-            own: inbox,
-        } = inboxes;
         Self {
             core: Core::new(settings, Now::default()),
             effects: Vec::new(),

@@ -32,15 +32,15 @@ mod relay;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::activity::Activity;
 use self::core::{InLink, Overview, Settings, Via};
-use self::driver::{Driver, Inboxes};
+use self::driver::Driver;
 use self::inbox::{FromClient, FromPeer, PeerInbox};
 pub(crate) use self::peer::Peer;
 use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Resource, Standing};
@@ -55,7 +55,7 @@ const INBOX: usize = 1_024;
 pub(crate) struct Pair {
     clients: mpsc::Sender<FromClient>,
     peers: PeerInbox,
-    calls: Arc<Calls>,
+    calls: Arc<Semaphore>,
     activity: Arc<Activity>,
     next_link: Arc<AtomicU64>,
 }
@@ -70,16 +70,18 @@ impl Pair {
         let (peers, from_peers) = mpsc::channel(INBOX);
         let peers = PeerInbox(peers);
         let activity = Arc::new(Activity::default());
-        let inboxes = Inboxes {
-            clients: from_clients,
-            peers: from_peers,
-            own: peers.clone(),
-        };
-        let driver = Driver::new(settings, peer, inboxes, activity.clone());
+        let driver = Driver::new(
+            settings,
+            peer,
+            from_clients,
+            from_peers,
+            peers.clone(),
+            activity.clone(),
+        );
         let pair = Self {
             clients,
             peers,
-            calls: Arc::new(Calls::new(settings.limits.calls)),
+            calls: Arc::new(Semaphore::new(settings.limits.calls)),
             activity,
             next_link: Arc::new(AtomicU64::new(0)),
         };
@@ -92,11 +94,12 @@ impl Pair {
     ///
     /// Safe: the request has then been executed whole, or not at all, and its record tells which.
     pub(crate) async fn submit(&self, via: Via, request: Request) -> Result<Answer, Refusal> {
-        let Some(_place) = self.calls.enter() else {
+        let Ok(_permit) = self.calls.try_acquire() else {
             return Err(Refusal::Overloaded(Resource::Calls));
         };
         let (to, answer) = oneshot::channel();
         let message = FromClient::Request { via, request, to };
+        // Sending counts against Tokio's budget of the connection's task, and would cut batches short.
         let sent = match self.clients.try_send(message) {
             Err(TrySendError::Full(message)) => self.clients.send(message).await.is_ok(),
             sent => sent.is_ok(),
@@ -152,37 +155,5 @@ impl Pair {
     /// The peer says that it has a higher view.
     pub(crate) async fn fence(&self, view: View) {
         self.peers.send(FromPeer::Fence { view }).await;
-    }
-}
-
-/// Counts the calls that are not answered.
-#[derive(Debug)]
-struct Calls {
-    most: usize,
-    unanswered: AtomicUsize,
-}
-
-/// A place among the calls, given back when dropped.
-#[derive(Debug)]
-struct Place<'a>(&'a Calls);
-
-impl Calls {
-    const fn new(most: usize) -> Self {
-        Self {
-            most,
-            unanswered: AtomicUsize::new(0),
-        }
-    }
-
-    /// Takes a place, if there is one.
-    fn enter(&self) -> Option<Place<'_>> {
-        let place = Place(self);
-        (self.unanswered.fetch_add(1, Ordering::Relaxed) < self.most).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }
