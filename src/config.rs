@@ -55,8 +55,8 @@ pub struct Limits {
     pub connections: usize,
     /// Unanswered calls on one connection. Default 1,024. tarpc refuses more at once.
     pub calls_per_connection: usize,
-    /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work. Past it, connections
-    /// with more than a few of them are not read from.
+    /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work. More are
+    /// refused; at twice as many, connections with more than a few of them are not read from.
     pub calls: usize,
     /// Client records. Default 100,000: some 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
     pub clients: u64,

@@ -93,6 +93,7 @@ impl Driver {
     /// Runs for ever; the server drops it to stop.
     pub(super) async fn run(mut self) -> Infallible {
         let mut timer = pin!(sleep_until(self.wake_at()));
+        let much = self.core.peer_timeout() / 64;
         loop {
             tokio::select! {
                 biased;
@@ -106,10 +107,11 @@ impl Driver {
                 self.wake().await;
             }
             self.flush();
-            // Nearly every message puts the wake off. The timer is moved only when it comes too late, or
-            // has come too early.
+            // Nearly every message puts the wake off a little. The timer is moved only when it comes too
+            // late, or much too early.
             let wake_at = self.wake_at();
-            if timer.is_elapsed() || wake_at < timer.deadline() {
+            let set_to = timer.deadline();
+            if timer.is_elapsed() || wake_at < set_to || wake_at > set_to + much {
                 timer.as_mut().reset(wake_at);
             }
         }

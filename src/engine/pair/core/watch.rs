@@ -15,7 +15,8 @@ use super::{FrameNumber, Now, ProbeId};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Watch {
     peer_timeout: Duration,
-    tick_due: Now,
+    /// When this server last looked at its clock.
+    ran: Now,
     /// The last sign of life, on the link or in answer to a probe.
     heard: Now,
     /// The last sign of life on the link.
@@ -51,7 +52,7 @@ impl Watch {
     pub(super) const fn new(peer_timeout: Duration, now: Now) -> Self {
         Self {
             peer_timeout,
-            tick_due: now,
+            ran: now,
             heard: now,
             heard_on_link: now,
             probe: None,
@@ -62,29 +63,27 @@ impl Watch {
         }
     }
 
-    /// How often a server looks at its clock.
+    /// The longest pause between two looks at the clock.
     fn tick(&self) -> Duration {
         self.peer_timeout / 8
     }
 
-    /// The longest pause between two frames of an idle link.
+    /// The longest pause between two frames of an idle link. Shorter than a tick, so that looking at the
+    /// clock costs an idle pair no wakes of their own.
     pub(super) fn heartbeat_interval(&self) -> Duration {
-        self.peer_timeout / 16
+        self.peer_timeout / 9
     }
 
     /// After this much silence the peer is asked, long before the silence itself is held against it: so
     /// that a hang is found in little more than one `peer_timeout`, not in two.
-    fn quiet(&self) -> Duration {
-        self.peer_timeout / 8
+    pub(super) fn quiet(&self) -> Duration {
+        self.peer_timeout / 16 * 3
     }
 
     /// Looks at the clock. To be called before anything else is done with what has arrived.
     pub(super) fn check_clock(&mut self, now: Now) -> Lateness {
-        if now < self.tick_due {
-            return Lateness::None;
-        }
-        let late = now.since(self.tick_due);
-        self.tick_due = now.after(self.tick());
+        let late = now.since(self.ran).saturating_sub(self.tick());
+        self.ran = now;
         if late > self.peer_timeout / 2 {
             Lateness::Doubt(late)
         } else if late > self.peer_timeout / 4 {
@@ -205,9 +204,9 @@ impl Watch {
         }
     }
 
-    /// When to look at the clock, whatever happens.
-    pub(super) const fn tick_due(&self) -> Now {
-        self.tick_due
+    /// When to look at the clock, if nothing happens before.
+    pub(super) fn tick_due(&self) -> Now {
+        self.ran.after(self.tick())
     }
 
     /// When the probe in progress is over.
@@ -234,7 +233,7 @@ impl Watch {
     #[cfg(test)]
     pub(super) fn name(&mut self, names: &mut impl Names) {
         let (tick, quiet) = (self.tick(), self.quiet());
-        names.due(&mut self.tick_due, tick);
+        names.past(&mut self.ran, tick);
         names.past(&mut self.heard, quiet);
         names.past(&mut self.heard_on_link, self.peer_timeout);
         names.due(&mut self.next_probe, self.peer_timeout / 16);

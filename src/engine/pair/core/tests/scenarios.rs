@@ -151,7 +151,7 @@ fn a_hang_is_found_in_little_more_than_one_peer_timeout() {
     for (hung, survivor) in [(A, B), (B, A)] {
         let mut world = World::new().whole();
         world.stop(hung);
-        world.run(PEER_TIMEOUT * 115 / 100);
+        world.run(PEER_TIMEOUT * 120 / 100);
         assert_eq!(world.role(survivor), RoleName::Alone, "{hung} hangs");
     }
 }

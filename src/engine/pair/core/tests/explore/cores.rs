@@ -165,6 +165,7 @@ fn drive_core(
     base: OpNumber,
     effects: &mut Vec<Effect<Caller>>,
 ) -> Now {
+    let (beat, quiet) = (core.watch.heartbeat_interval(), core.watch.quiet());
     let mut step = |now: Now, input| {
         let running = u64::try_from(now.0.as_micros()).expect("not long");
         core.settings.started_at = base.0 - running;
@@ -183,18 +184,18 @@ fn drive_core(
             now
         }
         Drive::Beat => {
-            let now = NOW.after(PEER_TIMEOUT / 16);
+            let now = NOW.after(beat);
             step(now, Input::Wake);
             now
         }
         Drive::Quiet => {
-            let now = NOW.after(PEER_TIMEOUT / 8);
+            let now = NOW.after(quiet);
             step(now, Input::Wake);
             now
         }
         Drive::Timeout => {
             let mut now = NOW;
-            let mut wake = NOW.after(PEER_TIMEOUT / 8);
+            let mut wake = NOW.after(TICK);
             while now < NOW.after(PEER_TIMEOUT * 9 / 4) {
                 now = wake.max(now.after(Duration::from_millis(1)));
                 let (next, something) = step(now, Input::Wake);
@@ -208,12 +209,14 @@ fn drive_core(
     }
 }
 
+/// The longest that a running server does nothing.
+const TICK: Duration = PEER_TIMEOUT.checked_div(8).expect("not by zero");
+
 fn lateness(late: Late) -> Duration {
-    let tick = PEER_TIMEOUT / 8;
     match late {
         Late::No => Duration::ZERO,
-        Late::Voids => tick + PEER_TIMEOUT * 3 / 8,
-        Late::Doubts => tick + PEER_TIMEOUT * 5 / 8,
+        Late::Voids => TICK + PEER_TIMEOUT * 3 / 8,
+        Late::Doubts => TICK + PEER_TIMEOUT * 5 / 8,
         Late::Long => PEER_TIMEOUT * 4,
     }
 }
