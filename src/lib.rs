@@ -61,6 +61,7 @@
 //! |---|---|
 //! | [`clerk`] | the client, its errors, and how to ask for the status of a pair |
 //! | [`server`] | a server: bind, run, stop |
+//! | [`fence`] | gates that refuse a late writer by its fencing token |
 //! | [`net`] | addresses, transports (TCP, Unix sockets, in memory), the preface of a connection |
 //! | [`service`] | what crosses the wire |
 //! | [`engine`] | who decides the order of commands, and when an answer is safe |
@@ -88,6 +89,7 @@ pub mod clerk;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod fence;
 pub mod machine;
 pub mod net;
 pub mod server;
@@ -104,12 +106,15 @@ pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError};
 pub use config::{Limits, Timing};
 #[doc(no_inline)]
 pub use server::{BindError, ServeError, Server, ServerConfig};
+// The other side of a fencing token.
+#[doc(no_inline)]
+pub use fence::{FileGate, MemoryGate};
 // Addresses, and what carries the bytes.
 #[doc(no_inline)]
 pub use net::{Addr, AddrError, MemoryNetwork, Network, Servers, SystemNetwork};
 // Words.
 #[doc(no_inline)]
-pub use types::{LockName, NameError, ServerId};
+pub use types::{LockName, NameError, ServerId, Token};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

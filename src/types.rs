@@ -4,6 +4,7 @@
 //! checked once, where it enters; from there on every holder may rely on its bounds.
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -181,6 +182,34 @@ number! {
     Seq
 }
 
+number! {
+    /// A fencing token: a number that rises strictly with every new holder of a lock, so that a resource can
+    /// refuse one whose time is over. [`fence`](crate::fence) tells how.
+    Token, serde(deserialize_with = "countable")
+}
+
+impl Token {
+    /// Makes a token of a number: one that another process sent, or that was stored.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The token as a number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for Token {
+    type Err = ParseIntError;
+
+    fn from_str(number: &str) -> Result<Self, ParseIntError> {
+        number.parse().map(Self)
+    }
+}
+
 /// One of the two servers of a pair, by its place in the list that names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ServerId {
@@ -292,6 +321,13 @@ mod tests {
         assert_eq!(decode(HIGHEST), (true, true));
         assert_eq!(decode(HIGHEST + 1), (false, false));
         assert_eq!(decode(u64::MAX), (false, false));
+    }
+
+    #[test]
+    fn a_token_is_read_back_from_its_text() {
+        let token = Token::new(1_795_577_617_491_901);
+        assert_eq!(token.to_string().parse(), Ok(token));
+        assert!("-1".parse::<Token>().is_err());
     }
 
     #[test]

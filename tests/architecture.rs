@@ -167,9 +167,10 @@ fn the_pure_parts_draw_no_random_numbers_and_have_no_order_of_their_own() {
 }
 
 /// The modules of the crate, and those that each may use.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("config", &[]),
+    ("fence", &["types"]),
     // What crosses the wire is made of commands, and commands are made of words of the wire.
     ("machine", &["types", "config", "service"]),
     ("service", &["types", "machine"]),
