@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Chunk, Command};
 use crate::types::{
-    ClientId, Digest, LockName, NameError, OpNumber, RecordNumber, Seq, ServerId, View,
+    ClientId, Digest, Lease, LockName, NameError, OpNumber, RecordNumber, Seq, ServerId, Token,
+    View,
 };
 
 /// The version of everything that is said after the preface. Both ends of a connection must have the
 /// same.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// What clients ask of a server. Any server of the pair answers: a backup relays to its primary.
 ///
@@ -23,12 +24,20 @@ pub const PROTOCOL_VERSION: u16 = 1;
 /// there is no other server.
 #[tarpc::service]
 pub trait LockService {
-    /// Opens a record for the calls of `client`.
-    async fn open(client: ClientId) -> Result<Opened, Refusal>;
+    /// Opens a record for the calls of `client`. With a lease it is a session, which can own locks.
+    async fn open(client: ClientId, lease: Option<Lease>) -> Result<Opened, Refusal>;
     /// Locks `name`: true when it was free and is now held, false when it was held.
     async fn lock(id: CallId, name: String) -> Result<bool, Refusal>;
     /// Unlocks `name`: true when it was held and is now free, false when it was free.
     async fn unlock(id: CallId, name: String) -> Result<bool, Refusal>;
+    /// Acquires `name` for the session, or queues for it.
+    async fn acquire(id: CallId, name: String, how: How) -> Result<Acquired, Refusal>;
+    /// Gives back what the session acquired by the call `acquired`, or leaves the queue: true when the lock
+    /// was held. Of a call that has not arrived yet it is seen to that it never acquires anything.
+    async fn release(id: CallId, acquired: Seq) -> Result<bool, Refusal>;
+    /// Renews the lease of a session. Answered when anything has changed for the session since `since`, or
+    /// after a quarter of its lease.
+    async fn poll(client: ClientId, record: RecordNumber, since: Mark) -> Result<News, Refusal>;
     /// Keeps the record from expiring.
     async fn keep_alive(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
     /// Closes the record.
@@ -76,7 +85,10 @@ macro_rules! kinds {
     };
 }
 
-kinds!(LockServiceRequest, LockServiceResponse: Open, Lock, Unlock, KeepAlive, Goodbye, Status);
+kinds!(
+    LockServiceRequest, LockServiceResponse:
+    Open, Lock, Unlock, Acquire, Release, Poll, KeepAlive, Goodbye, Status
+);
 kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay);
 
 /// Identifies a call, so that a repeated one is recognised (RIFL, Lee et al. 2015).
@@ -101,6 +113,64 @@ pub enum Verb {
     Unlock,
 }
 
+/// How an owned lock is to be acquired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct How {
+    /// Whether others may hold it too.
+    pub mode: Mode,
+    /// Whether to queue for it while it is not to be had.
+    pub waits: bool,
+}
+
+/// Whether others may hold a lock at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// Nobody else.
+    #[default]
+    Exclusive,
+    /// Others that hold it shared as well.
+    Shared,
+}
+
+/// The answer to `acquire`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Acquired {
+    /// The session holds the lock.
+    Granted(Token),
+    /// It has its place in the queue; [`News`] tells of the grant.
+    Queued,
+    /// The lock is held, or others wait for it, and this call does not wait.
+    Held,
+    /// The call was carried out before, and what came of it has ended since.
+    Ended,
+}
+
+/// Numbers what happens to sessions' locks, in the order in which it happens; tokens are such numbers.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Mark(pub u64);
+
+/// The answer to `poll`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct News {
+    /// The last mark that is told of: what to ask from next.
+    pub through: Mark,
+    /// What has changed, in order; each names a lock that the session holds at this time.
+    pub changes: Vec<Change>,
+}
+
+/// How a lock that the session acquired now stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Change {
+    /// The call that acquired it.
+    pub acquired: Seq,
+    /// The token of the grant.
+    pub token: Token,
+    /// Whether somebody else waits for it.
+    pub contended: bool,
+}
+
 /// A client's request, as a backup relays it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {
@@ -108,6 +178,8 @@ pub enum Request {
     Open {
         /// Who will call.
         client: ClientId,
+        /// The lease of a session; none for a record that owns nothing.
+        lease: Option<Lease>,
     },
     /// See [`LockService::lock`] and [`LockService::unlock`].
     Call {
@@ -117,6 +189,31 @@ pub enum Request {
         verb: Verb,
         /// To which lock.
         name: LockName,
+    },
+    /// See [`LockService::acquire`].
+    Acquire {
+        /// Which call this is.
+        id: CallId,
+        /// Which lock.
+        name: LockName,
+        /// In which mode, and whether to wait.
+        how: How,
+    },
+    /// See [`LockService::release`].
+    Release {
+        /// Which call this is.
+        id: CallId,
+        /// The call that acquired.
+        acquired: Seq,
+    },
+    /// See [`LockService::poll`].
+    Poll {
+        /// Whose session.
+        client: ClientId,
+        /// Which session.
+        record: RecordNumber,
+        /// What the client knows of.
+        since: Mark,
     },
     /// See [`LockService::keep_alive`].
     KeepAlive {
@@ -135,12 +232,16 @@ pub enum Request {
 }
 
 /// The answer to a [`Request`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// To `Open`.
     Opened(Opened),
-    /// To `Call`: granted, or released.
+    /// To `Call`, granted or released, and to `Release`.
     Call(bool),
+    /// To `Acquire`.
+    Acquired(Acquired),
+    /// To `Poll`.
+    News(News),
     /// To `KeepAlive` and `Goodbye`.
     Done,
 }
@@ -150,7 +251,7 @@ pub enum Answer {
 pub struct Opened {
     /// The number that calls must carry.
     pub record: RecordNumber,
-    /// The record is dropped when nothing is heard of it for this long.
+    /// The record is dropped when nothing is heard of it for this long: the lease, if it has one.
     pub time_to_live: Duration,
 }
 
@@ -182,6 +283,12 @@ pub enum Refusal {
     /// The name is no lock name. Nothing was changed.
     #[error(transparent)]
     InvalidName(#[from] NameError),
+    /// The lock is owned by a session, and only its owner releases it. Nothing was changed.
+    #[error("the lock is owned: only its owner can release it")]
+    Owned,
+    /// The record has no lease, and so cannot own locks. Nothing was changed.
+    #[error("the record has no lease")]
+    NoLease,
     /// The server failed while it handled the call, which may have been executed.
     #[error("the server failed internally")]
     Internal,

@@ -4,9 +4,10 @@
 //! checked once, where it enters; from there on every holder may rely on its bounds.
 
 use std::fmt;
-use std::num::ParseIntError;
+use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -183,8 +184,9 @@ number! {
 }
 
 number! {
-    /// A fencing token: a number that rises strictly with every new holder of a lock, so that a resource can
-    /// refuse one whose time is over. [`fence`](crate::fence) tells how.
+    /// A fencing token: the number of a grant. It rises strictly with every grant of a lock, across failovers
+    /// and also when both servers were lost, so that a resource can refuse a holder whose time is over
+    /// ("sequencer" in Chubby, Burrows 2006). [`fence`](crate::fence) tells how.
     Token, serde(deserialize_with = "countable")
 }
 
@@ -209,6 +211,64 @@ impl FromStr for Token {
         number.parse().map(Self)
     }
 }
+
+/// How long a session lives without being heard of: 100 milliseconds to an hour, in whole milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Lease(NonZeroU32);
+
+impl Lease {
+    /// The shortest: a renewal takes two messages between servers and some that wait before it.
+    pub const MIN: Duration = Duration::from_millis(100);
+    /// The longest. Whoever crashes leaves its locks held for so long.
+    pub const MAX: Duration = Duration::from_hours(1);
+
+    /// Rounds `lease` down to milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`] when it is shorter than [`Self::MIN`] or longer than [`Self::MAX`].
+    pub fn new(lease: Duration) -> Result<Self, LeaseError> {
+        if !(Self::MIN..=Self::MAX).contains(&lease) {
+            return Err(LeaseError);
+        }
+        let millis = u32::try_from(lease.as_millis())
+            .ok()
+            .and_then(NonZeroU32::new);
+        millis.map(Self).ok_or(LeaseError)
+    }
+
+    /// The lease as a span of time.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        Duration::from_millis(self.0.get() as u64)
+    }
+
+    /// The lease in milliseconds.
+    #[must_use]
+    pub const fn millis(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl TryFrom<u32> for Lease {
+    type Error = LeaseError;
+
+    fn try_from(millis: u32) -> Result<Self, LeaseError> {
+        Self::new(Duration::from_millis(millis.into()))
+    }
+}
+
+impl From<Lease> for u32 {
+    fn from(lease: Lease) -> Self {
+        lease.millis()
+    }
+}
+
+/// A span of time is no [`Lease`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("a lease lasts 100 milliseconds to an hour")]
+pub struct LeaseError;
 
 /// One of the two servers of a pair, by its place in the list that names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

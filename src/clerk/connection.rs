@@ -230,8 +230,8 @@ async fn send(
     request: &Request,
 ) -> Result<Result<Answer, Refusal>, RpcError> {
     match request.clone() {
-        Request::Open { client: id } => client
-            .open(context, id)
+        Request::Open { client: id, lease } => client
+            .open(context, id, lease)
             .await
             .map(|opened| opened.map(Answer::Opened)),
         Request::Call { id, verb, name } => {
@@ -242,6 +242,22 @@ async fn send(
             };
             answer.map(|done| done.map(Answer::Call))
         }
+        Request::Acquire { id, name, how } => client
+            .acquire(context, id, name.as_str().to_owned(), how)
+            .await
+            .map(|acquired| acquired.map(Answer::Acquired)),
+        Request::Release { id, acquired } => client
+            .release(context, id, acquired)
+            .await
+            .map(|was_held| was_held.map(Answer::Call)),
+        Request::Poll {
+            client: id,
+            record,
+            since,
+        } => client
+            .poll(context, id, record, since)
+            .await
+            .map(|news| news.map(Answer::News)),
         Request::KeepAlive { client: id, record } => client
             .keep_alive(context, id, record)
             .await

@@ -49,6 +49,7 @@ impl Session {
     pub(super) async fn open(&self) -> Result<Record, AskError> {
         let request = Request::Open {
             client: self.client,
+            lease: None,
         };
         let now = Instant::now();
         match self.pair.ask(&request, now, now + self.timeout).await? {

@@ -8,8 +8,11 @@ use tarpc::context::Context;
 
 use super::Shared;
 use crate::engine::pair::core::Via;
-use crate::service::{Answer, CallId, LockService, Opened, Refusal, Request, ServerStatus, Verb};
-use crate::types::{ClientId, LockName, RecordNumber};
+use crate::service::{
+    Acquired, Answer, CallId, How, LockService, Mark, News, Opened, Refusal, Request, ServerStatus,
+    Verb,
+};
+use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq};
 
 /// Implements [`LockService`] on the engine.
 #[derive(Debug, Clone)]
@@ -30,16 +33,21 @@ impl LockRpc {
         let name = LockName::new(name)?;
         match self.submit(Request::Call { id, verb, name }).await? {
             Answer::Call(answer) => Ok(answer),
-            Answer::Opened(_) | Answer::Done => Err(Refusal::Internal),
+            _ => Err(Refusal::Internal),
         }
     }
 }
 
 impl LockService for LockRpc {
-    async fn open(self, _: Context, client: ClientId) -> Result<Opened, Refusal> {
-        match self.submit(Request::Open { client }).await? {
+    async fn open(
+        self,
+        _: Context,
+        client: ClientId,
+        lease: Option<Lease>,
+    ) -> Result<Opened, Refusal> {
+        match self.submit(Request::Open { client, lease }).await? {
             Answer::Opened(opened) => Ok(opened),
-            Answer::Call(_) | Answer::Done => Err(Refusal::Internal),
+            _ => Err(Refusal::Internal),
         }
     }
 
@@ -49,6 +57,45 @@ impl LockService for LockRpc {
 
     async fn unlock(self, _: Context, id: CallId, name: String) -> Result<bool, Refusal> {
         self.call(id, Verb::Unlock, name).await
+    }
+
+    async fn acquire(
+        self,
+        _: Context,
+        id: CallId,
+        name: String,
+        how: How,
+    ) -> Result<Acquired, Refusal> {
+        let name = LockName::new(name)?;
+        match self.submit(Request::Acquire { id, name, how }).await? {
+            Answer::Acquired(acquired) => Ok(acquired),
+            _ => Err(Refusal::Internal),
+        }
+    }
+
+    async fn release(self, _: Context, id: CallId, acquired: Seq) -> Result<bool, Refusal> {
+        match self.submit(Request::Release { id, acquired }).await? {
+            Answer::Call(was_held) => Ok(was_held),
+            _ => Err(Refusal::Internal),
+        }
+    }
+
+    async fn poll(
+        self,
+        _: Context,
+        client: ClientId,
+        record: RecordNumber,
+        since: Mark,
+    ) -> Result<News, Refusal> {
+        let poll = Request::Poll {
+            client,
+            record,
+            since,
+        };
+        match self.submit(poll).await? {
+            Answer::News(news) => Ok(news),
+            _ => Err(Refusal::Internal),
+        }
     }
 
     async fn keep_alive(

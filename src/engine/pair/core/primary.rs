@@ -135,7 +135,10 @@ impl<T> Primary<T> {
 
     fn decide(&mut self, now: Now, settings: &Settings, request: &Request) -> Verdict {
         match request {
-            Request::Open { client } => self.open(now, settings, *client),
+            Request::Acquire { .. } | Request::Release { .. } | Request::Poll { .. } => {
+                Verdict::Read(Err(Refusal::NotReady))
+            }
+            Request::Open { client, .. } => self.open(now, settings, *client),
             Request::Call { id, verb, name } => {
                 self.heard.note_known(id.record, now);
                 match self.machine.recall(id) {
