@@ -64,6 +64,15 @@ pub struct Limits {
     pub locks: u64,
 }
 
+impl Limits {
+    /// What a backup may relay at a time: every call, and every session's poll.
+    #[must_use]
+    pub(crate) fn relays(&self) -> usize {
+        let polls = usize::try_from(self.clients).unwrap_or(usize::MAX);
+        self.calls.saturating_add(polls)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -94,6 +103,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 48 * 1024;
 
 /// How far a client's calls may run ahead of its oldest unanswered one. Bounds what a record holds.
 pub const CALL_WINDOW: u64 = 4_096;
+
+/// How much news of locks one answer to a poll holds at the most: half of a frame.
+pub const MAX_NEWS: usize = 1_024;
 
 /// The most commands in one batch to the backup: a millisecond of its time, so that a heartbeat or a
 /// probe never waits long behind one. A server that is synced joins when what is left fits into one.

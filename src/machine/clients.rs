@@ -9,7 +9,7 @@ use super::digest::{self, EntryHash, Sum};
 use super::record::Record;
 use super::shards::{Place, Table, Walk};
 use crate::service::CallId;
-use crate::types::{ClientId, RecordNumber, Seq};
+use crate::types::{ClientId, Lease, RecordNumber, Seq};
 
 /// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
 /// Few in tests, which keep many machines.
@@ -31,6 +31,8 @@ pub enum Recall {
 pub struct RecordInfo {
     /// Whose record it is.
     pub client: ClientId,
+    /// The lease of a session.
+    pub lease: Option<Lease>,
     /// One above the highest call that was executed.
     pub next_seq: Seq,
 }
@@ -52,8 +54,8 @@ impl Default for Clients {
 }
 
 impl Clients {
-    pub(super) fn open(&mut self, number: RecordNumber, client: ClientId) {
-        self.insert(number, Record::new(client));
+    pub(super) fn open(&mut self, number: RecordNumber, client: ClientId, lease: Option<Lease>) {
+        self.insert(number, Record::new(client, lease));
     }
 
     /// Drops the record if it is there and `condition` holds; returns whether it was dropped.
@@ -135,7 +137,7 @@ const fn place(number: RecordNumber) -> Place {
 
 fn hash(number: RecordNumber, record: &Record) -> EntryHash {
     let info = record.info();
-    digest::of_record(number, info.client, record.done_below(), info.next_seq)
+    digest::of_record(number, &info, record.done_below())
 }
 
 /// The hashes of a record and of its outcomes.

@@ -8,7 +8,10 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::types::{ClientId, Digest, LockName, OpNumber, RecordNumber, Seq};
+use super::clients::RecordInfo;
+use super::owned::{Place, Ticket};
+use crate::service::{Mark, Mode};
+use crate::types::{Digest, Lease, LockName, OpNumber, RecordNumber, Seq};
 
 /// The kinds of entries. Each has a seed of its own, lest equal bytes of two kinds cancel out.
 #[derive(Clone, Copy)]
@@ -17,6 +20,8 @@ enum Kind {
     Lock = 2,
     Record = 3,
     Outcome = 4,
+    Mark = 5,
+    Place = 6,
 }
 
 /// The hash of one entry.
@@ -67,18 +72,43 @@ pub(super) fn of_lock(name: &LockName) -> EntryHash {
     EntryHash::new(Kind::Lock, name.as_str().as_bytes())
 }
 
-pub(super) fn of_record(
-    number: RecordNumber,
-    client: ClientId,
-    done_below: Seq,
-    next_seq: Seq,
-) -> EntryHash {
-    let mut bytes = [0; 40];
+pub(super) fn of_record(number: RecordNumber, info: &RecordInfo, done_below: Seq) -> EntryHash {
+    let lease = info.lease.map_or(0, Lease::millis);
+    let mut bytes = [0; 44];
     bytes[..8].copy_from_slice(&number.0.to_le_bytes());
-    bytes[8..24].copy_from_slice(&client.as_u128().to_le_bytes());
+    bytes[8..24].copy_from_slice(&info.client.as_u128().to_le_bytes());
     bytes[24..32].copy_from_slice(&done_below.0.to_le_bytes());
-    bytes[32..].copy_from_slice(&next_seq.0.to_le_bytes());
+    bytes[32..40].copy_from_slice(&info.next_seq.0.to_le_bytes());
+    bytes[40..].copy_from_slice(&lease.to_le_bytes());
     EntryHash::new(Kind::Record, &bytes)
+}
+
+pub(super) fn of_mark(mark: Mark) -> EntryHash {
+    EntryHash::new(Kind::Mark, &mark.0.to_le_bytes())
+}
+
+/// Of a place at a lock. Its name is hashed first, so that one of any length fits.
+pub(super) fn of_place(name: &LockName, ticket: Ticket, place: &Place) -> EntryHash {
+    let (token, contended) = place.grant.map_or((0, 0), |grant| {
+        (grant.token.0, grant.contended.map_or(0, |mark| mark.0))
+    });
+    let numbers = [
+        of_lock(name).0,
+        ticket.0,
+        place.claim.session.0,
+        place.claim.seq.0,
+        token,
+        contended,
+    ];
+    let mut bytes = [0; 49];
+    for (at, number) in numbers.iter().enumerate() {
+        bytes[8 * at..][..8].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes[48] = match place.claim.mode {
+        Mode::Exclusive => 0,
+        Mode::Shared => 1,
+    };
+    EntryHash::new(Kind::Place, &bytes)
 }
 
 pub(super) fn of_outcome(number: RecordNumber, seq: Seq, outcome: bool) -> EntryHash {

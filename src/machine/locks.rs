@@ -1,68 +1,200 @@
 //! The lock table. A lock that is not in it is free: free locks take no memory.
 
 use super::digest::{self, EntryHash, Sum};
-use super::shards::{Place, Table, Walk};
-use crate::types::LockName;
+use super::owned::{Claim, Grant, Owned, Place, Ticket};
+use super::shards::{self, Table, Walk};
+use crate::service::{Mark, Mode};
+use crate::types::{LockName, Token};
 
 /// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
 /// Few in tests, which keep many machines.
 const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// The names of the held locks.
+/// A held lock. Nearly all locks have no owner and nobody who waits, and need no more than a null pointer.
+pub(super) type Entry = Option<Box<Owned>>;
+
+/// The held locks.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Locks {
-    table: Table<LockName, ()>,
+    table: Table<LockName, Entry>,
+    places: u64,
     sum: Sum,
+}
+
+/// What becomes of an `unlock`.
+pub(super) enum Unlocked {
+    /// It was held without an owner, or free.
+    Was(bool),
+    /// A session owns it.
+    Owned,
 }
 
 impl Default for Locks {
     fn default() -> Self {
         Self {
             table: Table::new(SHARDS),
+            places: 0,
             sum: Sum::default(),
         }
     }
 }
 
 impl Locks {
-    /// Takes the lock if it is free, and returns whether it was.
+    /// Takes the lock without an owner, if it is free, and returns whether it was.
     pub(super) fn lock(&mut self, name: &LockName) -> bool {
         let hash = digest::of_lock(name);
         if self.table.get(place(hash), name).is_some() {
             return false;
         }
-        self.table.insert(place(hash), name.clone(), ());
+        self.table.insert(place(hash), name.clone(), None);
         self.sum.add(hash);
         true
     }
 
-    /// Frees the lock if it is held, and returns whether it was.
-    pub(super) fn unlock(&mut self, name: &LockName) -> bool {
+    /// Frees the lock if it is held without an owner. The caller sees to those who wait.
+    pub(super) fn unlock(&mut self, name: &LockName) -> Unlocked {
         let hash = digest::of_lock(name);
-        let was_held = self.table.remove(place(hash), name).is_some();
-        if was_held {
-            self.sum.remove(hash);
+        match self.table.get(place(hash), name) {
+            None => return Unlocked::Was(false),
+            Some(Some(owned)) if owned.is_owned() => return Unlocked::Owned,
+            Some(Some(_)) => self.change(name, |owned| owned.ownerless = false),
+            Some(None) => drop(self.table.remove(place(hash), name)),
         }
-        was_held
+        self.sum.remove(hash);
+        Unlocked::Was(true)
     }
 
     pub(super) fn is_held(&self, name: &LockName) -> bool {
-        self.table.get(place(digest::of_lock(name)), name).is_some()
+        self.entry(name).is_some()
+    }
+
+    /// Whether a session owns the lock.
+    pub(super) fn is_owned(&self, name: &LockName) -> bool {
+        self.owned(name).is_some_and(Owned::is_owned)
+    }
+
+    /// Whether a session that comes now gets the lock at once.
+    pub(super) fn admits(&self, name: &LockName, mode: Mode) -> bool {
+        match self.entry(name) {
+            None => true,
+            Some(None) => false,
+            Some(Some(owned)) => owned.admits(mode),
+        }
+    }
+
+    pub(super) fn place(&self, name: &LockName, ticket: Ticket) -> Option<Place> {
+        self.owned(name)?.place(ticket)
+    }
+
+    /// Puts in a place whose ticket is new. False if it is not.
+    pub(super) fn insert(&mut self, name: &LockName, ticket: Ticket, place: Place) -> bool {
+        let new = self.change(name, |owned| owned.insert(ticket, place));
+        if new {
+            self.sum.add(digest::of_place(name, ticket, &place));
+            self.places += 1;
+        }
+        new
+    }
+
+    /// Takes a place out. The caller sees to those who wait.
+    pub(super) fn remove(&mut self, name: &LockName, ticket: Ticket) -> Option<Place> {
+        self.owned(name)?;
+        let place = self.change(name, |owned| owned.remove(ticket))?;
+        self.sum.remove(digest::of_place(name, ticket, &place));
+        self.places -= 1;
+        Some(place)
+    }
+
+    /// Grants the lock to those whose turn has come, and tells its holders if others wait; each with the
+    /// next mark. Names the sessions that have to be told, and what their places are.
+    pub(super) fn settle(
+        &mut self,
+        name: &LockName,
+        mut next_mark: impl FnMut() -> Mark,
+        mut told: impl FnMut(Ticket, Claim, Grant),
+    ) {
+        while let Some(ticket) = self.owned(name).and_then(Owned::next_in_turn) {
+            let grant = Grant {
+                token: Token(next_mark().0),
+                contended: None,
+            };
+            self.update(name, ticket, grant, &mut told);
+        }
+        let unaware = self.owned(name).map(Owned::unaware);
+        for ticket in unaware.into_iter().flatten() {
+            let place = self.place(name, ticket);
+            let Some(grant) = place.and_then(|place| place.grant) else {
+                continue;
+            };
+            let contended = Some(next_mark());
+            self.update(name, ticket, Grant { contended, ..grant }, &mut told);
+        }
+    }
+
+    fn update(
+        &mut self,
+        name: &LockName,
+        ticket: Ticket,
+        grant: Grant,
+        told: &mut impl FnMut(Ticket, Claim, Grant),
+    ) {
+        let Some(Place { claim, .. }) = self.remove(name, ticket) else {
+            return;
+        };
+        let grant_of = Some(grant);
+        self.insert(
+            name,
+            ticket,
+            Place {
+                claim,
+                grant: grant_of,
+            },
+        );
+        told(ticket, claim, grant);
+    }
+
+    /// Changes who has a lock and who waits for it; drops what is free, and shrinks what is plain.
+    fn change<R>(&mut self, name: &LockName, change: impl FnOnce(&mut Owned) -> R) -> R {
+        let at = place(digest::of_lock(name));
+        let mut owned = match self.table.remove(at, name) {
+            None => Box::default(),
+            Some(None) => Box::new(Owned::without_owner()),
+            Some(Some(owned)) => owned,
+        };
+        let result = change(&mut owned);
+        if !owned.is_free() {
+            let entry = (!owned.is_plain()).then_some(owned);
+            self.table.insert(at, name.clone(), entry);
+        }
+        result
+    }
+
+    fn entry(&self, name: &LockName) -> Option<&Entry> {
+        self.table.get(place(digest::of_lock(name)), name)
+    }
+
+    fn owned(&self, name: &LockName) -> Option<&Owned> {
+        self.entry(name)?.as_deref()
     }
 
     pub(super) const fn held(&self) -> u64 {
         self.table.len()
     }
 
+    /// How many places sessions have, at the head of locks and in their queues.
+    pub(super) const fn places(&self) -> u64 {
+        self.places
+    }
+
     pub(super) const fn sum(&self) -> Sum {
         self.sum
     }
 
-    pub(super) fn walk(&self) -> Walk<LockName, ()> {
+    pub(super) fn walk(&self) -> Walk<LockName, Entry> {
         Walk::new(&self.table)
     }
 }
 
-const fn place(hash: EntryHash) -> Place {
-    Place(hash.bits())
+const fn place(hash: EntryHash) -> shards::Place {
+    shards::Place(hash.bits())
 }

@@ -7,18 +7,20 @@ use super::clients::{Recall, RecordInfo};
 use super::outcomes::Outcomes;
 use crate::config::CALL_WINDOW;
 use crate::service::CallId;
-use crate::types::{ClientId, Seq};
+use crate::types::{ClientId, Lease, Seq};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Record {
     client: ClientId,
+    lease: Option<Lease>,
     outcomes: Outcomes,
 }
 
 impl Record {
-    pub(super) const fn new(client: ClientId) -> Self {
+    pub(super) const fn new(client: ClientId, lease: Option<Lease>) -> Self {
         Self {
             client,
+            lease,
             outcomes: Outcomes::new(),
         }
     }
@@ -26,6 +28,7 @@ impl Record {
     pub(super) fn info(&self) -> RecordInfo {
         RecordInfo {
             client: self.client,
+            lease: self.lease,
             next_seq: self.outcomes.next_seq(),
         }
     }
@@ -71,7 +74,7 @@ impl Record {
 
     /// At the most how many bytes the record takes on the wire.
     pub(super) fn encoded_bytes(&self) -> usize {
-        const CLIENT: usize = 17;
-        CLIENT + self.outcomes.encoded_bytes()
+        const CLIENT_AND_LEASE: usize = 17 + 6;
+        CLIENT_AND_LEASE + self.outcomes.encoded_bytes()
     }
 }

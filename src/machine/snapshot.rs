@@ -12,12 +12,18 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
+use super::locks::Entry;
+use super::owned::{Place, Ticket};
 use super::record::Record;
 use super::shards::Walk;
+use crate::service::Mark;
 use crate::types::{Digest, LockName, OpNumber, RecordNumber};
 
 /// What a chunk takes on the wire beside its entries, at the most.
-const HEADER_BYTES: usize = 64;
+const HEADER_BYTES: usize = 80;
+
+/// What a place takes on the wire beside its name, at the most.
+const PLACE_BYTES: usize = 64;
 
 /// The state of a [`Machine`] at one op, which later commands leave alone, and how much of it has been
 /// handed out.
@@ -25,7 +31,9 @@ const HEADER_BYTES: usize = 64;
 #[must_use = "a snapshot makes later writes to its machine copy what they change"]
 pub struct Snapshot {
     header: Header,
-    locks: Walk<LockName, ()>,
+    locks: Walk<LockName, Entry>,
+    /// Of the lock to come, if it is begun: its places are handed out below this ticket.
+    begun: Option<Ticket>,
     records: Walk<RecordNumber, Record>,
     /// The index of the chunk to come; none after the last.
     next: Option<u32>,
@@ -35,6 +43,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Header {
     op: OpNumber,
+    mark: Mark,
     digest: Digest,
 }
 
@@ -44,7 +53,10 @@ pub struct Chunk {
     header: Header,
     index: u32,
     is_last: bool,
+    /// Those held without an owner.
     locks: Vec<LockName>,
+    /// Those of sessions.
+    places: Vec<(LockName, Ticket, Place)>,
     records: Vec<(RecordNumber, Record)>,
 }
 
@@ -57,9 +69,11 @@ impl Snapshot {
         Self {
             header: Header {
                 op: machine.op(),
+                mark: machine.mark,
                 digest: machine.digest(),
             },
             locks: machine.locks.walk(),
+            begun: None,
             records: machine.clients.walk(),
             next: Some(0),
         }
@@ -79,9 +93,7 @@ impl Snapshot {
     pub fn next_chunk(&mut self, max_bytes: usize) -> Option<Chunk> {
         let index = self.next?;
         let mut room = max_bytes.max(Self::MIN_CHUNK_BYTES) - HEADER_BYTES;
-        let locks = cut(&mut self.locks, &mut room, |name, ()| {
-            name.as_str().len() + 2
-        });
+        let (locks, places) = self.cut_locks(&mut room);
         let records = cut(&mut self.records, &mut room, |_, record| {
             record.encoded_bytes() + 10
         });
@@ -91,9 +103,37 @@ impl Snapshot {
             header: self.header,
             index,
             is_last,
-            locks: locks.into_iter().map(|(name, ())| name).collect(),
+            locks,
+            places,
             records,
         })
+    }
+
+    /// Takes locks off, and places at them, while they fit into `room`.
+    fn cut_locks(&mut self, room: &mut usize) -> (Vec<LockName>, Vec<(LockName, Ticket, Place)>) {
+        let (mut locks, mut places) = (Vec::new(), Vec::new());
+        while let Some((name, entry)) = self.locks.peek() {
+            let is_ownerless = entry.as_ref().is_none_or(|owned| owned.ownerless);
+            if self.begun.is_none() && is_ownerless {
+                let Some(rest) = room.checked_sub(name.as_str().len() + 2) else {
+                    return (locks, places);
+                };
+                *room = rest;
+                locks.push(name.clone());
+            }
+            let from = *self.begun.get_or_insert(OpNumber(0));
+            for (ticket, place) in entry.iter().flat_map(|owned| owned.places(from)) {
+                let Some(rest) = room.checked_sub(name.as_str().len() + PLACE_BYTES) else {
+                    return (locks, places);
+                };
+                *room = rest;
+                places.push((name.clone(), ticket, place));
+                self.begun = Some(ticket.next());
+            }
+            self.begun = None;
+            self.locks.advance();
+        }
+        (locks, places)
     }
 }
 
@@ -160,6 +200,7 @@ impl Restore {
         self.next += 1;
         let is_last = chunk.is_last;
         self.machine.op = header.op;
+        self.machine.mark = header.mark;
         self.fill(chunk)?;
         is_last.then(|| self.finish(header.digest)).transpose()
     }
@@ -169,6 +210,14 @@ impl Restore {
             if !self.machine.locks.lock(&name) {
                 return Err(RestoreError::Malformed);
             }
+        }
+        for (name, ticket, place) in chunk.places {
+            if !self.machine.locks.insert(&name, ticket, place) {
+                return Err(RestoreError::Malformed);
+            }
+            let (claim, at) = (place.claim, (name, ticket));
+            let sessions = &mut self.machine.sessions;
+            sessions.insert(claim.session, claim.seq, at, place.grant);
         }
         for (number, record) in chunk.records {
             if !record.is_sound() || !self.machine.clients.insert(number, record) {

@@ -8,11 +8,14 @@
 //! A *link* is a connection on which a primary feeds the other server. It is [`OutLink`] to the
 //! primary, which dials it, and [`InLink`] to the other side, which accepts it.
 
+mod due;
 mod event;
 mod heard;
 mod io;
+mod leases;
 mod look;
 mod outbox;
+mod polls;
 mod primary;
 mod receiver;
 mod relays;

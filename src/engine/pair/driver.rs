@@ -78,7 +78,7 @@ impl Driver {
             inbox,
             activity,
             peer,
-            relay_capacity: settings.limits.calls,
+            relay_capacity: settings.limits.relays(),
             accepted: BTreeMap::new(),
             forwarder: None,
             relays: None,

@@ -94,9 +94,12 @@ impl Pair {
     ///
     /// Safe: the request has then been executed whole, or not at all, and its record tells which.
     pub(crate) async fn submit(&self, via: Via, request: Request) -> Result<Answer, Refusal> {
-        let Ok(_permit) = self.calls.try_acquire() else {
+        // A poll waits, and one of each session does: it is not counted.
+        let counts = !matches!(request, Request::Poll { .. });
+        let permit = counts.then(|| self.calls.try_acquire());
+        if matches!(permit, Some(Err(_))) {
             return Err(Refusal::Overloaded(Resource::Calls));
-        };
+        }
         let (to, answer) = oneshot::channel();
         let message = FromClient::Request { via, request, to };
         // Sending counts against Tokio's budget of the connection's task, and would cut batches short.

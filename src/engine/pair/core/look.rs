@@ -89,8 +89,12 @@ impl<T> Core<T> {
                 .and_then(|outbox| outbox.heartbeat_due(self.watch.heartbeat_interval())),
             Role::Starting(_) | Role::Backup(_) => None,
         };
+        let poll = match &self.role {
+            Role::Primary(primary) => primary.polls.next_due(),
+            Role::Starting(_) | Role::Backup(_) => None,
+        };
         let due = self.watch.tick_due().min(self.next_verdict());
-        due.min(heartbeat.unwrap_or(due))
+        due.min(heartbeat.unwrap_or(due)).min(poll.unwrap_or(due))
     }
 
     /// When a wake may hold somebody's silence against them; one before that only ticks. What has arrived
@@ -107,7 +111,7 @@ impl<T> Core<T> {
                     Mode::Alone { sync: None } => self.probe_wake(watch.next_probe()),
                     Mode::Paired { .. } => self.watch_wake(),
                 };
-                of_peer.min(primary.heard.next_sweep())
+                of_peer.min(primary.next_silence())
             }
             Role::Backup(_) => self.watch_wake(),
         }

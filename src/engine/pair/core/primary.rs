@@ -1,13 +1,15 @@
 //! A primary: it decides the order of commands, and answers when that is safe.
 
 use super::heard::Heard;
+use super::leases::Leases;
 use super::outbox::Outbox;
+use super::polls::{Poll, Polls};
 use super::waiting::{Pending, Waiting};
 use super::{Effect, FrameNumber, Now, Reply, Settings, Via};
-use crate::config::MAX_UNACKED_COMMANDS;
+use crate::config::{MAX_NEWS, MAX_UNACKED_COMMANDS};
 use crate::machine::{Command, Machine, Outcome, Recall};
-use crate::service::{Answer, Opened, Refusal, Request, Resource, Verb};
-use crate::types::{ClientId, OpNumber, RecordNumber, View};
+use crate::service::{Answer, CallId, Mark, News, Opened, Refusal, Request, Resource, Verb};
+use crate::types::{ClientId, Lease, OpNumber, RecordNumber, View};
 
 /// The state of a primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub(super) struct Primary<T> {
     pub(super) view: View,
     pub(super) machine: Machine,
     pub(super) heard: Heard,
+    pub(super) leases: Leases,
+    pub(super) polls: Polls<T>,
+    /// Sessions that there is news for since the last answer.
+    told: Vec<RecordNumber>,
     pub(super) mode: Mode<T>,
 }
 
@@ -31,24 +37,31 @@ pub(super) enum Mode<T> {
 enum Verdict {
     /// It took the next op number.
     Executed(Result<Answer, Refusal>),
-    /// It was executed before.
-    Repeated(bool),
     /// It changes nothing.
     Read(Result<Answer, Refusal>),
+    /// It waits for news.
+    Waits(Lease),
 }
 
 impl<T> Primary<T> {
     /// An alone primary, which counts every record as heard now.
     pub(super) fn alone(view: View, machine: Machine, settings: &Settings, now: Now) -> Self {
-        let heard = Heard::new(
-            machine.records().map(|(number, _)| number),
-            now,
-            settings.record_time_to_live,
-        );
+        let mut leases = Leases::default();
+        let mut others = Vec::new();
+        for (number, info) in machine.records() {
+            match info.lease {
+                Some(lease) => leases.begin(number, lease, now),
+                None => others.push(number),
+            }
+        }
+        let heard = Heard::new(others.into_iter(), now, settings.record_time_to_live);
         Self {
             view,
             machine,
             heard,
+            leases,
+            polls: Polls::new(),
+            told: Vec::new(),
             mode: Mode::Alone { sync: None },
         }
     }
@@ -68,12 +81,36 @@ impl<T> Primary<T> {
             effects.push(Effect::Reply(Reply { to, result }));
             return;
         }
-        let verdict = self.decide(now, settings, &request);
-        let (for_op, result) = match verdict {
-            Verdict::Executed(result) => (true, result),
-            Verdict::Repeated(answer) => (true, Ok(Answer::Call(answer))),
-            Verdict::Read(result) => (false, result),
-        };
+        match self.decide(now, settings, &request) {
+            Verdict::Executed(result) => {
+                let asked = (to, via, request);
+                self.answer(None, asked, result, effects);
+                self.tell(effects);
+            }
+            Verdict::Read(result) => {
+                let asked = (to, via, request);
+                self.answer(Some(next_frame), asked, result, effects);
+            }
+            Verdict::Waits(lease) => {
+                let Some(poll) = Poll::of(to, via, &request) else {
+                    return;
+                };
+                if let Some(before) = self.polls.insert(poll, lease, now) {
+                    self.answer_poll(Some(next_frame), before, effects);
+                }
+            }
+        }
+    }
+
+    /// Answers, or lets the answer wait: for the last op; or, if it was given none, for the frame that is
+    /// sent next.
+    fn answer(
+        &mut self,
+        next_frame: Option<FrameNumber>,
+        (to, via, request): (T, Via, Request),
+        result: Result<Answer, Refusal>,
+        effects: &mut Vec<Effect<T>>,
+    ) {
         let pending = Pending {
             to,
             via,
@@ -81,18 +118,48 @@ impl<T> Primary<T> {
             result,
         };
         let op = self.machine.op();
-        match &mut self.mode {
-            Mode::Alone { .. } => effects.push(Effect::Reply(pending.into_reply())),
-            Mode::Paired { waiting, .. } if for_op => waiting.push_for_op(op, pending),
-            Mode::Paired { waiting, .. } => waiting.push_for_frame(next_frame, pending),
+        match (&mut self.mode, next_frame) {
+            (Mode::Alone { .. }, _) => effects.push(Effect::Reply(pending.into_reply())),
+            (Mode::Paired { waiting, .. }, None) => waiting.push_for_op(op, pending),
+            (Mode::Paired { waiting, .. }, Some(frame)) => waiting.push_for_frame(frame, pending),
         }
     }
 
-    /// Drops the records of clients that have gone silent, by commands like any other.
-    pub(super) fn expire(&mut self, now: Now, settings: &Settings) -> usize {
-        let silent = self.heard.sweep(now, settings.record_time_to_live);
+    fn answer_poll(
+        &mut self,
+        next_frame: Option<FrameNumber>,
+        poll: Poll<T>,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        let result = match self.machine.record(poll.record) {
+            Some(_) => Ok(Answer::News(self.news(poll.record, poll.since))),
+            None => Err(Refusal::UnknownRecord),
+        };
+        self.answer(next_frame, poll.into_parts(), result, effects);
+    }
+
+    /// Answers the polls that the last commands have brought news for.
+    fn tell(&mut self, effects: &mut Vec<Effect<T>>) {
+        for record in std::mem::take(&mut self.told) {
+            if let Some(poll) = self.polls.take(record) {
+                self.answer_poll(None, poll, effects);
+            }
+        }
+    }
+
+    /// Drops the records of clients that have gone silent, by commands like any other, and says how many;
+    /// answers the polls that have waited long enough.
+    pub(super) fn wake(
+        &mut self,
+        now: Now,
+        settings: &Settings,
+        next_frame: FrameNumber,
+        effects: &mut Vec<Effect<T>>,
+    ) -> usize {
+        let mut silent = self.heard.sweep(now, settings.record_time_to_live);
+        silent.extend(std::iter::from_fn(|| self.leases.pop_over(now)));
         for record in &silent {
-            self.heard.forget(*record);
+            self.forget(*record);
             if let Some(info) = self.machine.record(*record) {
                 self.commit(Command::Expire {
                     record: *record,
@@ -100,7 +167,17 @@ impl<T> Primary<T> {
                 });
             }
         }
+        self.tell(effects);
+        while let Some(poll) = self.polls.pop_due(now) {
+            self.answer_poll(Some(next_frame), poll, effects);
+        }
         silent.len()
+    }
+
+    /// When [`Self::wake`] may find that a client has gone silent.
+    pub(super) fn next_silence(&self) -> Now {
+        let sweep = self.heard.next_sweep();
+        self.leases.next_due().map_or(sweep, |due| due.min(sweep))
     }
 
     /// What there is for the other server, whether it follows already or is being synced.
@@ -135,44 +212,49 @@ impl<T> Primary<T> {
 
     fn decide(&mut self, now: Now, settings: &Settings, request: &Request) -> Verdict {
         match request {
-            Request::Acquire { .. } | Request::Release { .. } | Request::Poll { .. } => {
-                Verdict::Read(Err(Refusal::NotReady))
-            }
-            Request::Open { client, .. } => self.open(now, settings, *client),
+            Request::Open { client, lease } => self.open(now, settings, *client, *lease),
             Request::Call { id, verb, name } => {
-                self.heard.note_known(id.record, now);
-                match self.machine.recall(id) {
-                    Recall::Done(answer) => Verdict::Repeated(answer),
-                    Recall::Refused(refusal) => Verdict::Read(Err(refusal.into())),
-                    Recall::Fresh
-                        if *verb == Verb::Lock
-                            && self.machine.locks() >= settings.limits.locks
-                            && !self.machine.is_held(name) =>
-                    {
-                        Verdict::Read(Err(Refusal::Overloaded(Resource::Locks)))
-                    }
-                    Recall::Fresh => {
-                        let outcome = self.commit(Command::Call {
-                            id: *id,
-                            verb: *verb,
-                            name: name.clone(),
-                        });
-                        Verdict::Executed(answer(outcome))
-                    }
-                }
+                let grows = *verb == Verb::Lock && !self.machine.is_held(name);
+                self.call(now, settings, id, grows, || Command::Call {
+                    id: *id,
+                    verb: *verb,
+                    name: name.clone(),
+                })
             }
+            Request::Acquire { id, name, how } => {
+                if matches!(self.machine.recall(id), Recall::Done(_)) {
+                    self.hear(id.record, now);
+                    return Verdict::Executed(Ok(Answer::Acquired(self.machine.acquired(id))));
+                }
+                self.call(now, settings, id, true, || Command::Acquire {
+                    id: *id,
+                    name: name.clone(),
+                    how: *how,
+                })
+            }
+            Request::Release { id, acquired } => {
+                self.call(now, settings, id, false, || Command::Release {
+                    id: *id,
+                    acquired: *acquired,
+                })
+            }
+            Request::Poll {
+                client,
+                record,
+                since,
+            } => self.poll(now, *client, *record, *since),
             Request::KeepAlive { client, record } => {
                 if !self.owns(*client, *record) {
                     return Verdict::Read(Err(Refusal::UnknownRecord));
                 }
-                self.heard.note_known(*record, now);
+                self.hear(*record, now);
                 Verdict::Read(Ok(Answer::Done))
             }
             Request::Goodbye { client, record } => {
                 if !self.owns(*client, *record) {
                     return Verdict::Read(Ok(Answer::Done));
                 }
-                self.heard.forget(*record);
+                self.forget(*record);
                 self.commit(Command::Goodbye {
                     client: *client,
                     record: *record,
@@ -182,18 +264,85 @@ impl<T> Primary<T> {
         }
     }
 
-    fn open(&mut self, now: Now, settings: &Settings, client: ClientId) -> Verdict {
+    /// A call that the records make run once. `grows`: it may take memory.
+    fn call(
+        &mut self,
+        now: Now,
+        settings: &Settings,
+        id: &CallId,
+        grows: bool,
+        command: impl FnOnce() -> Command,
+    ) -> Verdict {
+        self.hear(id.record, now);
+        match self.machine.recall(id) {
+            // It waits like one that is executed now: it may have been a moment ago.
+            Recall::Done(done) => Verdict::Executed(Ok(Answer::Call(done))),
+            Recall::Refused(refusal) => Verdict::Read(Err(refusal.into())),
+            Recall::Fresh
+                if grows
+                    && self.machine.locks() + self.machine.places() >= settings.limits.locks =>
+            {
+                Verdict::Read(Err(Refusal::Overloaded(Resource::Locks)))
+            }
+            Recall::Fresh => Verdict::Executed(answer(self.commit(command()))),
+        }
+    }
+
+    fn poll(&mut self, now: Now, client: ClientId, record: RecordNumber, since: Mark) -> Verdict {
+        let info = self.machine.record(record);
+        let Some(info) = info.filter(|info| info.client == client) else {
+            return Verdict::Read(Err(Refusal::UnknownRecord));
+        };
+        let Some(lease) = info.lease else {
+            return Verdict::Read(Err(Refusal::NoLease));
+        };
+        self.hear(record, now);
+        let news = self.news(record, since);
+        if !news.changes.is_empty() {
+            return Verdict::Read(Ok(Answer::News(news)));
+        }
+        Verdict::Waits(lease)
+    }
+
+    fn news(&self, record: RecordNumber, since: Mark) -> News {
+        self.machine.news(record, since, MAX_NEWS)
+    }
+
+    /// A record is about to be dropped. Its poll, if there is one, is told so.
+    fn forget(&mut self, record: RecordNumber) {
+        self.heard.forget(record);
+        self.leases.end(record);
+        self.told.push(record);
+    }
+
+    /// Something came from the client of a record.
+    fn hear(&mut self, record: RecordNumber, now: Now) {
+        self.heard.note_known(record, now);
+        self.leases.renew(record, now);
+    }
+
+    fn open(
+        &mut self,
+        now: Now,
+        settings: &Settings,
+        client: ClientId,
+        lease: Option<Lease>,
+    ) -> Verdict {
         if self.machine.clients() >= settings.limits.clients {
             return Verdict::Read(Err(Refusal::Overloaded(Resource::Clients)));
         }
-        let outcome = self.commit(Command::Open { client });
+        let outcome = self.commit(Command::Open { client, lease });
         let Outcome::Opened(record) = outcome else {
             return Verdict::Executed(answer(outcome));
         };
-        self.heard.note(record, now);
+        match lease {
+            Some(lease) => self.leases.begin(record, lease, now),
+            None => self.heard.note(record, now),
+        }
+        let time_to_live = lease.map_or(settings.record_time_to_live, Lease::duration);
         Verdict::Executed(Ok(Answer::Opened(Opened {
             record,
-            time_to_live: settings.record_time_to_live,
+            time_to_live,
         })))
     }
 
@@ -206,7 +355,10 @@ impl<T> Primary<T> {
     /// Applies a command, numbers it and queues it for the other server: the one place where the order
     /// of commands is decided.
     fn commit(&mut self, command: Command) -> Outcome {
-        let outcome = self.machine.apply(&command);
+        let told = &mut self.told;
+        let outcome = self
+            .machine
+            .apply_and_tell(&command, |session| told.push(session));
         match &mut self.mode {
             Mode::Alone { sync: None } => {}
             Mode::Alone { sync: Some(outbox) } | Mode::Paired { outbox, .. } => {
@@ -240,6 +392,7 @@ impl<T> Primary<T> {
 fn answer(outcome: Outcome) -> Result<Answer, Refusal> {
     match outcome {
         Outcome::Call(answer) => Ok(Answer::Call(answer)),
+        Outcome::Acquired(acquired) => Ok(Answer::Acquired(acquired)),
         Outcome::Refused(refusal) => Err(refusal.into()),
         Outcome::Opened(_) | Outcome::Dropped(_) => Ok(Answer::Done),
     }

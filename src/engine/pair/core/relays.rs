@@ -75,7 +75,7 @@ impl<T> Core<T> {
                 return primary.execute(now, &self.settings, self.next_frame, asked, effects);
             }
             Role::Backup(_) if via == Via::Client => {
-                if self.relays.outstanding.len() < self.settings.limits.calls {
+                if self.relays.outstanding.len() < self.settings.limits.relays() {
                     return self.relay(to, request, false, effects);
                 }
                 Refusal::Overloaded(Resource::Calls)

@@ -21,6 +21,10 @@ impl<T> Core<T> {
             Lateness::Voids => None,
             Lateness::Doubt(late) => Some(late),
         };
+        // The same holds for clients: their renewals may lie unread.
+        if let Role::Primary(primary) = &mut self.role {
+            primary.leases.renew_all(now);
+        }
         // [M1] A verdict counts only if this server ran throughout. The void probe's answer may lie
         // unread beside the timer; it must not be believed either.
         if self.watch.is_probing() {
@@ -59,7 +63,7 @@ impl<T> Core<T> {
                 self.probe_if_due(now, effects);
             }
             Role::Primary(primary) => {
-                let count = primary.expire(now, &self.settings);
+                let count = primary.wake(now, &self.settings, self.next_frame, effects);
                 if count > 0 {
                     effects.push(Effect::Event(Event::RecordsExpired { count }));
                 }

@@ -1,12 +1,13 @@
 //! Every change of role or view. Each makes a new view, or gives the old one up, in one step.
 
 use super::outbox::Outbox;
+use super::polls::Polls;
 use super::primary::{Mode, Primary};
 use super::receiver::{Backup, Starting};
 use super::waiting::{Pending, Waiting};
 use super::{Core, Death, Descent, Effect, Event, Now, Role};
 use crate::machine::Machine;
-use crate::service::LinkPurpose;
+use crate::service::{LinkPurpose, Refusal};
 use crate::types::{OpNumber, View};
 
 impl<T> Core<T> {
@@ -115,7 +116,7 @@ impl<T> Core<T> {
 
     pub(super) fn step_down(&mut self, now: Now, descent: Descent, effects: &mut Vec<Effect<T>>) {
         let role = std::mem::replace(&mut self.role, Role::Starting(Starting::new()));
-        let (view, op, waiting) = match role {
+        let (view, op, waiting, polls) = match role {
             Role::Starting(_) => return,
             Role::Primary(primary) => {
                 let (outbox, waiting) = match primary.mode {
@@ -124,17 +125,29 @@ impl<T> Core<T> {
                 };
                 let link = outbox.and_then(|mut outbox| outbox.close());
                 effects.extend(link.map(Effect::CloseOutLink));
-                (primary.view, primary.machine.op(), waiting)
+                let polls = Some(primary.polls);
+                (primary.view, primary.machine.op(), waiting, polls)
             }
             Role::Backup(backup) => {
                 effects.extend(backup.link.map(Effect::CloseInLink));
-                (backup.view, backup.machine.op(), None)
+                (backup.view, backup.machine.op(), None, None)
             }
         };
         self.highest_op = self.highest_op.max(op);
         self.watch.restart(now);
         effects.push(Effect::Event(Event::SteppedDown { view, descent }));
         for pending in waiting.into_iter().flat_map(Waiting::into_all) {
+            self.pass_on(pending, effects);
+        }
+        for poll in polls.into_iter().flat_map(Polls::into_all) {
+            let (to, via, request) = poll.into_parts();
+            let result = Err(Refusal::NotReady);
+            let pending = Pending {
+                to,
+                via,
+                request,
+                result,
+            };
             self.pass_on(pending, effects);
         }
         self.probe_if_due(now, effects);

@@ -1,0 +1,137 @@
+//! When the lease of each session ends, unless it is renewed.
+//!
+//! Like [`Heard`](super::heard::Heard) this is the primary's own knowledge: a session is dropped by a
+//! replicated command. A new primary counts every session as renewed when it takes over, and so does one
+//! that did not run for a while, for renewals may have come meanwhile that nobody read. So a lease never
+//! ends early, and at the most one lease late for each such case.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Now;
+use super::due::Due;
+#[cfg(test)]
+use super::tests::Names;
+use crate::types::{Lease, RecordNumber};
+
+/// The sessions that this primary knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Leases {
+    sessions: BTreeMap<RecordNumber, Session>,
+    /// When to look at each session. Renewals do not move it, for most sessions are renewed before.
+    due: Due,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Session {
+    lease: Duration,
+    renewed: Now,
+    due: Now,
+}
+
+impl Leases {
+    pub(super) fn begin(&mut self, record: RecordNumber, lease: Lease, now: Now) {
+        let lease = lease.duration();
+        let due = now.after(lease);
+        let renewed = now;
+        let session = Session {
+            lease,
+            renewed,
+            due,
+        };
+        self.sessions.insert(record, session);
+        self.due.insert(due, record);
+    }
+
+    pub(super) fn renew(&mut self, record: RecordNumber, now: Now) {
+        if let Some(session) = self.sessions.get_mut(&record) {
+            session.renewed = now;
+        }
+    }
+
+    pub(super) fn renew_all(&mut self, now: Now) {
+        for session in self.sessions.values_mut() {
+            session.renewed = now;
+        }
+    }
+
+    pub(super) fn end(&mut self, record: RecordNumber) {
+        if let Some(session) = self.sessions.remove(&record) {
+            self.due.remove(session.due, record);
+        }
+    }
+
+    /// When one of them may be over.
+    pub(super) fn next_due(&self) -> Option<Now> {
+        self.due.next()
+    }
+
+    /// Takes out a session whose lease is over.
+    pub(super) fn pop_over(&mut self, now: Now) -> Option<RecordNumber> {
+        while let Some(record) = self.due.pop(now) {
+            let session = self.sessions.get_mut(&record)?;
+            session.due = session.renewed.after(session.lease);
+            if session.due <= now {
+                self.sessions.remove(&record);
+                return Some(record);
+            }
+            self.due.insert(session.due, record);
+        }
+        None
+    }
+
+    #[cfg(test)]
+    pub(super) fn name(&mut self, names: &mut impl Names) {
+        self.due.clear();
+        for (record, session) in &mut self.sessions {
+            names.past(&mut session.renewed, session.lease);
+            session.due = session.renewed.after(session.lease);
+            self.due.insert(session.due, *record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Now {
+        Now(Duration::from_secs(seconds))
+    }
+
+    fn one() -> Leases {
+        let mut leases = Leases::default();
+        let lease = Lease::new(LEASE).expect("a lease");
+        leases.begin(RecordNumber(1), lease, at(0));
+        leases
+    }
+
+    #[test]
+    fn a_lease_is_over_when_it_was_not_renewed_for_its_length_and_not_before() {
+        let mut leases = one();
+        assert_eq!(leases.pop_over(at(9)), None);
+        leases.renew(RecordNumber(1), at(9));
+        assert_eq!(leases.pop_over(at(10)), None);
+        assert_eq!(leases.next_due(), Some(at(19)));
+        assert_eq!(leases.pop_over(at(18)), None);
+        assert_eq!(leases.pop_over(at(19)), Some(RecordNumber(1)));
+        assert_eq!(leases, Leases::default());
+    }
+
+    #[test]
+    fn a_primary_that_did_not_run_counts_all_as_renewed() {
+        let mut leases = one();
+        leases.renew_all(at(15));
+        assert_eq!(leases.pop_over(at(24)), None);
+        assert_eq!(leases.pop_over(at(25)), Some(RecordNumber(1)));
+    }
+
+    #[test]
+    fn a_session_that_ended_leaves_nothing() {
+        let mut leases = one();
+        leases.end(RecordNumber(1));
+        assert_eq!(leases, Leases::default());
+    }
+}

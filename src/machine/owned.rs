@@ -1,0 +1,153 @@
+//! One lock that sessions own or wait for: first come first served.
+//!
+//! A place keeps the number of the command that asked for it, its ticket, so the queue is in the order of
+//! tickets, on every server and after every copy. Whoever comes waits behind those who wait, also when it
+//! could share the lock with its holders: so writers do not starve. A stretch of shared places at the head
+//! is granted together.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::{Mark, Mode};
+use crate::types::{OpNumber, RecordNumber, Seq, Token};
+
+/// The op number of the command that asked for a place.
+pub(super) type Ticket = OpNumber;
+
+/// What a session asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Claim {
+    pub(super) session: RecordNumber,
+    /// The call that asked.
+    pub(super) seq: Seq,
+    pub(super) mode: Mode,
+}
+
+/// A claim that was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Grant {
+    pub(super) token: Token,
+    /// When somebody came to wait for the lock.
+    pub(super) contended: Option<Mark>,
+}
+
+impl Grant {
+    /// When its session last had reason to be told of it.
+    pub(super) fn changed(self) -> Mark {
+        self.contended.unwrap_or(Mark(self.token.0))
+    }
+}
+
+/// A place at a lock: at its head, or in its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) claim: Claim,
+    pub(super) grant: Option<Grant>,
+}
+
+/// Who has the lock, and who waits for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Owned {
+    /// Held without an owner, until it is unlocked. Those who wait do so behind that.
+    pub(super) ownerless: bool,
+    holders: BTreeMap<Ticket, (Claim, Grant)>,
+    queue: BTreeMap<Ticket, Claim>,
+}
+
+impl Owned {
+    pub(super) fn without_owner() -> Self {
+        Self {
+            ownerless: true,
+            ..Self::default()
+        }
+    }
+
+    /// Held without an owner, and nobody waits.
+    pub(super) fn is_plain(&self) -> bool {
+        self.ownerless && self.holders.is_empty() && self.queue.is_empty()
+    }
+
+    /// Whether somebody who comes now gets the lock at once.
+    pub(super) fn admits(&self, mode: Mode) -> bool {
+        self.queue.is_empty() && self.is_compatible(mode)
+    }
+
+    fn is_compatible(&self, mode: Mode) -> bool {
+        let shared = mode == Mode::Shared;
+        // Holders have one mode, or there is but one.
+        let first = self.holders.values().next();
+        !self.ownerless && first.is_none_or(|(claim, _)| shared && claim.mode == Mode::Shared)
+    }
+
+    pub(super) fn is_owned(&self) -> bool {
+        !self.holders.is_empty()
+    }
+
+    /// Nobody has it, and nobody wants it.
+    pub(super) fn is_free(&self) -> bool {
+        !self.ownerless && self.holders.is_empty() && self.queue.is_empty()
+    }
+
+    pub(super) fn place(&self, ticket: Ticket) -> Option<Place> {
+        if let Some((claim, grant)) = self.holders.get(&ticket) {
+            let (claim, grant) = (*claim, Some(*grant));
+            return Some(Place { claim, grant });
+        }
+        let claim = *self.queue.get(&ticket)?;
+        Some(Place { claim, grant: None })
+    }
+
+    /// All places from the ticket `from` on, in their order: whoever waits came after all holders.
+    pub(super) fn places(&self, from: Ticket) -> impl Iterator<Item = (Ticket, Place)> {
+        let holders = self.holders.range(from..).map(|(ticket, (claim, grant))| {
+            let (claim, grant) = (*claim, Some(*grant));
+            (*ticket, Place { claim, grant })
+        });
+        let queue = self.queue.range(from..);
+        holders.chain(queue.map(|(ticket, claim)| {
+            let claim = *claim;
+            (*ticket, Place { claim, grant: None })
+        }))
+    }
+
+    /// Puts in a place with a ticket that is new. False if it is not.
+    pub(super) fn insert(&mut self, ticket: Ticket, place: Place) -> bool {
+        if self.place(ticket).is_some() {
+            return false;
+        }
+        match place.grant {
+            Some(grant) => drop(self.holders.insert(ticket, (place.claim, grant))),
+            None => drop(self.queue.insert(ticket, place.claim)),
+        }
+        true
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Place> {
+        if let Some((claim, grant)) = self.holders.remove(&ticket) {
+            let grant = Some(grant);
+            return Some(Place { claim, grant });
+        }
+        let claim = self.queue.remove(&ticket)?;
+        Some(Place { claim, grant: None })
+    }
+
+    /// The place at the head of the queue, if its turn has come.
+    pub(super) fn next_in_turn(&self) -> Option<Ticket> {
+        let (ticket, claim) = self.queue.first_key_value()?;
+        self.is_compatible(claim.mode).then_some(*ticket)
+    }
+
+    /// The holders that have not been told yet that somebody waits.
+    pub(super) fn unaware(&self) -> Vec<Ticket> {
+        if self.queue.is_empty() {
+            return Vec::new();
+        }
+        // All are told at once, so those that are not came last.
+        let newest_first = self.holders.iter().rev();
+        newest_first
+            .take_while(|(_, (_, grant))| grant.contended.is_none())
+            .map(|(ticket, _)| *ticket)
+            .collect()
+    }
+}
