@@ -100,7 +100,10 @@ mod tests {
     fn a_question_and_its_answer_are_of_one_kind() {
         let client = crate::types::ClientId::from_u128(1);
         let view = crate::types::View::first(crate::types::ServerId::A);
-        let open = LockServiceRequest::Open { client };
+        let open = LockServiceRequest::Open {
+            client,
+            lease: None,
+        };
         let fence = ReplicationRequest::Fence { view };
         assert_eq!(
             open.kind(),

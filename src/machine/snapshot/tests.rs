@@ -3,9 +3,10 @@
 use super::*;
 use crate::config::{CALL_WINDOW, MAX_PAYLOAD_BYTES};
 use crate::machine::Command;
+use crate::machine::Outcome;
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
-use crate::service::Verb;
-use crate::types::{ClientId, Seq};
+use crate::service::{CallId, How, Mode, Verb};
+use crate::types::{ClientId, Lease, Seq};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
 
@@ -89,7 +90,10 @@ fn a_restored_machine_goes_on_like_its_original() {
     let mut copy = restored(machine.snapshot());
     let mut bob = Caller::open(&mut machine.clone(), BOB);
     for command in [
-        Command::Open { client: BOB },
+        Command::Open {
+            client: BOB,
+            lease: None,
+        },
         bob.next(Verb::Unlock, "lock-5"),
         bob.next(Verb::Lock, "lock-5"),
     ] {
@@ -167,9 +171,44 @@ fn a_copy_that_was_tampered_with_is_refused() {
 
 /// A record whose last outcomes are none.
 fn impossible_record() -> Record {
-    let parts = (ALICE, Seq(0), vec![0_u64]);
+    let parts = (ALICE, None::<Lease>, Seq(0), vec![0_u64]);
     let bytes = postcard::to_stdvec(&parts).expect("it encodes");
     postcard::from_bytes(&bytes).expect("it decodes as a record")
+}
+
+#[test]
+fn a_long_queue_is_cut_into_chunks_like_anything_else() {
+    let mut machine = large();
+    let lease = Some(Lease::new(Lease::MIN).expect("a lease"));
+    let client = BOB;
+    let Outcome::Opened(record) = machine.apply(&Command::Open { client, lease }) else {
+        panic!("no session");
+    };
+    machine.apply(&Caller::open(&mut machine.clone(), ALICE).next(Verb::Lock, "plain"));
+    for seq in 0..500 {
+        let id = CallId {
+            client,
+            record,
+            seq: Seq(seq),
+            done_below: Seq(seq),
+        };
+        let how = How {
+            mode: Mode::Exclusive,
+            waits: true,
+        };
+        let name = name(if seq % 2 == 0 { "lock-1" } else { "queue" });
+        machine.apply(&Command::Acquire { id, name, how });
+    }
+    let chunks = chunks(machine.snapshot(), SMALL);
+    let places = |chunk: &Chunk| chunk.places.len();
+    assert!(chunks.iter().filter(|chunk| places(chunk) > 0).count() > 10);
+    assert_eq!(chunks.iter().map(places).sum::<usize>(), 500);
+    assert_eq!(restored(machine.snapshot()), machine);
+
+    let mut chunk = machine.snapshot().next_chunk(usize::MAX).expect("a chunk");
+    chunk.places[0].1 = chunk.places[0].1.next();
+    let refused = Restore::new().add(chunk).expect_err("it was tampered with");
+    assert!(matches!(refused, RestoreError::Corrupt { .. }), "{refused}");
 }
 
 #[test]

@@ -1,19 +1,37 @@
 //! The machine once more, as naively as can be: every outcome is kept for ever, and nothing is shared,
-//! sharded or summed.
+//! sharded or summed. A lock is a list of places, in the order in which they were asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::*;
+use crate::service::Mode;
+use crate::types::Token;
 
 #[derive(Default)]
 pub(super) struct Model {
     op: u64,
-    held: BTreeSet<LockName>,
+    mark: u64,
+    locks: BTreeMap<LockName, ModelLock>,
     records: BTreeMap<RecordNumber, ModelRecord>,
+}
+
+#[derive(Default)]
+struct ModelLock {
+    ownerless: bool,
+    places: Vec<ModelPlace>,
+}
+
+struct ModelPlace {
+    session: RecordNumber,
+    seq: Seq,
+    mode: Mode,
+    token: Option<u64>,
+    contended: Option<u64>,
 }
 
 struct ModelRecord {
     client: ClientId,
+    lease: Option<Lease>,
     done_below: Seq,
     outcomes: BTreeMap<Seq, bool>,
 }
@@ -22,6 +40,7 @@ impl ModelRecord {
     fn info(&self) -> RecordInfo {
         RecordInfo {
             client: self.client,
+            lease: self.lease,
             next_seq: self
                 .outcomes
                 .last_key_value()
@@ -30,12 +49,46 @@ impl ModelRecord {
     }
 }
 
+impl ModelLock {
+    fn is_free(&self) -> bool {
+        !self.ownerless && self.places.is_empty()
+    }
+
+    fn lets_in(&self, mode: Mode) -> bool {
+        let mut holders = self.places.iter().filter(|place| place.token.is_some());
+        !self.ownerless && holders.all(|holder| holder.mode == Mode::Shared && mode == Mode::Shared)
+    }
+
+    /// Grants what can be granted, from the front of the queue.
+    fn settle(&mut self, mut next_mark: impl FnMut() -> u64) {
+        while let Some(first) = self.places.iter().position(|place| place.token.is_none()) {
+            if !self.lets_in(self.places[first].mode) {
+                // The newest is told first.
+                let holders = self.places[..first].iter_mut().rev();
+                for holder in holders.filter(|holder| holder.contended.is_none()) {
+                    holder.contended = Some(next_mark());
+                }
+                return;
+            }
+            self.places[first].token = Some(next_mark());
+        }
+    }
+}
+
 impl Model {
     pub(super) fn apply(&mut self, command: &Command) -> Outcome {
         self.op += 1;
         match command {
-            Command::Open { client } => self.open(*client),
+            Command::Open { client, lease } => self.open(*client, *lease),
             Command::Call { id, verb, name } => match self.call(id, *verb, name) {
+                Ok(outcome) => Outcome::Call(outcome),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
+            Command::Acquire { id, name, how } => match self.acquire(id, name, *how) {
+                Ok(acquired) => Outcome::Acquired(acquired),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
+            Command::Release { id, acquired } => match self.release(id, *acquired) {
                 Ok(outcome) => Outcome::Call(outcome),
                 Err(refusal) => Outcome::Refused(refusal),
             },
@@ -46,10 +99,11 @@ impl Model {
         }
     }
 
-    fn open(&mut self, client: ClientId) -> Outcome {
+    fn open(&mut self, client: ClientId, lease: Option<Lease>) -> Outcome {
         let number = RecordNumber(self.op);
         let record = ModelRecord {
             client,
+            lease,
             done_below: Seq(0),
             outcomes: BTreeMap::new(),
         };
@@ -57,8 +111,9 @@ impl Model {
         Outcome::Opened(number)
     }
 
-    fn call(&mut self, id: &CallId, verb: Verb, name: &LockName) -> Result<bool, CallRefusal> {
-        let record = self.records.get_mut(&id.record);
+    /// The outcome of a call that was executed, or that it may be.
+    fn recall(&self, id: &CallId) -> Result<Option<bool>, CallRefusal> {
+        let record = self.records.get(&id.record);
         let record = record
             .filter(|record| record.client == id.client)
             .ok_or(CallRefusal::UnknownRecord)?;
@@ -66,7 +121,7 @@ impl Model {
             return Err(CallRefusal::GivenUp);
         }
         if let Some(outcome) = record.outcomes.get(&id.seq) {
-            return Ok(*outcome);
+            return Ok(Some(*outcome));
         }
         if id.seq < id.done_below {
             return Err(CallRefusal::GivenUp);
@@ -75,13 +130,116 @@ impl Model {
         if id.seq.0 - done_below.0 >= CALL_WINDOW || id.seq == Seq(u64::MAX) {
             return Err(CallRefusal::WindowFull);
         }
-        let outcome = match verb {
-            Verb::Lock => self.held.insert(name.clone()),
-            Verb::Unlock => self.held.remove(name),
-        };
-        record.done_below = done_below;
+        Ok(None)
+    }
+
+    fn store(&mut self, id: &CallId, outcome: bool) {
+        let record = self.records.get_mut(&id.record).expect("it was recalled");
+        record.done_below = record.done_below.max(id.done_below);
         record.outcomes.insert(id.seq, outcome);
+    }
+
+    fn settle(&mut self, name: &LockName) {
+        let (op, mark) = (self.op, &mut self.mark);
+        let Some(lock) = self.locks.get_mut(name) else {
+            return;
+        };
+        lock.settle(|| {
+            *mark = op.max(*mark + 1);
+            *mark
+        });
+        if lock.is_free() {
+            self.locks.remove(name);
+        }
+    }
+
+    fn call(&mut self, id: &CallId, verb: Verb, name: &LockName) -> Result<bool, CallRefusal> {
+        if let Some(outcome) = self.recall(id)? {
+            return Ok(outcome);
+        }
+        let lock = self.locks.entry(name.clone()).or_default();
+        let outcome = match verb {
+            Verb::Lock => lock.is_free(),
+            Verb::Unlock => lock.ownerless,
+        };
+        match verb {
+            Verb::Lock => lock.ownerless |= outcome,
+            Verb::Unlock if !lock.is_free() && !outcome => return Err(CallRefusal::Owned),
+            Verb::Unlock => lock.ownerless = false,
+        }
+        self.settle(name);
+        self.store(id, outcome);
         Ok(outcome)
+    }
+
+    fn acquire(&mut self, id: &CallId, name: &LockName, how: How) -> Result<Acquired, CallRefusal> {
+        match self.recall(id)? {
+            Some(false) => return Ok(Acquired::Held),
+            Some(true) => return Ok(self.acquired(id)),
+            None if self.records[&id.record].lease.is_none() => return Err(CallRefusal::NoLease),
+            None => {}
+        }
+        let lock = self.locks.entry(name.clone()).or_default();
+        let nobody_waits = lock.places.iter().all(|place| place.token.is_some());
+        let comes_in = how.waits || nobody_waits && lock.lets_in(how.mode);
+        if comes_in {
+            lock.places.push(ModelPlace {
+                session: id.record,
+                seq: id.seq,
+                mode: how.mode,
+                token: None,
+                contended: None,
+            });
+        }
+        self.settle(name);
+        self.store(id, comes_in);
+        Ok(if comes_in {
+            self.acquired(id)
+        } else {
+            Acquired::Held
+        })
+    }
+
+    fn acquired(&self, id: &CallId) -> Acquired {
+        let mut places = self.locks.values().flat_map(|lock| &lock.places);
+        match places.find(|place| (place.session, place.seq) == (id.record, id.seq)) {
+            None => Acquired::Ended,
+            Some(place) => place
+                .token
+                .map_or(Acquired::Queued, |token| Acquired::Granted(Token(token))),
+        }
+    }
+
+    fn release(&mut self, id: &CallId, acquired: Seq) -> Result<bool, CallRefusal> {
+        if let Some(outcome) = self.recall(id)? {
+            return Ok(outcome);
+        }
+        let left = self.leave(|place| (place.session, place.seq) == (id.record, acquired));
+        let first = CallId {
+            seq: acquired,
+            ..*id
+        };
+        if left.is_empty() && acquired < id.seq && self.recall(&first) == Ok(None) {
+            self.store(&first, false);
+        }
+        let was_held = left.iter().any(|(_, was_held)| *was_held);
+        self.store(id, was_held);
+        Ok(was_held)
+    }
+
+    /// Takes places away, and then grants; tells the locks in the order of the calls that asked for them,
+    /// and whether they were held.
+    fn leave(&mut self, goes: impl Fn(&ModelPlace) -> bool) -> Vec<(LockName, bool)> {
+        let mut left = BTreeMap::new();
+        for (name, lock) in &mut self.locks {
+            for place in lock.places.extract_if(.., |place| goes(place)) {
+                left.insert(place.seq, (name.clone(), place.token.is_some()));
+            }
+        }
+        for (name, _) in left.values() {
+            self.settle(name);
+        }
+        left.into_values().collect()
     }
 
     fn drop_if(
@@ -92,16 +250,49 @@ impl Model {
         let drop = self.records.get(&number).is_some_and(condition);
         if drop {
             self.records.remove(&number);
+            self.leave(|place| place.session == number);
         }
         Outcome::Dropped(drop)
+    }
+
+    fn news(&self, session: RecordNumber) -> News {
+        let places = self.locks.values().flat_map(|lock| &lock.places);
+        let mut changes: Vec<_> = places
+            .filter(|place| place.session == session)
+            .filter_map(|place| {
+                let token = place.token?;
+                let change = Change {
+                    acquired: place.seq,
+                    token: Token(token),
+                    contended: place.contended.is_some(),
+                };
+                Some((place.contended.unwrap_or(token), change))
+            })
+            .collect();
+        changes.sort_by_key(|(mark, _)| *mark);
+        News {
+            through: Mark(changes.last().map_or(0, |(mark, _)| *mark)),
+            changes: changes.into_iter().map(|(_, change)| change).collect(),
+        }
     }
 
     /// Panics unless `machine` shows the same state.
     pub(super) fn assert_shown_by(&self, machine: &Machine) {
         assert_eq!(machine.op(), OpNumber(self.op));
-        assert_eq!(machine.locks(), self.held.len() as u64);
+        assert_eq!(machine.locks(), self.locks.len() as u64);
         assert_eq!(machine.clients(), self.records.len() as u64);
-        assert!(self.held.iter().all(|name| machine.is_held(name)));
+        let places = self.locks.values().map(|lock| lock.places.len() as u64);
+        assert_eq!(machine.places(), places.sum::<u64>());
+        for (name, lock) in &self.locks {
+            assert!(machine.is_held(name));
+            assert_eq!(machine.is_owned(name), !lock.ownerless);
+        }
+        for session in self.records.keys() {
+            assert_eq!(
+                machine.news(*session, Mark(0), usize::MAX),
+                self.news(*session)
+            );
+        }
         let records: BTreeMap<_, _> = machine.records().collect();
         assert_eq!(
             records,

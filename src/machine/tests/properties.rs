@@ -15,6 +15,15 @@ fn without_op(machine: &Machine) -> Machine {
     }
 }
 
+fn id_of(command: &Command) -> Option<&CallId> {
+    match command {
+        Command::Call { id, .. } | Command::Acquire { id, .. } | Command::Release { id, .. } => {
+            Some(id)
+        }
+        Command::Open { .. } | Command::Goodbye { .. } | Command::Expire { .. } => None,
+    }
+}
+
 fn after(commands: &[Command]) -> Machine {
     let mut machine = Machine::default();
     apply_all(&mut machine, commands);
@@ -43,9 +52,12 @@ proptest! {
         for command in &commands {
             let before = machine.clone();
             let outcome = machine.apply(command);
-            let Command::Call { id, .. } = command else { continue };
+            let Some(id) = id_of(command) else { continue };
             match before.recall(id) {
-                Recall::Fresh => prop_assert!(matches!(outcome, Outcome::Call(_))),
+                Recall::Fresh => prop_assert_ne!(machine.recall(id), Recall::Refused(CallRefusal::UnknownRecord)),
+                Recall::Done(_) if matches!(command, Command::Acquire { .. }) => {
+                    prop_assert_eq!(outcome, Outcome::Acquired(before.acquired(id)));
+                }
                 Recall::Done(done) => prop_assert_eq!(outcome, Outcome::Call(done)),
                 Recall::Refused(refusal) => prop_assert_eq!(outcome, Outcome::Refused(refusal)),
             }
@@ -61,15 +73,14 @@ proptest! {
         for command in &commands {
             let outcome = machine.apply(command);
             let mut repeated = machine.clone();
-            if matches!(outcome, Outcome::Call(_)) {
+            if matches!(outcome, Outcome::Call(_) | Outcome::Acquired(_)) {
                 prop_assert_eq!(repeated.apply(command), outcome);
                 prop_assert_eq!(without_op(&repeated), without_op(&machine));
             }
         }
         let end = machine.clone();
-        for command in commands.iter().filter(|command| matches!(command, Command::Call { .. })) {
-            let fresh = matches!(command, Command::Call { id, .. } if end.recall(id) == Recall::Fresh);
-            if !fresh {
+        for command in &commands {
+            if id_of(command).is_some_and(|id| end.recall(id) != Recall::Fresh) {
                 machine.apply(command);
                 prop_assert_eq!(without_op(&machine), without_op(&end));
             }

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::service::Mode;
 
 /// Commands for a machine that starts at op 0.
 pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
@@ -13,7 +14,7 @@ pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
         for step in steps {
             let command = step.command(&opened);
             commands.push(command);
-            if let Some(Command::Open { client }) = commands.last() {
+            if let Some(Command::Open { client, .. }) = commands.last() {
                 opened.push((RecordNumber(commands.len() as u64), *client));
             }
         }
@@ -21,18 +22,27 @@ pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
     })
 }
 
+/// What a call does.
+#[derive(Debug, Clone)]
+enum Deed {
+    Plain(Verb),
+    Acquire(How),
+    /// What the call this far before acquired.
+    Release(u64),
+}
+
 /// A command that names its record by its place among those opened before.
 #[derive(Debug, Clone)]
 enum Step {
     Open {
         client: u8,
+        is_session: bool,
     },
     Call {
         record: usize,
         stranger: bool,
-        seq: u64,
-        done_below: u64,
-        verb: Verb,
+        numbers: (u64, u64),
+        deed: Deed,
         lock: u8,
     },
     Goodbye {
@@ -59,15 +69,15 @@ impl Step {
             (number, client)
         };
         match self {
-            Self::Open { client } => Command::Open {
+            Self::Open { client, is_session } => Command::Open {
                 client: ClientId::from_u128(client.into()),
+                lease: is_session.then(|| Lease::new(Lease::MIN).expect("a lease")),
             },
             Self::Call {
                 record,
                 stranger,
-                seq,
-                done_below,
-                verb,
+                numbers: (seq, done_below),
+                deed,
                 lock,
             } => {
                 let (record, client) = find(record, stranger);
@@ -77,7 +87,19 @@ impl Step {
                     seq: Seq(seq),
                     done_below: Seq(done_below),
                 };
-                call(id, verb, &format!("lock-{lock}"))
+                let lock = format!("lock-{lock}");
+                match deed {
+                    Deed::Plain(verb) => call(id, verb, &lock),
+                    Deed::Acquire(how) => Command::Acquire {
+                        id,
+                        name: name(&lock),
+                        how,
+                    },
+                    Deed::Release(before) => Command::Release {
+                        id,
+                        acquired: Seq(seq.saturating_sub(before)),
+                    },
+                }
             }
             Self::Goodbye { record, stranger } => {
                 let (record, client) = find(record, stranger);
@@ -94,21 +116,30 @@ impl Step {
 fn step() -> impl Strategy<Value = Step> {
     let record = 0..4_usize;
     let stranger = prop::bool::weighted(0.03);
-    let verb = prop_oneof![Just(Verb::Lock), Just(Verb::Unlock)];
-    let call = (record.clone(), stranger, numbers(), verb, 0..6_u8);
+    let call = (record.clone(), stranger, numbers(), deed(), 0..3_u8);
+    let open = (0..3_u8, prop::bool::weighted(0.7));
     prop_oneof![
-        3 => (0..3_u8).prop_map(|client| Step::Open { client }),
-        20 => call.prop_map(|(record, stranger, (seq, done_below), verb, lock)| Step::Call {
+        3 => open.prop_map(|(client, is_session)| Step::Open { client, is_session }),
+        20 => call.prop_map(|(record, stranger, numbers, deed, lock)| Step::Call {
             record,
             stranger,
-            seq,
-            done_below,
-            verb,
+            numbers,
+            deed,
             lock,
         }),
         1 => (record.clone(), stranger)
             .prop_map(|(record, stranger)| Step::Goodbye { record, stranger }),
         1 => (record, number()).prop_map(|(record, seen)| Step::Expire { record, seen }),
+    ]
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let mode = prop_oneof![2 => Just(Mode::Exclusive), 1 => Just(Mode::Shared)];
+    let how = (mode, prop::bool::weighted(0.8)).prop_map(|(mode, waits)| How { mode, waits });
+    prop_oneof![
+        1 => prop_oneof![Just(Verb::Lock), Just(Verb::Unlock)].prop_map(Deed::Plain),
+        2 => how.prop_map(Deed::Acquire),
+        2 => (0..4_u64).prop_map(Deed::Release),
     ]
 }
 

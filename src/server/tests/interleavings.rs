@@ -146,7 +146,14 @@ struct Told {
 impl Client {
     async fn open(number: u32, pairs: [Pair; 2], recorder: Recorder) -> Self {
         let client = ClientId::from_u128(u128::from(number));
-        let opened = ask(&pairs, &Request::Open { client }).await;
+        let opened = ask(
+            &pairs,
+            &Request::Open {
+                client,
+                lease: None,
+            },
+        )
+        .await;
         let Answer::Opened(opened) = opened else {
             panic!("not opened: {opened:?}");
         };

@@ -2,6 +2,7 @@
 
 mod explore;
 mod scenarios;
+mod sessions;
 mod traces;
 mod world;
 

@@ -29,7 +29,13 @@ fn a_server_answers_nobody_before_it_has_met_its_peer() {
     world.run(PEER_TIMEOUT * 10);
     let client = crate::types::ClientId::from_u128(1);
     assert_eq!(
-        world.answer(A, Request::Open { client }),
+        world.answer(
+            A,
+            Request::Open {
+                client,
+                lease: None
+            }
+        ),
         Err(Refusal::NotReady)
     );
 }
@@ -64,7 +70,13 @@ fn a_server_that_may_be_alone_yields_to_a_peer_that_answers() {
 fn an_answer_waits_for_the_backup() {
     let mut world = World::new().whole();
     let client = crate::types::ClientId::from_u128(1);
-    let token = world.ask(A, Request::Open { client });
+    let token = world.ask(
+        A,
+        Request::Open {
+            client,
+            lease: None,
+        },
+    );
     let acks = |envelope: &super::world::Envelope| {
         matches!(
             envelope.message,
@@ -285,7 +297,13 @@ fn a_limit_is_a_refusal_and_changes_nothing() {
     let mut two = world.open_record(A, 2);
     let client = crate::types::ClientId::from_u128(3);
     assert_eq!(
-        world.answer(A, Request::Open { client }),
+        world.answer(
+            A,
+            Request::Open {
+                client,
+                lease: None
+            }
+        ),
         Err(Refusal::Overloaded(Resource::Clients))
     );
     assert_eq!(world.answer(A, one.lock("x")), Ok(Answer::Call(true)));

@@ -91,7 +91,13 @@ fn m3_nothing_of_an_older_link_reaches_a_server_that_said_starting() {
     world.settle_but(old_link);
     assert_eq!(world.role(A), RoleName::Primary);
     let client = crate::types::ClientId::from_u128(1);
-    world.ask(A, Request::Open { client });
+    world.ask(
+        A,
+        Request::Open {
+            client,
+            lease: None,
+        },
+    );
     let unread = world.take(old_link);
     world.halt(A);
     world.take(|envelope| envelope.to == B && matches!(envelope.message, Message::Closed { .. }));

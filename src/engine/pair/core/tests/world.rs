@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::service::{
     Answer, CallId, Frame, FrameAnswer, Refusal, Request, RoleName, Standing, Verb,
 };
-use crate::types::{ClientId, LockName, RecordNumber, Seq, ServerId, View};
+use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, View};
 
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_millis(800);
 
@@ -177,6 +177,7 @@ impl World {
         let mut other = Machine::new(crate::types::OpNumber(op.0 - 1));
         other.apply(&crate::machine::Command::Open {
             client: ClientId::from_u128(999),
+            lease: None,
         });
         backup.machine = other;
     }
@@ -489,12 +490,12 @@ impl World {
     fn reply(&mut self, me: ServerId, reply: &Reply<Caller>) {
         match reply.to {
             Caller::Client(token) => {
-                let before = self.replies.insert(token, reply.result);
+                let before = self.replies.insert(token, reply.result.clone());
                 assert_eq!(before, None, "answered twice");
             }
             Caller::Server { life, relay } => {
                 let from_life = self.hosts[index(me)].life;
-                let result = Some(reply.result);
+                let result = Some(reply.result.clone());
                 self.wire.push_back(Envelope {
                     to: me.peer(),
                     to_life: life,
@@ -645,7 +646,7 @@ impl World {
     }
 
     pub(super) fn reply_to(&self, token: u32) -> Option<Result<Answer, Refusal>> {
-        self.replies.get(&token).copied()
+        self.replies.get(&token).cloned()
     }
 
     /// Asks, and lets everything be delivered.
@@ -657,8 +658,18 @@ impl World {
 
     /// Opens a record at `server`.
     pub(super) fn open_record(&mut self, server: ServerId, client: u128) -> Client {
+        self.open_as(server, client, None)
+    }
+
+    /// Opens a record, or a session.
+    pub(super) fn open_as(
+        &mut self,
+        server: ServerId,
+        client: u128,
+        lease: Option<Lease>,
+    ) -> Client {
         let id = ClientId::from_u128(client);
-        match self.answer(server, Request::Open { client: id }) {
+        match self.answer(server, Request::Open { client: id, lease }) {
             Ok(Answer::Opened(opened)) => Client {
                 id,
                 record: opened.record,

@@ -97,7 +97,10 @@ pub(super) fn request(
     };
     let client = id_of(client);
     match steps[usize::from(step)] {
-        Step::Open => Request::Open { client },
+        Step::Open => Request::Open {
+            client,
+            lease: None,
+        },
         Step::Lock(lock) => call(Verb::Lock, lock),
         Step::Unlock(lock) => call(Verb::Unlock, lock),
         Step::Goodbye => Request::Goodbye { client, record },

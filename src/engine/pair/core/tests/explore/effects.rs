@@ -96,9 +96,9 @@ impl World {
             checks::answers(self, me, context.cores)?;
         }
         match effect {
-            Deed::Reply(Caller::Client(of), result) => self.reply(*of, *result, context)?,
+            Deed::Reply(Caller::Client(of), result) => self.reply(*of, result.clone(), context)?,
             Deed::Reply(Caller::Relay(who), result) => {
-                let (who, result) = (*who, Some(*result));
+                let (who, result) = (*who, Some(result.clone()));
                 self.send(peer, Message::Relayed { who, result });
             }
             Deed::Reply(Caller::Nobody, _) => {}

@@ -46,6 +46,8 @@ fn show(core: &mut Servant, names: &mut impl Names) {
         Role::Backup(backup) => backup.link.iter_mut().for_each(|link| names.in_link(link)),
         Role::Primary(primary) => {
             primary.heard.name(ttl, names);
+            primary.leases.name(names);
+            primary.polls.name(crate::types::Lease::MAX / 4, names);
             match &mut primary.mode {
                 Mode::Alone { sync } => {
                     if let Some(outbox) = sync {

@@ -1,0 +1,215 @@
+//! What the pair promises to sessions: leases, queues and news, also across failures.
+
+use std::time::Duration;
+
+use super::world::{Client, PEER_TIMEOUT, World, name};
+use crate::service::{Acquired, Answer, CallId, How, Mark, Mode, News, Refusal, Request};
+use crate::types::ServerId::{self, A, B};
+use crate::types::{Lease, Seq, Token};
+
+const LEASE: Duration = PEER_TIMEOUT.saturating_mul(4);
+
+/// Less than the poll's quarter of a lease.
+const SOON: Duration = PEER_TIMEOUT.checked_div(4).expect("not by zero");
+
+const WAITS: How = How {
+    mode: Mode::Exclusive,
+    waits: true,
+};
+
+/// A session with the number of its next call.
+struct Session(Client, u64);
+
+impl Session {
+    fn open(world: &mut World, server: ServerId, client: u128) -> Self {
+        let lease = Lease::new(LEASE).expect("a lease");
+        Self(world.open_as(server, client, Some(lease)), 0)
+    }
+
+    fn next(&mut self) -> CallId {
+        let seq = Seq(self.1);
+        self.1 += 1;
+        CallId {
+            client: self.0.id,
+            record: self.0.record,
+            seq,
+            done_below: seq,
+        }
+    }
+
+    fn acquire(&mut self, lock: &str) -> Request {
+        Request::Acquire {
+            id: self.next(),
+            name: name(lock),
+            how: WAITS,
+        }
+    }
+
+    fn release(&mut self, acquired: u64) -> Request {
+        Request::Release {
+            id: self.next(),
+            acquired: Seq(acquired),
+        }
+    }
+
+    fn keep_alive(&self) -> Request {
+        Request::KeepAlive {
+            client: self.0.id,
+            record: self.0.record,
+        }
+    }
+
+    fn poll(&self, since: u64) -> Request {
+        Request::Poll {
+            client: self.0.id,
+            record: self.0.record,
+            since: Mark(since),
+        }
+    }
+}
+
+fn granted(answer: Result<Answer, Refusal>) -> Token {
+    match answer {
+        Ok(Answer::Acquired(Acquired::Granted(token))) => token,
+        other => panic!("not granted: {other:?}"),
+    }
+}
+
+fn news(answer: Option<Result<Answer, Refusal>>) -> News {
+    match answer {
+        Some(Ok(Answer::News(news))) => news,
+        other => panic!("no news: {other:?}"),
+    }
+}
+
+/// Alice has the lock `job`, and Bob waits for it.
+fn contended() -> (World, Session, Session) {
+    let mut world = World::new().whole();
+    let mut alice = Session::open(&mut world, A, 1);
+    let mut bob = Session::open(&mut world, B, 2);
+    granted(world.answer(A, alice.acquire("job")));
+    let queued = world.answer(B, bob.acquire("job"));
+    assert_eq!(queued, Ok(Answer::Acquired(Acquired::Queued)));
+    (world, alice, bob)
+}
+
+#[test]
+fn a_poll_is_answered_when_the_turn_has_come_and_not_before() {
+    let (mut world, mut alice, bob) = contended();
+    let poll = world.ask(B, bob.poll(0));
+    world.run(SOON);
+    assert_eq!(world.reply_to(poll), None);
+    assert_eq!(world.answer(A, alice.release(0)), Ok(Answer::Call(true)));
+    let news = news(world.reply_to(poll));
+    assert_eq!(news.changes.len(), 1);
+    assert_eq!(news.changes[0].acquired, Seq(0));
+    assert_eq!(news.through, Mark(news.changes[0].token.0));
+}
+
+#[test]
+fn a_poll_without_news_is_answered_after_a_quarter_of_the_lease() {
+    let (mut world, _, bob) = contended();
+    let poll = world.ask(A, bob.poll(0));
+    world.run(LEASE / 4 - PEER_TIMEOUT / 8);
+    assert_eq!(world.reply_to(poll), None);
+    world.run(PEER_TIMEOUT / 4);
+    assert_eq!(news(world.reply_to(poll)), News::default());
+}
+
+#[test]
+fn a_newer_poll_of_a_session_sends_the_older_one_away() {
+    let (mut world, _, bob) = contended();
+    let older = world.ask(A, bob.poll(0));
+    world.run(SOON);
+    let newer = world.ask(A, bob.poll(0));
+    world.run(SOON);
+    assert_eq!(news(world.reply_to(older)), News::default());
+    assert_eq!(world.reply_to(newer), None);
+}
+
+#[test]
+fn a_lease_that_is_renewed_does_not_end_and_one_that_is_not_ends_after_one_lease() {
+    let (mut world, alice, bob) = contended();
+    for _ in 0..8 {
+        world.run(LEASE / 2);
+        assert_eq!(world.answer(A, alice.keep_alive()), Ok(Answer::Done));
+        assert_eq!(world.answer(B, bob.keep_alive()), Ok(Answer::Done));
+    }
+    let silent = until_granted(&mut world, A, &bob);
+    assert!(
+        LEASE <= silent && silent <= LEASE + PEER_TIMEOUT / 4,
+        "{silent:?}"
+    );
+    let gone = world.answer(A, alice.poll(0));
+    assert_eq!(gone, Err(Refusal::UnknownRecord));
+}
+
+/// How long it takes until the lock that a session waits for is its own.
+fn until_granted(world: &mut World, server: ServerId, waiter: &Session) -> Duration {
+    let mut waited = Duration::ZERO;
+    while waited < LEASE * 4 {
+        let poll = world.ask(server, waiter.poll(0));
+        world.settle();
+        if world
+            .reply_to(poll)
+            .is_some_and(|answer| news(Some(answer)) != News::default())
+        {
+            break;
+        }
+        world.run(PEER_TIMEOUT / 16);
+        waited += PEER_TIMEOUT / 16;
+    }
+    waited
+}
+
+#[test]
+fn the_queue_survives_a_failover_and_so_does_a_poll_at_the_backup() {
+    let (mut world, mut alice, bob) = contended();
+    let poll = world.ask(B, bob.poll(0));
+    world.run(SOON);
+    world.halt(A);
+    world.run(PEER_TIMEOUT / 2);
+    assert_eq!(world.answer(B, alice.release(0)), Ok(Answer::Call(true)));
+    assert_eq!(news(world.reply_to(poll)).changes.len(), 1);
+}
+
+#[test]
+fn a_lease_ends_no_more_than_one_lease_late_when_the_primary_fails_meanwhile() {
+    let (mut world, _, bob) = contended();
+    world.run(LEASE / 2);
+    world.halt(A);
+    world.run(PEER_TIMEOUT / 8);
+    let silent = until_granted(&mut world, B, &bob);
+    assert!(silent <= LEASE + PEER_TIMEOUT / 4, "{silent:?}");
+    assert!(silent >= LEASE / 2);
+}
+
+#[test]
+fn a_primary_that_was_stopped_ends_no_lease_whose_renewal_it_had_not_read() {
+    let (mut world, alice, _) = contended();
+    world.halt(B);
+    world.run(PEER_TIMEOUT / 2);
+    world.stop(A);
+    let renewal = world.ask(A, alice.poll(0));
+    world.run(LEASE * 2);
+    world.wake(A);
+    world.run(PEER_TIMEOUT);
+    assert!(
+        matches!(world.reply_to(renewal), Some(Ok(_))),
+        "{:?}",
+        world.reply_to(renewal)
+    );
+}
+
+#[test]
+fn a_primary_that_was_fenced_renews_nothing() {
+    let (mut world, alice, _) = contended();
+    world.stop(A);
+    world.run(PEER_TIMEOUT * 2);
+    let renewal = world.ask(A, alice.poll(0));
+    world.run(LEASE * 3);
+    world.wake(A);
+    world.run(PEER_TIMEOUT * 2);
+    let answer = world.reply_to(renewal);
+    assert!(matches!(answer, Some(Err(_))), "{answer:?}");
+}

@@ -1,0 +1,262 @@
+//! Facts about locks that sessions own.
+
+use super::*;
+use crate::service::Mode;
+use crate::types::Token;
+
+const WAITS: How = How {
+    mode: Mode::Exclusive,
+    waits: true,
+};
+const TRIES: How = How {
+    mode: Mode::Exclusive,
+    waits: false,
+};
+const SHARES: How = How {
+    mode: Mode::Shared,
+    waits: true,
+};
+
+struct Session(CallId);
+
+impl Session {
+    fn open(machine: &mut Machine, client: ClientId) -> Self {
+        let lease = Some(Lease::new(Lease::MIN).expect("a lease"));
+        let Outcome::Opened(record) = machine.apply(&Command::Open { client, lease }) else {
+            panic!("no session");
+        };
+        Self(CallId {
+            client,
+            record,
+            seq: Seq(0),
+            done_below: Seq(0),
+        })
+    }
+
+    fn next(&mut self) -> CallId {
+        let id = self.0;
+        self.0.seq = id.seq.next();
+        id
+    }
+
+    fn acquire(&mut self, machine: &mut Machine, lock: &str, how: How) -> (Seq, Acquired) {
+        let id = self.next();
+        let name = name(lock);
+        match machine.apply(&Command::Acquire { id, name, how }) {
+            Outcome::Acquired(acquired) => (id.seq, acquired),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn release(&mut self, machine: &mut Machine, acquired: Seq) -> bool {
+        let id = self.next();
+        machine.apply(&Command::Release { id, acquired }) == Outcome::Call(true)
+    }
+
+    fn expire(&self, machine: &mut Machine) {
+        let record = self.0.record;
+        let seen = machine.record(record).expect("it is open").next_seq;
+        let expired = machine.apply(&Command::Expire { record, seen });
+        assert_eq!(expired, Outcome::Dropped(true));
+    }
+
+    /// The calls whose grants there is news of, in order.
+    fn granted(&self, machine: &Machine) -> Vec<Seq> {
+        let news = machine.news(self.0.record, Mark(0), usize::MAX);
+        news.changes.iter().map(|change| change.acquired).collect()
+    }
+
+    fn token(&self, machine: &Machine, acquired: Seq) -> Token {
+        let id = CallId {
+            seq: acquired,
+            ..self.0
+        };
+        match machine.acquired(&id) {
+            Acquired::Granted(token) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn two() -> (Machine, Session, Session) {
+    let mut machine = Machine::new(OpNumber(1_000));
+    let alice = Session::open(&mut machine, ALICE);
+    let bob = Session::open(&mut machine, BOB);
+    (machine, alice, bob)
+}
+
+#[test]
+fn who_comes_first_is_served_first() {
+    let (mut machine, mut alice, mut bob) = two();
+    let mut carol = Session::open(&mut machine, ClientId::from_u128(3));
+    let (first, granted) = alice.acquire(&mut machine, "job", WAITS);
+    assert!(matches!(granted, Acquired::Granted(_)));
+    let (second, queued) = bob.acquire(&mut machine, "job", WAITS);
+    let (third, _) = carol.acquire(&mut machine, "job", WAITS);
+    assert_eq!(queued, Acquired::Queued);
+    assert_eq!(alice.acquire(&mut machine, "job", TRIES).1, Acquired::Held);
+
+    let tokens = [alice.token(&machine, first), {
+        assert!(alice.release(&mut machine, first));
+        assert_eq!(carol.granted(&machine), []);
+        bob.token(&machine, second)
+    }];
+    assert!(bob.release(&mut machine, second));
+    assert!(tokens[0] < tokens[1] && tokens[1] < carol.token(&machine, third));
+    assert!(carol.release(&mut machine, third));
+    assert_eq!((machine.locks(), machine.places()), (0, 0));
+}
+
+#[test]
+fn what_a_session_owns_is_released_when_it_ends_and_none_of_it_goes_to_itself() {
+    let (mut machine, mut alice, mut bob) = two();
+    alice.acquire(&mut machine, "job", WAITS);
+    alice.acquire(&mut machine, "job", WAITS);
+    let (bobs, _) = bob.acquire(&mut machine, "job", WAITS);
+    alice.expire(&mut machine);
+    assert_eq!(bob.granted(&machine), [bobs]);
+    assert_eq!(machine.places(), 1);
+}
+
+#[test]
+fn a_waiter_whose_session_ends_leaves_the_queue() {
+    let (mut machine, mut alice, mut bob) = two();
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    bob.acquire(&mut machine, "job", WAITS);
+    bob.expire(&mut machine);
+    assert!(alice.release(&mut machine, first));
+    assert!(!machine.is_held(&name("job")));
+}
+
+#[test]
+fn shared_holders_are_grouped_and_do_not_starve_who_wants_it_alone() {
+    let (mut machine, mut alice, mut bob) = two();
+    let (reads, _) = alice.acquire(&mut machine, "file", SHARES);
+    let (reads_too, granted) = bob.acquire(&mut machine, "file", SHARES);
+    assert!(matches!(granted, Acquired::Granted(_)));
+    let (writes, _) = bob.acquire(&mut machine, "file", WAITS);
+    let (later, queued) = alice.acquire(&mut machine, "file", SHARES);
+    let (latest, _) = bob.acquire(&mut machine, "file", SHARES);
+    assert_eq!(queued, Acquired::Queued, "the writer came before");
+    assert!(alice.release(&mut machine, reads) && bob.release(&mut machine, reads_too));
+    assert_eq!(
+        (alice.granted(&machine), bob.granted(&machine)),
+        (vec![], vec![writes])
+    );
+    assert!(bob.release(&mut machine, writes));
+    assert!(
+        alice.token(&machine, later) < bob.token(&machine, latest),
+        "together, not alike"
+    );
+}
+
+#[test]
+fn a_holder_is_told_once_that_somebody_waits() {
+    let (mut machine, mut alice, mut bob) = two();
+    alice.acquire(&mut machine, "job", WAITS);
+    let known = machine.news(alice.0.record, Mark(0), 9).through;
+    bob.acquire(&mut machine, "job", WAITS);
+    let news = machine.news(alice.0.record, known, 9);
+    assert!(news.changes[0].contended);
+    bob.acquire(&mut machine, "job", WAITS);
+    assert_eq!(machine.news(alice.0.record, news.through, 9).changes, []);
+}
+
+#[test]
+fn a_repeated_acquire_finds_its_place() {
+    let (mut machine, mut alice, mut bob) = two();
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    let acquire = Command::Acquire {
+        id: bob.next(),
+        name: name("job"),
+        how: WAITS,
+    };
+    machine.apply(&acquire);
+    assert_eq!(machine.apply(&acquire), Outcome::Acquired(Acquired::Queued));
+    assert_eq!(machine.places(), 2);
+    assert!(alice.release(&mut machine, first));
+    let token = bob.token(&machine, Seq(0));
+    assert_eq!(
+        machine.apply(&acquire),
+        Outcome::Acquired(Acquired::Granted(token))
+    );
+    assert!(bob.release(&mut machine, Seq(0)));
+    assert_eq!(machine.apply(&acquire), Outcome::Acquired(Acquired::Ended));
+}
+
+#[test]
+fn what_is_released_before_it_arrives_is_never_acquired() {
+    let (mut machine, mut alice, _) = two();
+    let late = Command::Acquire {
+        id: alice.next(),
+        name: name("job"),
+        how: WAITS,
+    };
+    assert!(!alice.release(&mut machine, Seq(0)));
+    assert_eq!(machine.apply(&late), Outcome::Acquired(Acquired::Held));
+    assert!(!machine.is_held(&name("job")));
+}
+
+#[test]
+fn nobody_releases_what_another_one_acquired_since() {
+    let (mut machine, mut alice, mut bob) = two();
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    assert!(alice.release(&mut machine, first));
+    bob.acquire(&mut machine, "job", WAITS);
+    assert!(!alice.release(&mut machine, first));
+    assert!(machine.is_owned(&name("job")));
+}
+
+#[test]
+fn an_owned_lock_is_not_unlocked_and_a_plain_one_is_waited_for() {
+    let (mut machine, mut alice, _) = two();
+    let mut plain = Caller::open(&mut machine, BOB);
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    let refused = machine.apply(&plain.next(Verb::Unlock, "job"));
+    assert_eq!(refused, Outcome::Refused(CallRefusal::Owned));
+    assert_eq!(
+        machine.apply(&plain.next(Verb::Lock, "job")),
+        Outcome::Call(false)
+    );
+    assert!(alice.release(&mut machine, first));
+
+    assert_eq!(
+        machine.apply(&plain.next(Verb::Lock, "job")),
+        Outcome::Call(true)
+    );
+    let (second, queued) = alice.acquire(&mut machine, "job", WAITS);
+    assert_eq!(queued, Acquired::Queued);
+    assert!(!alice.release(&mut machine, Seq(9)), "nothing of the kind");
+    assert_eq!(
+        machine.apply(&plain.next(Verb::Unlock, "job")),
+        Outcome::Call(true)
+    );
+    assert_eq!(alice.granted(&machine), [second]);
+}
+
+#[test]
+fn a_record_without_a_lease_owns_nothing() {
+    let mut machine = Machine::default();
+    let Caller { id } = Caller::open(&mut machine, ALICE);
+    let acquire = Command::Acquire {
+        id,
+        name: name("job"),
+        how: WAITS,
+    };
+    assert_eq!(
+        machine.apply(&acquire),
+        Outcome::Refused(CallRefusal::NoLease)
+    );
+    assert!(!machine.is_held(&name("job")));
+}
+
+#[test]
+fn tokens_of_a_new_pair_are_above_the_old_ones() {
+    let (mut machine, mut alice, _) = two();
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    let old = alice.token(&machine, first);
+    let mut machine = Machine::new(machine.op().next());
+    let mut again = Session::open(&mut machine, ALICE);
+    let (first, _) = again.acquire(&mut machine, "job", WAITS);
+    assert!(again.token(&machine, first) > old);
+}
