@@ -151,3 +151,28 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_millis(250);
 
 /// How long a clerk that goes away tries to say so. 1 s: its record expires anyway.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a clerk's owned locks outlive it, unless its builder says otherwise: the lease of its session.
+///
+/// Too low, and a holder that is merely slow, or cut off for a failover, loses its locks; too high, and
+/// the locks of a holder that crashed stay held that long. 10 s: a failover takes a `peer_timeout` or two,
+/// and three renewals in a row can fail.
+pub const LEASE: Duration = Duration::from_secs(10);
+
+/// A session is renewed so many times in a lease: a server answers a poll after that part of it at the
+/// latest, and the next one follows at once. Four, so that a renewal that fails is repeated, at the other
+/// server as well, while half of the lease is left.
+pub const RENEWALS_IN_LEASE: u32 = 4;
+
+/// Which part of a lease its holder does not rely on, because the servers' clocks may run faster than its
+/// own. A 64th: a clock that is off by a 1,000th is broken, and one that is being put right is slewed by a
+/// 2,000th. (Redlock allows for a 100th.) What its clock says is never compared with what theirs say.
+pub const LEASE_MARGIN: u32 = 64;
+
+/// Which part of a lease is left when it is at risk. A third: with every renewal in time it does not fall
+/// much under a half.
+pub const LEASE_AT_RISK: u32 = 3;
+
+/// How many locks a session gives back at a time when their guards are dropped. 64: many enough that the
+/// servers are busy with them, few enough that they fill no connection.
+pub const RELEASES_IN_FLIGHT: usize = 64;

@@ -29,8 +29,17 @@ use crate::types::ServerId;
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) connections: Both<Connection>,
-    patience: Duration,
+    pace: Pace,
     prefer_b: AtomicBool,
+}
+
+/// How long servers may take to answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// How long one is silent before the other one is asked as well.
+    pub(super) patience: Duration,
+    /// How long a try is waited for.
+    pub(super) try_timeout: Duration,
 }
 
 /// Why [`Pair::ask`] has no answer.
@@ -49,9 +58,17 @@ impl Pair {
     pub(super) const fn new(connections: Both<Connection>, patience: Duration) -> Self {
         Self {
             connections,
-            patience,
+            pace: Pace {
+                patience,
+                try_timeout: TRY_TIMEOUT,
+            },
             prefer_b: AtomicBool::new(false),
         }
+    }
+
+    /// The pace of a question that is answered at once.
+    pub(super) const fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Asks until one of the servers answers or `deadline` has come. `now` is when it begins.
@@ -59,17 +76,32 @@ impl Pair {
     /// # Cancel safety
     ///
     /// Safe; but the request may be carried out, or may have been.
-    pub(super) async fn ask(
+    pub(super) fn ask(
         &self,
+        request: &Request,
+        now: Instant,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Answer, AskError>> + Send {
+        self.ask_at(self.pace, request, now, deadline)
+    }
+
+    /// Asks, as [`ask`](Self::ask) does, at a pace of its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe; but the request may be carried out, or may have been.
+    pub(super) async fn ask_at(
+        &self,
+        pace: Pace,
         request: &Request,
         now: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
         let server = self.preferred();
         let sent = Arc::<Sent>::default();
-        let ends = deadline.min(now + TRY_TIMEOUT);
+        let ends = deadline.min(now + pace.try_timeout);
         let mut first = pin!(self.connections[server].ask(request, ends, &sent));
-        let soon = ends.min(now + self.patience);
+        let soon = ends.min(now + pace.patience);
         let first = match timeout_at(soon, first.as_mut()).await {
             Ok(Ok(answer)) => {
                 self.stick_to(server);
@@ -78,7 +110,7 @@ impl Pair {
             Ok(Err(error)) => ready(Err(error)).boxed(),
             Err(_) => first.boxed(),
         };
-        let mut tries = Tries::new(self, request, (server, now), deadline);
+        let mut tries = Tries::new(self, pace, request, (server, now), deadline);
         tries.take_over(server, sent.clone(), first, ends);
         Box::pin(tries.run()).await
     }
@@ -102,6 +134,7 @@ impl Pair {
 /// The tries of a question whose first one was not answered soon.
 struct Tries<'a> {
     pair: &'a Pair,
+    pace: Pace,
     request: &'a Request,
     deadline: Instant,
     failover: Failover,
@@ -113,16 +146,18 @@ impl<'a> Tries<'a> {
     /// `first`: where and when the first try was made. Another server can be preferred by now.
     fn new(
         pair: &'a Pair,
+        pace: Pace,
         request: &'a Request,
         first: (ServerId, Instant),
         deadline: Instant,
     ) -> Self {
         let (server, begun) = first;
-        let mut failover = Failover::new(server, pair.patience, begun);
+        let mut failover = Failover::new(server, pace.patience, begun);
         let step = failover.next(begun);
         debug_assert_eq!(step, Step::Try(server));
         Self {
             pair,
+            pace,
             request,
             deadline,
             failover,
@@ -167,7 +202,7 @@ impl<'a> Tries<'a> {
     }
 
     fn begin(&mut self, server: ServerId, now: Instant) {
-        let ends = self.deadline.min(now + TRY_TIMEOUT);
+        let ends = self.deadline.min(now + self.pace.try_timeout);
         let sent = Arc::<Sent>::default();
         let (connection, request) = (&self.pair.connections[server], self.request);
         let shared = sent.clone();
@@ -203,6 +238,9 @@ impl<'a> Tries<'a> {
 
 /// Whether trying again cannot help.
 const fn is_final(refusal: Refusal) -> bool {
-    use Refusal::{GivenUp, InvalidName, UnknownRecord};
-    matches!(refusal, UnknownRecord | GivenUp | InvalidName(_))
+    use Refusal::{GivenUp, InvalidName, NoLease, Owned, UnknownRecord};
+    matches!(
+        refusal,
+        UnknownRecord | GivenUp | InvalidName(_) | Owned | NoLease
+    )
 }

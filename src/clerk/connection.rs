@@ -1,20 +1,19 @@
 //! The connection to one server, shared by all calls of a clerk.
 //!
-//! It is dialled when the first call needs it, and again when it is broken. Calls that need it while it
-//! is being dialled wait for the same dial; when all of them are dropped, so is the dial. A try that has
-//! no answer for long gives the connection up for all that come later: a connection to a machine that
-//! vanished, or through a router that forgot it, looks like any other.
+//! It is dialled when the first call needs it, and again when it is broken. A try that has no answer for
+//! long gives the connection up for all that come later: a connection to a machine that vanished, or
+//! through a router that forgot it, looks like any other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
 use tarpc::client::{Config, NewClient, RpcError};
 use tarpc::context;
 use tokio::time::{Instant, timeout};
 
 use super::error::TryError;
+use super::joint::Joint;
 use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES};
 use crate::net::{self, Addr, Checked, Network, Purpose};
 use crate::service::{
@@ -31,18 +30,8 @@ type Client = LockServiceClient<Checked<LockServiceRequest, LockServiceResponse>
 pub(super) struct Connection {
     network: Arc<dyn Network>,
     addr: Addr,
-    link: Mutex<Link>,
+    live: Joint<Live, TryError>,
 }
-
-#[derive(Debug, Default)]
-enum Link {
-    #[default]
-    Down,
-    Dialling(WeakShared<Dial>),
-    Up(Arc<Live>),
-}
-
-type Dial = BoxFuture<'static, Result<Arc<Live>, TryError>>;
 
 /// An established connection.
 #[derive(Debug)]
@@ -60,7 +49,7 @@ impl Connection {
         Self {
             network,
             addr,
-            link: Mutex::default(),
+            live: Joint::default(),
         }
     }
 
@@ -98,50 +87,8 @@ impl Connection {
     }
 
     async fn live(&self) -> Result<Arc<Live>, TryError> {
-        let dial = match self.live_or_dial() {
-            Ok(live) => return Ok(live),
-            Err(dial) => dial,
-        };
-        let dialled = dial.clone().await;
-        self.settle(&dial, &dialled);
-        dialled
-    }
-
-    fn live_or_dial(&self) -> Result<Arc<Live>, Shared<Dial>> {
-        let mut link = self.link();
-        match &*link {
-            Link::Up(live) if !live.is_broken() => return Ok(live.clone()),
-            Link::Dialling(dial) => {
-                if let Some(dial) = dial.upgrade() {
-                    return Err(dial);
-                }
-            }
-            Link::Up(_) | Link::Down => {}
-        }
-        let dial = dial(self.network.clone(), self.addr.clone())
-            .boxed()
-            .shared();
-        if let Some(weak) = dial.downgrade() {
-            *link = Link::Dialling(weak);
-        }
-        Err(dial)
-    }
-
-    /// Keeps what a dial has brought, unless another one has been begun since.
-    fn settle(&self, dial: &Shared<Dial>, dialled: &Result<Arc<Live>, TryError>) {
-        let mut link = self.link();
-        let current = match &*link {
-            Link::Dialling(weak) => weak.upgrade(),
-            Link::Up(_) | Link::Down => None,
-        };
-        if current.is_some_and(|current| current.ptr_eq(dial)) {
-            *link = dialled.clone().map_or(Link::Down, Link::Up);
-        }
-    }
-
-    /// Only whole states come and go under the lock, so a poisoned one is sound.
-    fn link(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        let dial = || dial(self.network.clone(), self.addr.clone()).boxed();
+        self.live.get(|live| !live.is_broken(), dial).await
     }
 }
 

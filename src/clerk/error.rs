@@ -1,12 +1,16 @@
 //! What can go wrong, and whether the operation can have happened in spite of it.
 
+mod owned;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::owned::{AcquireError, ReleaseError};
+
 use crate::net::{Addr, DialError};
 use crate::service::{Refusal, Resource};
-use crate::types::{NameError, ServerId};
+use crate::types::{LeaseError, NameError, ServerId};
 
 /// Why [`Clerk::lock`](super::Clerk::lock) or [`Clerk::unlock`](super::Clerk::unlock) has no answer.
 ///
@@ -48,6 +52,15 @@ pub enum CallError {
         /// What there were too many of.
         resource: Resource,
     },
+    /// The lock is owned by a session, and only its guard releases it.
+    #[error(
+        "the lock is owned: only its owner releases it; the operation {}",
+        if *.may_have_happened { "may have happened" } else { "has not happened" }
+    )]
+    Owned {
+        /// Whether a server can carry it out, or have done so, from an earlier try that was not answered.
+        may_have_happened: bool,
+    },
     /// [`Clerk::close`](super::Clerk::close) was called on a clone of this clerk. The operation has not
     /// happened.
     #[error("the clerk is closed; the operation has not happened")]
@@ -61,7 +74,8 @@ impl CallError {
         match self {
             Self::TimedOut {
                 may_have_happened, ..
-            } => *may_have_happened,
+            }
+            | Self::Owned { may_have_happened } => *may_have_happened,
             Self::RecordLost => true,
             Self::InvalidName(_) | Self::Overloaded { .. } | Self::Closed => false,
         }
@@ -72,6 +86,9 @@ impl CallError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// What [`ClerkBuilder::lease`](super::ClerkBuilder::lease) was given is no lease.
+    #[error(transparent)]
+    InvalidLease(#[from] LeaseError),
     /// No server took this client on in time.
     #[error("no server answered within {}; {tried}", humantime::format_duration(*.after))]
     TimedOut {
@@ -229,6 +246,12 @@ mod tests {
             (CallError::Overloaded { after, resource }, false),
             (CallError::Closed, false),
             (CallError::RecordLost, true),
+            (
+                CallError::Owned {
+                    may_have_happened: false,
+                },
+                false,
+            ),
         ] {
             assert_eq!(error.may_have_happened(), may_have_happened, "{error}");
         }

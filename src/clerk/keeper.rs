@@ -12,8 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::call::AskError;
 use super::record::Record;
-use super::session::Session;
-use crate::config::GOODBYE_TIMEOUT;
+use super::shared::Shared;
 use crate::service::{Refusal, Request};
 
 /// A request to close the record, and to say when that is done.
@@ -22,19 +21,19 @@ pub(super) type Close = oneshot::Sender<()>;
 /// The pause between two signs of life is never shorter, whatever a server says.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-pub(super) async fn keep(session: Arc<Session>, mut clerk: mpsc::Receiver<Close>) {
+pub(super) async fn keep(shared: Arc<Shared>, mut clerk: mpsc::Receiver<Close>) {
     let close = loop {
-        let Some(record) = session.record() else {
+        let Some(record) = shared.record() else {
             break None;
         };
         tokio::select! {
             biased;
             close = clerk.recv() => break close,
-            () = tend(&session, &record) => {}
+            () = tend(&shared, &record) => {}
         }
     };
-    if let Some(record) = session.close() {
-        say_goodbye(&session, &record).await;
+    if let Some(record) = shared.close() {
+        shared.say_goodbye(record.number).await;
     }
     if let Some(done) = close {
         // Whoever asked may have gone.
@@ -43,23 +42,23 @@ pub(super) async fn keep(session: Arc<Session>, mut clerk: mpsc::Receiver<Close>
 }
 
 /// Waits until something is to be done for the record, and does it.
-async fn tend(session: &Session, record: &Record) {
+async fn tend(shared: &Shared, record: &Record) {
     let pause = (record.time_to_live / 4).max(SHORTEST_PAUSE);
     let lost = timeout(pause, record.lost.notified()).await.is_ok();
-    if lost || is_unknown(session, record).await {
-        renew(session).await;
+    if lost || is_unknown(shared, record).await {
+        renew(shared).await;
     }
 }
 
 /// Gives a sign of life.
-async fn is_unknown(session: &Session, record: &Record) -> bool {
+async fn is_unknown(shared: &Shared, record: &Record) -> bool {
     let request = Request::KeepAlive {
-        client: session.client,
+        client: shared.client,
         record: record.number,
     };
     let now = Instant::now();
-    let deadline = now + session.timeout();
-    match session.pair.ask(&request, now, deadline).await {
+    let deadline = now + shared.timeout();
+    match shared.pair.ask(&request, now, deadline).await {
         Err(AskError::Refused(Refusal::UnknownRecord, _)) => true,
         Ok(_) | Err(_) => false,
     }
@@ -67,24 +66,12 @@ async fn is_unknown(session: &Session, record: &Record) -> bool {
 
 /// Tries for as long as a call would. When it is in vain, the next call that needs the record, or the
 /// next sign of life, leads here again.
-async fn renew(session: &Session) {
-    match session.open().await {
-        Ok(record) => {
-            tracing::info!(record = %record.number, "the servers had lost the record; opened another");
-            session.publish(record);
+async fn renew(shared: &Shared) {
+    match shared.open(None, Instant::now()).await {
+        Ok(opened) => {
+            tracing::info!(record = %opened.record, "the servers had lost the record; opened another");
+            shared.publish(opened);
         }
         Err(error) => tracing::debug!(?error, "no record could be opened"),
-    }
-}
-
-async fn say_goodbye(session: &Session, record: &Record) {
-    let request = Request::Goodbye {
-        client: session.client,
-        record: record.number,
-    };
-    let now = Instant::now();
-    let asked = session.pair.ask(&request, now, now + GOODBYE_TIMEOUT);
-    if let Err(error) = asked.await {
-        tracing::debug!(?error, "nobody heard the goodbye; the record will expire");
     }
 }

@@ -13,9 +13,13 @@ mod call;
 mod connection;
 mod error;
 mod failover;
+mod guard;
+mod joint;
 mod keeper;
 mod record;
+mod request;
 mod session;
+mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -25,20 +29,28 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-pub use self::error::{CallError, ConnectError, Tried, TriedServer, TryError};
+pub use self::error::{
+    AcquireError, CallError, ConnectError, ReleaseError, Tried, TriedServer, TryError,
+};
+pub use self::guard::LockGuard;
+pub use self::request::LockRequest;
+pub use self::session::{GuardState, LossReason};
 pub use self::status::{ServerReport, is_whole, status, status_of};
 
 use self::both::Both;
 use self::call::{AskError, Pair};
 use self::connection::Connection;
 use self::keeper::Close;
-use self::session::Session;
-use crate::config::{CALL_TIMEOUT, PATIENCE};
+use self::session::Sessions;
+use self::shared::Shared;
+use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
 use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::Verb;
-use crate::types::LockName;
+use crate::types::{Lease, LockName};
 
 /// A client of a lock pair. Clones are the same client.
 ///
@@ -47,8 +59,9 @@ use crate::types::LockName;
 #[derive(Clone)]
 #[must_use = "a clerk that is dropped leaves the servers"]
 pub struct Clerk {
-    session: Arc<Session>,
+    shared: Arc<Shared>,
     keeper: mpsc::Sender<Close>,
+    sessions: Arc<Sessions>,
 }
 
 impl Clerk {
@@ -88,6 +101,7 @@ impl Clerk {
             servers,
             timeout: CALL_TIMEOUT,
             patience: PATIENCE,
+            lease: LEASE,
             network: Arc::new(SystemNetwork),
         }
     }
@@ -103,7 +117,7 @@ impl Clerk {
     /// Safe: the operation has happened entirely or not at all, or does so a little later; the clerk
     /// stays usable.
     pub async fn lock(&self, name: &str) -> Result<bool, CallError> {
-        self.session.call(Verb::Lock, LockName::new(name)?).await
+        self.shared.call(Verb::Lock, LockName::new(name)?).await
     }
 
     /// Unlocks `name`: true when it was held and is now free, false when it was free.
@@ -117,16 +131,78 @@ impl Clerk {
     /// Safe: the operation has happened entirely or not at all, or does so a little later; the clerk
     /// stays usable.
     pub async fn unlock(&self, name: &str) -> Result<bool, CallError> {
-        self.session.call(Verb::Unlock, LockName::new(name)?).await
+        self.shared.call(Verb::Unlock, LockName::new(name)?).await
     }
 
-    /// Closes the clerk's record at the servers, waiting a second for them at the most. Calls on other
-    /// clones fail from now on.
+    /// Acquires `name` as its only owner; waits for its turn, first come first served.
+    ///
+    /// The lock is held until the [`LockGuard`] is released or dropped, or is lost. It waits as long as it takes;
+    /// [`request`](Self::request) sets a limit.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use lockservice::Clerk;
+    /// # async fn work(token: u64) {}
+    /// # async fn example(clerk: Clerk) -> Result<(), Box<dyn std::error::Error>> {
+    /// let guard = clerk.acquire("jobs/nightly").await?;
+    /// tokio::select! {
+    ///     () = work(guard.token().0) => guard.release().await?,
+    ///     reason = guard.lost() => eprintln!("stopped: {reason}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn acquire(&self, name: &str) -> Result<LockGuard, AcquireError> {
+        self.request(name).acquire().await
+    }
+
+    /// Acquires `name` as its only owner if that is possible at once; none when others hold it or wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the lock, if it was granted, is given back in the background.
+    pub async fn try_acquire(&self, name: &str) -> Result<Option<LockGuard>, AcquireError> {
+        self.request(name).try_acquire().await
+    }
+
+    /// Begins to describe how `name` is to be acquired: shared, or within a time.
+    pub fn request(&self, name: &str) -> LockRequest {
+        LockRequest::new(self.clone(), name)
+    }
+
+    /// Closes the clerk at the servers, waiting a second for them at the most. Calls on other clones fail from
+    /// now on, and guards that are still there are lost, with [`LossReason::Closed`]: their locks are free when
+    /// this returns, or when their lease is over.
+    ///
+    /// A clerk that is merely dropped leaves its guards alone.
     ///
     /// # Cancel safety
     ///
     /// Safe: the clerk is closed in the background.
     pub async fn close(self) {
+        let session = self.sessions.close();
+        let end_session = async {
+            if let Some(session) = session {
+                session.close().await;
+            }
+        };
+        join(self.close_record(), end_session).await;
+    }
+
+    async fn close_record(&self) {
         let (done, closed) = oneshot::channel();
         if self.keeper.send(done).await.is_ok() {
             // The keeper answers, or is gone with its runtime.
@@ -138,7 +214,7 @@ impl Clerk {
 impl fmt::Debug for Clerk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clerk")
-            .field("client", &self.session.client)
+            .field("client", &self.shared.client)
             .finish_non_exhaustive()
     }
 }
@@ -150,6 +226,7 @@ pub struct ClerkBuilder {
     servers: Servers,
     timeout: Duration,
     patience: Duration,
+    lease: Duration,
     network: Arc<dyn Network>,
 }
 
@@ -168,6 +245,13 @@ impl ClerkBuilder {
         self
     }
 
+    /// How long the locks that the clerk owns stay held when the servers hear nothing of it: 100 milliseconds
+    /// to an hour. See [`LEASE`], the default.
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
     /// How the servers are reached. The default is [`SystemNetwork`].
     pub fn network(mut self, network: Arc<dyn Network>) -> Self {
         self.network = network;
@@ -178,7 +262,7 @@ impl ClerkBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] when no server took the client on in time.
+    /// [`ConnectError`] when the lease is none, or no server took the client on in time.
     ///
     /// # Cancel safety
     ///
@@ -188,25 +272,30 @@ impl ClerkBuilder {
             Connection::new(self.network.clone(), self.servers.address(server).clone())
         });
         let pair = Pair::new(connections, clamp(self.patience));
-        let session = Arc::new(Session::new(pair, clamp(self.timeout)));
-        match session.open().await {
-            Ok(record) => session.publish(record),
-            Err(error) => return Err(not_connected(&session, error)),
+        let lease = Lease::new(self.lease)?;
+        let shared = Arc::new(Shared::new(pair, clamp(self.timeout), lease));
+        match shared.open(None, Instant::now()).await {
+            Ok(opened) => shared.publish(opened),
+            Err(error) => return Err(not_connected(&shared, error)),
         }
         let (keeper, clerk) = mpsc::channel(1);
-        tokio::spawn(keeper::keep(session.clone(), clerk));
-        Ok(Clerk { session, keeper })
+        tokio::spawn(keeper::keep(shared.clone(), clerk));
+        Ok(Clerk {
+            shared,
+            keeper,
+            sessions: Arc::default(),
+        })
     }
 }
 
-fn not_connected(session: &Session, error: AskError) -> ConnectError {
-    let after = session.timeout();
+fn not_connected(shared: &Shared, error: AskError) -> ConnectError {
+    let after = shared.timeout();
     let (AskError::TimedOut(trail) | AskError::Refused(_, trail)) = error;
     match trail.overload() {
         Some(resource) => ConnectError::Overloaded { after, resource },
         None => ConnectError::TimedOut {
             after,
-            tried: trail.told(&session.pair),
+            tried: trail.told(&shared.pair),
         },
     }
 }

@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::CALL_WINDOW;
-use crate::service::Opened;
-use crate::types::{RecordNumber, Seq};
+use crate::service::{CallId, Opened};
+use crate::types::{ClientId, RecordNumber, Seq};
 
 /// A record that the servers keep for this clerk.
 #[derive(Debug)]
@@ -39,8 +41,16 @@ impl Record {
         }
     }
 
+    /// Gives a call its number, if the window lets it before `deadline`.
+    pub(super) async fn number_by(self: Arc<Self>, deadline: Instant) -> Result<Numbered, Elapsed> {
+        match self.clone().try_number() {
+            Some(call) => Ok(call),
+            None => timeout_at(deadline, self.number()).await,
+        }
+    }
+
     /// Gives a call its number, as soon as the window lets it.
-    pub(super) async fn number(self: Arc<Self>) -> Numbered {
+    async fn number(self: Arc<Self>) -> Numbered {
         // The semaphore is never closed.
         if let Ok(permit) = self.window.acquire().await {
             permit.forget();
@@ -49,7 +59,7 @@ impl Record {
     }
 
     /// Gives a call its number, if the window lets it at once.
-    pub(super) fn try_number(self: Arc<Self>) -> Option<Numbered> {
+    fn try_number(self: Arc<Self>) -> Option<Numbered> {
         self.window.try_acquire().ok()?.forget();
         Some(self.issue())
     }
@@ -80,6 +90,17 @@ pub(super) struct Numbered {
     pub(super) record: Arc<Record>,
     pub(super) seq: Seq,
     pub(super) done_below: Seq,
+}
+
+impl Numbered {
+    pub(super) fn id(&self, client: ClientId) -> CallId {
+        CallId {
+            client,
+            record: self.record.number,
+            seq: self.seq,
+            done_below: self.done_below,
+        }
+    }
 }
 
 impl Drop for Numbered {

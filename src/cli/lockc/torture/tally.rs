@@ -80,6 +80,7 @@ const fn kind(error: &CallError) -> &'static str {
         CallError::TimedOut { .. } => "not_carried_out",
         CallError::Overloaded { .. } => "overloaded",
         CallError::RecordLost => "record_lost",
+        CallError::Owned { .. } => "owned",
         CallError::Closed => "closed",
     }
 }

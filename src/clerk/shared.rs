@@ -11,28 +11,32 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{AskError, Pair};
-use super::error::CallError;
+use super::error::{AcquireError, CallError, ReleaseError, Tried, TriedServer, TryError};
 use super::record::{Numbered, Record};
 use super::trail::Trail;
-use crate::service::{Answer, CallId, Refusal, Request, Resource, Verb};
-use crate::types::{ClientId, LockName};
+use crate::config::GOODBYE_TIMEOUT;
+use crate::service::{Answer, Opened, Refusal, Request, Resource, Verb};
+use crate::types::{ClientId, Lease, LockName, RecordNumber};
 
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct Shared {
     pub(super) client: ClientId,
     pub(super) pair: Pair,
     timeout: Duration,
+    /// What its sessions are opened with.
+    pub(super) lease: Lease,
     /// The current record; none when the clerk is closed.
     record: watch::Sender<Option<Arc<Record>>>,
 }
 
-impl Session {
-    /// A session without a record. [`publish`](Self::publish) gives it one.
-    pub(super) fn new(pair: Pair, timeout: Duration) -> Self {
+impl Shared {
+    /// What is shared but for the record, which [`publish`](Self::publish) adds.
+    pub(super) fn new(pair: Pair, timeout: Duration, lease: Lease) -> Self {
         Self {
             client: ClientId::random(),
             pair,
             timeout,
+            lease,
             record: watch::Sender::new(None),
         }
     }
@@ -45,22 +49,35 @@ impl Session {
         self.record.borrow().clone()
     }
 
-    /// Opens a record at the servers.
-    pub(super) async fn open(&self) -> Result<Record, AskError> {
-        let request = Request::Open {
-            client: self.client,
-            lease: None,
-        };
-        let now = Instant::now();
+    /// Opens a record at the servers; one with a lease is a session. `now` is when it begins.
+    pub(super) async fn open(
+        &self,
+        lease: Option<Lease>,
+        now: Instant,
+    ) -> Result<Opened, AskError> {
+        let client = self.client;
+        let request = Request::Open { client, lease };
         match self.pair.ask(&request, now, now + self.timeout).await? {
-            Answer::Opened(opened) => Ok(Record::new(opened)),
+            Answer::Opened(opened) => Ok(opened),
             answer => unreachable!("open was answered with {answer:?}"),
         }
     }
 
-    /// Makes `record` the one that calls are numbered in.
-    pub(super) fn publish(&self, record: Record) {
-        self.record.send_replace(Some(Arc::new(record)));
+    /// Makes what was `opened` the record that calls are numbered in.
+    pub(super) fn publish(&self, opened: Opened) {
+        self.record
+            .send_replace(Some(Arc::new(Record::new(opened))));
+    }
+
+    /// Closes a record at the servers, or lets it expire if they do not hear of it.
+    pub(super) async fn say_goodbye(&self, record: RecordNumber) {
+        let client = self.client;
+        let request = Request::Goodbye { client, record };
+        let now = Instant::now();
+        let asked = self.pair.ask(&request, now, now + GOODBYE_TIMEOUT);
+        if let Err(error) = asked.await {
+            tracing::debug!(%record, ?error, "nobody heard the goodbye; the record will expire");
+        }
     }
 
     /// Lets no more calls begin, and gives the record that they used.
@@ -78,7 +95,11 @@ impl Session {
         let deadline = now + self.timeout;
         loop {
             let call = self.number(deadline).await?;
-            let request = self.request(&call, verb, name.clone());
+            let request = Request::Call {
+                id: call.id(self.client),
+                verb,
+                name: name.clone(),
+            };
             match self.pair.ask(&request, now, deadline).await {
                 Ok(Answer::Call(done)) => return Ok(done),
                 Ok(answer) => unreachable!("a call was answered with {answer:?}"),
@@ -98,24 +119,12 @@ impl Session {
     /// Gives a call its number in the current record.
     async fn number(&self, deadline: Instant) -> Result<Numbered, CallError> {
         let record = self.record().ok_or(CallError::Closed)?;
-        if let Some(call) = record.clone().try_number() {
-            return Ok(call);
-        }
         let after = self.timeout;
         let resource = Resource::Calls;
-        timeout_at(deadline, record.number())
+        record
+            .number_by(deadline)
             .await
             .map_err(|_| CallError::Overloaded { after, resource })
-    }
-
-    fn request(&self, call: &Numbered, verb: Verb, name: LockName) -> Request {
-        let id = CallId {
-            client: self.client,
-            record: call.record.number,
-            seq: call.seq,
-            done_below: call.done_below,
-        };
-        Request::Call { id, verb, name }
     }
 
     /// Waits until there is another record than the one of `call`, or the clerk is closed.
@@ -137,6 +146,9 @@ impl Session {
     fn failed(&self, error: AskError) -> CallError {
         match error {
             AskError::Refused(Refusal::InvalidName(error), _) => CallError::InvalidName(error),
+            AskError::Refused(Refusal::Owned, trail) => CallError::Owned {
+                may_have_happened: trail.may_have_happened,
+            },
             // A server that has forgotten the outcome had it once.
             AskError::Refused(..) => CallError::RecordLost,
             AskError::TimedOut(trail) => self.timed_out(trail),
@@ -148,6 +160,40 @@ impl Session {
         match trail.overload() {
             Some(resource) => CallError::Overloaded { after, resource },
             None => CallError::TimedOut {
+                after,
+                may_have_happened: trail.may_have_happened,
+                tried: trail.told(&self.pair),
+            },
+        }
+    }
+
+    /// Why a request for an owned lock has come to nothing.
+    pub(super) fn not_acquired(&self, error: AskError, after: Duration) -> AcquireError {
+        let (AskError::TimedOut(trail) | AskError::Refused(_, trail)) = error;
+        match trail.overload() {
+            Some(resource) => AcquireError::Overloaded { after, resource },
+            None => AcquireError::Unanswered {
+                after,
+                tried: trail.told(&self.pair),
+            },
+        }
+    }
+
+    /// Why a request that waited for what another one was asking has come to nothing.
+    pub(super) fn unanswered(&self, after: Duration) -> AcquireError {
+        let tried = Tried::new(|server| TriedServer {
+            server,
+            address: self.pair.connections[server].addr().clone(),
+            tries: 0,
+            last: Some(TryError::NoAnswer),
+        });
+        AcquireError::Unanswered { after, tried }
+    }
+
+    pub(super) fn not_released(&self, trail: Trail, after: Duration) -> ReleaseError {
+        match trail.overload() {
+            Some(resource) => ReleaseError::Overloaded { after, resource },
+            None => ReleaseError::TimedOut {
                 after,
                 may_have_happened: trail.may_have_happened,
                 tried: trail.told(&self.pair),

@@ -1,0 +1,90 @@
+//! What can go wrong with locks that are owned.
+
+use std::time::Duration;
+
+use super::Tried;
+use crate::clerk::LossReason;
+use crate::service::Resource;
+use crate::types::NameError;
+
+/// Why a lock was not acquired.
+///
+/// Whatever the reason, nothing stays behind: a place in the queue is left, and a grant that crosses with
+/// it is given back, in the background; without a server to hear of it, when the lease is over.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// The name is no lock name.
+    #[error(transparent)]
+    InvalidName(#[from] NameError),
+    /// Its turn did not come within [`LockRequest::timeout`](crate::clerk::LockRequest::timeout): others
+    /// held the lock.
+    #[error("the lock was held by others for {}", humantime::format_duration(*.after))]
+    TimedOut {
+        /// How long it waited.
+        after: Duration,
+    },
+    /// No server answered in time. Trying again is sensible.
+    #[error("no answer within {}; {tried}", humantime::format_duration(*.after))]
+    Unanswered {
+        /// How long it was tried.
+        after: Duration,
+        /// What came of it at each server.
+        tried: Tried,
+    },
+    /// The servers were at a limit all the time.
+    #[error("overloaded for {}: too many {resource}", humantime::format_duration(*.after))]
+    Overloaded {
+        /// How long it was tried.
+        after: Duration,
+        /// What there were too many of.
+        resource: Resource,
+    },
+    /// Its place in the queue was lost with the session: no server could be reached for a whole lease, or
+    /// the pair lost its state. The next request opens another session.
+    #[error("the session was lost, and its places in all queues with it")]
+    SessionLost,
+    /// It was granted, and taken away again before the grant was heard of.
+    #[error("it was granted, and taken away again")]
+    Ended,
+    /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.
+    #[error("the clerk is closed")]
+    Closed,
+}
+
+/// Why [`LockGuard::release`](crate::clerk::LockGuard::release) could not say that the lock was given back
+/// while it was held.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The servers say that the guard did not hold the lock any more. Others can have held it meanwhile.
+    #[error("the lock was not held any more")]
+    NotHeld,
+    /// The guard was lost before. Others can have held the lock meanwhile.
+    #[error("the lock was lost before it was released: {0}")]
+    Lost(LossReason),
+    /// No server answered in time. It goes on being tried in the background; at the latest, the lock is free
+    /// when the lease is over.
+    #[error(
+        "no answer within {}; the release {}; {tried}",
+        humantime::format_duration(*.after),
+        if *.may_have_happened { "may have happened" } else { "has not happened yet" }
+    )]
+    TimedOut {
+        /// How long it was tried.
+        after: Duration,
+        /// What came of it at each server.
+        tried: Tried,
+        /// Whether a server can have carried it out by now.
+        may_have_happened: bool,
+    },
+    /// The servers were at a limit all the time. It goes on being tried in the background; at the latest, the
+    /// lock is free when the lease is over.
+    #[error("overloaded for {}: too many {resource}", humantime::format_duration(*.after))]
+    Overloaded {
+        /// How long it was tried.
+        after: Duration,
+        /// What there were too many of.
+        resource: Resource,
+    },
+}

@@ -1,0 +1,93 @@
+//! The holder of an owned lock.
+
+use tokio::time::Instant;
+
+use super::error::ReleaseError;
+use super::session::{Claim, GuardState, LossReason};
+use crate::types::{LockName, Token};
+
+/// An owned lock, held until the guard is released, dropped or lost.
+///
+/// It is lost when its session is: when no server could be reached for a lease, when the servers lost their
+/// state, or when the clerk was closed. Then others can hold the lock, so whoever works under it watches
+/// [`lost`](Self::lost). What must not be done by two holders whatever happens (also to this process: it may
+/// have been suspended, and its machine's clock with it) is done with the [`token`](Self::token), by something
+/// that refuses a token lower than one that it has seen.
+///
+/// Dropping it gives the lock back in the background; [`release`](Self::release) says whether that has
+/// happened. It keeps the session alive when the clerk is dropped.
+#[derive(Debug)]
+#[must_use = "a guard that is dropped gives its lock back"]
+pub struct LockGuard {
+    claim: Claim,
+    token: Token,
+}
+
+impl LockGuard {
+    pub(super) const fn new(claim: Claim, token: Token) -> Self {
+        Self { claim, token }
+    }
+
+    /// The name of the lock.
+    #[must_use]
+    pub fn name(&self) -> &LockName {
+        &self.claim.place.name
+    }
+
+    /// The number of this grant. Later grants of this lock have higher ones.
+    #[must_use]
+    pub const fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Until when the lock is certainly held, if nothing more is heard of the servers and nothing is lost
+    /// before. Every renewal moves it on.
+    #[must_use]
+    pub fn safe_until(&self) -> Instant {
+        self.claim.session().life.safe_until()
+    }
+
+    /// How the guard stands at this moment.
+    #[must_use]
+    pub fn state(&self) -> GuardState {
+        self.claim.session().life.guard_state()
+    }
+
+    /// Waits until the guard is lost. Whoever works under the lock stops then.
+    ///
+    /// It comes before the servers can grant the lock to others, also when none of them answers.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn lost(&self) -> LossReason {
+        self.claim.session().life.lost().await
+    }
+
+    /// Waits until somebody else waits for the lock. Does not end when the guard is lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn contended(&self) {
+        self.claim.place.contended().await;
+    }
+
+    /// Gives the lock back, and says that it was held until then.
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError`]. In any case the guard is gone, and what may be left of it is given back in the
+    /// background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the lock is given back in the background.
+    pub async fn release(self) -> Result<(), ReleaseError> {
+        if self.claim.release().await? {
+            Ok(())
+        } else {
+            Err(ReleaseError::NotHeld)
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A place at the servers that is given up when it is dropped: in the queue, or as the holder.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::places::Place;
+use super::{AcquireError, Handle, LossReason, ReleaseError, Session, Within};
+use crate::clerk::call::AskError;
+use crate::clerk::record::Numbered;
+use crate::service::{Acquired, Answer, How, Request, Resource};
+use crate::types::{LockName, Token};
+
+/// A place in a session, from before it is asked for until it is dropped.
+#[derive(Debug)]
+pub(in crate::clerk) struct Claim {
+    handle: Arc<Handle>,
+    pub(in crate::clerk) place: Arc<Place>,
+    /// The servers have nothing for it.
+    is_settled: bool,
+}
+
+/// What came of asking for a lock.
+#[derive(Debug)]
+pub(in crate::clerk) enum Asked {
+    /// It is granted.
+    Granted(Claim, Token),
+    /// It is waited for.
+    Queued(Claim),
+    /// It is not to be had, and not waited for.
+    Held,
+}
+
+impl Claim {
+    /// Asks for a lock; no answer when the session was lost before there was one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what it has come to is given up.
+    pub(in crate::clerk) async fn ask(
+        handle: Arc<Handle>,
+        name: &LockName,
+        how: How,
+        within: Within,
+    ) -> Result<Option<Asked>, AcquireError> {
+        let session = handle.session.clone();
+        let numbered = session.record.clone().number_by(within.deadline).await;
+        let call = numbered.map_err(|_| AcquireError::Overloaded {
+            after: within.after,
+            resource: Resource::Calls,
+        })?;
+        let claim = Self::enter(handle, &call, name);
+        let request = Request::Acquire {
+            id: call.id(session.shared.client),
+            name: name.clone(),
+            how,
+        };
+        let pair = &session.shared.pair;
+        let answer = tokio::select! {
+            biased;
+            _ = session.life.lost() => return Ok(None),
+            token = claim.place.granted() => return Ok(Some(Asked::Granted(claim, token))),
+            answer = pair.ask(&request, Instant::now(), within.deadline) => answer,
+        };
+        claim.judge(answer, within)
+    }
+
+    fn enter(handle: Arc<Handle>, call: &Numbered, name: &LockName) -> Self {
+        let place = handle.session.places.enter(call.seq, name.clone());
+        Self {
+            handle,
+            place,
+            is_settled: false,
+        }
+    }
+
+    fn judge(
+        mut self,
+        answer: Result<Answer, AskError>,
+        within: Within,
+    ) -> Result<Option<Asked>, AcquireError> {
+        let session = self.session();
+        match answer {
+            Ok(Answer::Acquired(Acquired::Granted(token))) => Ok(Some(Asked::Granted(self, token))),
+            Ok(Answer::Acquired(Acquired::Queued)) => Ok(Some(Asked::Queued(self))),
+            Ok(Answer::Acquired(Acquired::Held)) => {
+                self.settle();
+                Ok(Some(Asked::Held))
+            }
+            Ok(Answer::Acquired(Acquired::Ended)) => {
+                self.settle();
+                Err(AcquireError::Ended)
+            }
+            Ok(answer) => unreachable!("an acquire was answered with {answer:?}"),
+            Err(AskError::TimedOut(trail)) => Err(session
+                .shared
+                .not_acquired(AskError::TimedOut(trail), within.after)),
+            // A server that refuses a call of this record for ever does not know it.
+            Err(AskError::Refused(..)) => {
+                session.life.end(LossReason::SessionLost);
+                Ok(None)
+            }
+        }
+    }
+
+    pub(in crate::clerk) fn session(&self) -> &Session {
+        &self.handle.session
+    }
+
+    /// Waits until the lock is granted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the place is kept.
+    pub(in crate::clerk) async fn turn(&self) -> Result<Token, LossReason> {
+        tokio::select! {
+            biased;
+            reason = self.session().life.lost() => Err(reason),
+            token = self.place.granted() => Ok(token),
+        }
+    }
+
+    /// Gives it back: true when the lock was held.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it is given up.
+    pub(in crate::clerk) async fn release(mut self) -> Result<bool, ReleaseError> {
+        let session = self.session();
+        if let Some(reason) = session.life.loss() {
+            return Err(ReleaseError::Lost(reason));
+        }
+        let within = Within::new(session.shared.timeout());
+        let was_held = session.release(self.place.acquired, within).await?;
+        self.settle();
+        Ok(was_held)
+    }
+
+    /// The servers have nothing for it any more.
+    const fn settle(&mut self) {
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let (session, acquired) = (&self.handle.session, self.place.acquired);
+        if self.is_settled || session.life.loss().is_some() {
+            session.places.remove(acquired);
+        } else {
+            session.places.give_up(acquired);
+        }
+    }
+}

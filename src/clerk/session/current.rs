@@ -1,0 +1,71 @@
+//! The session that a clerk's requests use: opened with the first of them, and again when it was lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{AcquireError, Handle};
+use crate::clerk::joint::Joint;
+use crate::clerk::shared::Shared;
+
+/// How long something is tried.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::clerk) struct Within {
+    pub(in crate::clerk) after: Duration,
+    pub(in crate::clerk) deadline: Instant,
+}
+
+impl Within {
+    /// From now on.
+    pub(in crate::clerk) fn new(after: Duration) -> Self {
+        Self {
+            after,
+            deadline: Instant::now() + after,
+        }
+    }
+}
+
+/// The clerk's current session.
+#[derive(Debug, Default)]
+pub(in crate::clerk) struct Sessions {
+    current: Joint<Handle, AcquireError>,
+    is_closed: AtomicBool,
+}
+
+impl Sessions {
+    /// The current session, which is opened if there is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(in crate::clerk) async fn current(
+        &self,
+        shared: &Arc<Shared>,
+        within: Within,
+    ) -> Result<Arc<Handle>, AcquireError> {
+        self.check()?;
+        let open = || Handle::open(shared.clone());
+        let current = self.current.get(Handle::is_of_use, open);
+        let handle = timeout_at(within.deadline, current)
+            .await
+            .unwrap_or_else(|_| Err(shared.unanswered(within.after)))?;
+        self.check()?;
+        Ok(handle)
+    }
+
+    /// Lets there be no more sessions, and gives the current one. One that is being opened meanwhile is not
+    /// kept, and whoever waits for it finds this closed.
+    pub(in crate::clerk) fn close(&self) -> Option<Arc<Handle>> {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.current.take()
+    }
+
+    fn check(&self) -> Result<(), AcquireError> {
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(AcquireError::Closed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! How long a session is certainly alive, by this process' own clock.
+//!
+//! The servers count the lease from when they get a renewal. Whoever holds a lock counts it from when the
+//! renewal was sent, which is earlier, and does not rely on its last part, because clocks do not run at one
+//! rate. So the holder stops before the servers give the lock to somebody else, whatever was lost or late.
+//!
+//! The clock decides, not the task that renews: a guard that is asked after the lease is over is lost, also
+//! when that task could not run. And what is over stays over, or two looks at one guard could differ: a
+//! renewal that is answered after that moment is worth nothing.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{LEASE_AT_RISK, LEASE_MARGIN};
+
+/// How a guard stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GuardState {
+    /// It holds its lock.
+    Held,
+    /// It holds its lock, but renewals are overdue: less than a third of the lease is left.
+    AtRisk,
+    /// It does not hold its lock any more, or cannot be sure to.
+    Lost,
+}
+
+/// Why a guard does not hold its lock any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// The lease is over: no renewal was answered in time.
+    #[error("the lease is over: no renewal was answered in time")]
+    Expired,
+    /// The servers do not know the session any more: it expired there, or the pair lost its state.
+    #[error("the servers do not know the session any more")]
+    SessionLost,
+    /// [`Clerk::close`](crate::clerk::Clerk::close) was called.
+    #[error("the clerk was closed")]
+    Closed,
+}
+
+/// The life of a session.
+#[derive(Debug)]
+pub(in crate::clerk) struct Life {
+    pub(super) lease: Duration,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    safe_until: Instant,
+    ended: Option<LossReason>,
+}
+
+impl State {
+    fn loss(self, now: Instant) -> Option<LossReason> {
+        let expired = (now >= self.safe_until).then_some(LossReason::Expired);
+        self.ended.or(expired)
+    }
+}
+
+impl Life {
+    /// `begun`: when the question was first sent whose answer gave the lease.
+    pub(super) fn new(lease: Duration, begun: Instant) -> Self {
+        let state = State {
+            safe_until: safe_until(lease, begun),
+            ended: None,
+        };
+        Self {
+            lease,
+            state: watch::Sender::new(state),
+        }
+    }
+
+    /// A renewal that was first sent when it had `begun` has been answered.
+    pub(super) fn renewed(&self, begun: Instant) {
+        let safe_until = safe_until(self.lease, begun);
+        self.state.send_if_modified(|state| {
+            let renewed = state.loss(Instant::now()).is_none() && safe_until > state.safe_until;
+            if renewed {
+                state.safe_until = safe_until;
+            }
+            renewed
+        });
+    }
+
+    /// Ends it, for this reason or for that for which it is over; gives the reason.
+    pub(super) fn end(&self, reason: LossReason) -> LossReason {
+        let mut ended = reason;
+        self.state.send_if_modified(|state| {
+            ended = state.loss(Instant::now()).unwrap_or(reason);
+            state.ended.replace(ended).is_none()
+        });
+        ended
+    }
+
+    /// Until when it is certainly alive, unless it has ended.
+    pub(in crate::clerk) fn safe_until(&self) -> Instant {
+        self.state.borrow().safe_until
+    }
+
+    /// Why it is over, if it is.
+    pub(in crate::clerk) fn loss(&self) -> Option<LossReason> {
+        self.state.borrow().loss(Instant::now())
+    }
+
+    pub(in crate::clerk) fn guard_state(&self) -> GuardState {
+        let state = *self.state.borrow();
+        let now = Instant::now();
+        if state.loss(now).is_some() {
+            GuardState::Lost
+        } else if state.safe_until - now < self.lease / LEASE_AT_RISK {
+            GuardState::AtRisk
+        } else {
+            GuardState::Held
+        }
+    }
+
+    /// Waits until it is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(in crate::clerk) async fn lost(&self) -> LossReason {
+        let mut changes = self.state.subscribe();
+        loop {
+            let state = *changes.borrow_and_update();
+            if let Some(reason) = state.loss(Instant::now()) {
+                return reason;
+            }
+            // Its sender is `self`, so it ends by a change or by the clock.
+            let _ = timeout_at(state.safe_until, changes.changed()).await;
+        }
+    }
+}
+
+fn safe_until(lease: Duration, begun: Instant) -> Instant {
+    begun + lease - lease / LEASE_MARGIN
+}

@@ -1,0 +1,127 @@
+//! A clerk's session: the record in which its owned locks are acquired, kept alive by renewing its lease.
+//!
+//! It is opened with the first request for such a lock, so a clerk that makes none does not pay for it. One
+//! task renews it and gives back what is dropped. The clerk and every [`Claim`] hold a [`Handle`]; when the
+//! last one is gone the task says goodbye, which gives back all that is left.
+
+mod claim;
+mod current;
+mod life;
+mod places;
+mod renewal;
+mod task;
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+pub use self::life::{GuardState, LossReason};
+
+pub(super) use self::claim::{Asked, Claim};
+pub(super) use self::current::{Sessions, Within};
+
+use self::life::Life;
+use self::places::Places;
+use super::call::AskError;
+use super::error::{AcquireError, ReleaseError};
+use super::keeper::Close;
+use super::record::Record;
+use super::shared::Shared;
+use crate::service::{Answer, Opened, Request, Resource};
+use crate::types::Seq;
+
+/// What a session's task and its claims share.
+#[derive(Debug)]
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    record: Arc<Record>,
+    pub(super) life: Life,
+    places: Places,
+}
+
+/// Keeps the session alive while it is held.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) session: Arc<Session>,
+    task: mpsc::Sender<Close>,
+}
+
+impl Handle {
+    /// Opens a session at the servers.
+    fn open(shared: Arc<Shared>) -> BoxFuture<'static, Result<Arc<Self>, AcquireError>> {
+        let opening = async move {
+            let begun = Instant::now();
+            match shared.open(Some(shared.lease), begun).await {
+                Ok(opened) => Ok(Self::new(shared, opened, begun)),
+                Err(error) => Err(shared.not_acquired(error, shared.timeout())),
+            }
+        };
+        opening.boxed()
+    }
+
+    fn new(shared: Arc<Shared>, opened: Opened, begun: Instant) -> Arc<Self> {
+        let lease = shared.lease.duration().min(opened.time_to_live);
+        let session = Arc::new(Session {
+            shared,
+            record: Arc::new(Record::new(opened)),
+            life: Life::new(lease, begun),
+            places: Places::default(),
+        });
+        let (task, handles) = mpsc::channel(1);
+        tokio::spawn(task::run(session.clone(), handles));
+        Arc::new(Self { session, task })
+    }
+
+    /// Ends the session; waits until the servers know, or for a second.
+    pub(super) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.task.send(done).await.is_ok() {
+            // The task answers, or is over with its session.
+            let _ = closed.await;
+        }
+    }
+
+    fn is_of_use(&self) -> bool {
+        self.session.life.loss().is_none() && !self.task.is_closed()
+    }
+}
+
+impl Session {
+    /// Gives back what the call `acquired` holds: true when it was held. Or takes it out of the queue.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, but it can be carried out or not. It may be repeated.
+    pub(super) async fn release(
+        &self,
+        acquired: Seq,
+        within: Within,
+    ) -> Result<bool, ReleaseError> {
+        let Within { after, deadline } = within;
+        let numbered = self.record.clone().number_by(deadline).await;
+        let call = numbered.map_err(|_| ReleaseError::Overloaded {
+            after,
+            resource: Resource::Calls,
+        })?;
+        let id = call.id(self.shared.client);
+        let request = Request::Release { id, acquired };
+        let asked = self.shared.pair.ask(&request, Instant::now(), deadline);
+        let answer = tokio::select! {
+            biased;
+            answer = asked => answer,
+            reason = self.life.lost() => return Err(ReleaseError::Lost(reason)),
+        };
+        match answer {
+            Ok(Answer::Call(was_held)) => Ok(was_held),
+            Ok(answer) => unreachable!("a release was answered with {answer:?}"),
+            Err(AskError::TimedOut(trail)) => Err(self.shared.not_released(trail, after)),
+            // A server that refuses a call of this record for ever does not know it.
+            Err(AskError::Refused(..)) => {
+                Err(ReleaseError::Lost(self.life.end(LossReason::SessionLost)))
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Which locks a session waits for or holds, each by the call that asked for it; and which of them are to be
+//! given back.
+//!
+//! A place is entered before its call is sent, because the news of its grant can overtake the call's answer.
+//! News of a place that is not here any more is of one that was given up: its release is on its way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use crate::service::Change;
+use crate::types::{LockName, Seq, Token};
+
+/// One lock that a session waits for or holds.
+#[derive(Debug)]
+pub(in crate::clerk) struct Place {
+    pub(in crate::clerk) name: LockName,
+    /// The call that asked for it.
+    pub(super) acquired: Seq,
+    grant: watch::Sender<Grant>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Grant {
+    token: Option<Token>,
+    contended: bool,
+}
+
+impl Place {
+    /// Waits until the lock is granted.
+    pub(super) async fn granted(&self) -> Token {
+        let mut changes = self.grant.subscribe();
+        loop {
+            if let Some(token) = changes.borrow_and_update().token {
+                return token;
+            }
+            // Its sender is `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Waits until somebody else waits for the lock.
+    pub(in crate::clerk) async fn contended(&self) {
+        let mut changes = self.grant.subscribe();
+        // Its sender is `self`.
+        let _ = changes.wait_for(|grant| grant.contended).await;
+    }
+
+    fn change(&self, change: &Change) {
+        self.grant.send_replace(Grant {
+            token: Some(change.token),
+            contended: change.contended,
+        });
+    }
+}
+
+/// All places of a session.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    table: Mutex<Table>,
+    given_up: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    places: BTreeMap<Seq, Arc<Place>>,
+    given_up: VecDeque<Seq>,
+}
+
+impl Places {
+    pub(super) fn enter(&self, acquired: Seq, name: LockName) -> Arc<Place> {
+        let place = Arc::new(Place {
+            name,
+            acquired,
+            grant: watch::Sender::default(),
+        });
+        self.table().places.insert(acquired, place.clone());
+        place
+    }
+
+    /// Takes a place off that holds nothing and waits for nothing.
+    pub(super) fn remove(&self, acquired: Seq) {
+        self.table().places.remove(&acquired);
+    }
+
+    /// Takes a place off and lets it be given back.
+    pub(super) fn give_up(&self, acquired: Seq) {
+        let mut table = self.table();
+        table.places.remove(&acquired);
+        table.given_up.push_back(acquired);
+        drop(table);
+        self.given_up.notify_one();
+    }
+
+    /// Waits for a place that is to be given back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: none is lost.
+    pub(super) async fn next_given_up(&self) -> Seq {
+        loop {
+            if let Some(acquired) = self.table().given_up.pop_front() {
+                return acquired;
+            }
+            self.given_up.notified().await;
+        }
+    }
+
+    pub(super) fn tell(&self, changes: &[Change]) {
+        let table = self.table();
+        for change in changes {
+            if let Some(place) = table.places.get(&change.acquired) {
+                place.change(change);
+            }
+        }
+    }
+
+    /// The table is whole after every step, so a poisoned lock is sound.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,51 @@
+//! The task of a session: renews it, gives back what is dropped, and says goodbye.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use tokio::sync::mpsc;
+
+use super::renewal::renew;
+use super::{LossReason, ReleaseError, Session, Within};
+use crate::clerk::keeper::Close;
+use crate::config::RELEASES_IN_FLIGHT;
+use crate::types::Seq;
+
+pub(super) async fn run(session: Arc<Session>, mut handles: mpsc::Receiver<Close>) {
+    let close = tokio::select! {
+        biased;
+        close = handles.recv() => close,
+        () = renew(&session) => None,
+        () = give_back(&session) => None,
+    };
+    // Also when its lease is over: so its locks are free a little sooner.
+    if session.life.end(LossReason::Closed) != LossReason::SessionLost {
+        session.shared.say_goodbye(session.record.number).await;
+    }
+    if let Some(done) = close {
+        // Whoever asked may have gone.
+        let _ = done.send(());
+    }
+}
+
+/// Gives back whatever is given up, for as long as the session lives.
+async fn give_back(session: &Session) {
+    let next = async |()| Some((session.places.next_given_up().await, ()));
+    let each = |acquired| release(session, acquired);
+    stream::unfold((), next)
+        .for_each_concurrent(RELEASES_IN_FLIGHT, each)
+        .await;
+}
+
+/// Tries until a server has heard of it.
+async fn release(session: &Session, acquired: Seq) {
+    loop {
+        let within = Within::new(session.shared.timeout());
+        match session.release(acquired, within).await {
+            Err(error @ (ReleaseError::TimedOut { .. } | ReleaseError::Overloaded { .. })) => {
+                tracing::debug!(%error, "a dropped lock is not given back yet");
+            }
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
