@@ -61,7 +61,7 @@ fn soon() -> Context {
 /// A call in a new record of a new client.
 async fn first_call(client: &LockServiceClient) -> CallId {
     let id = ClientId::random();
-    let opened = client.open(soon(), id).await.expect("an answer");
+    let opened = client.open(soon(), id, None).await.expect("an answer");
     CallId {
         client: id,
         record: opened.expect("a record").record,
