@@ -26,7 +26,10 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let mut machine = Machine::new(OpNumber(0));
-        let Outcome::Opened(record) = machine.apply(&Command::Open { client: CLIENT }) else {
+        let Outcome::Opened(record) = machine.apply(&Command::Open {
+            client: CLIENT,
+            lease: None,
+        }) else {
             unreachable!("an open is answered with a record");
         };
         Self {

@@ -492,6 +492,8 @@ pub struct ServerStatus {
     pub clients: u64,
     /// Held locks.
     pub locks: u64,
+    /// Places in the queues of locks.
+    pub waiters: u64,
     /// How long the process has been serving.
     pub uptime: Duration,
     /// How much processor time the process has used.

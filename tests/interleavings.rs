@@ -78,7 +78,10 @@ fn machine() -> Machine {
     let mut machine = Machine::new(OpNumber(0));
     for client in 1..=CLIENTS {
         let client = ClientId::from_u128(u128::from(client));
-        machine.apply(&Command::Open { client });
+        machine.apply(&Command::Open {
+            client,
+            lease: None,
+        });
     }
     machine
 }

@@ -168,7 +168,7 @@ impl Stage {
         let client = LockServiceClient::new(tarpc::client::Config::default(), transport).spawn();
         let id = ClientId::from_u128(1);
         loop {
-            let opened = client.open(tarpc::context::current(), id).await;
+            let opened = client.open(tarpc::context::current(), id, None).await;
             let Ok(opened) = opened.expect("an answer") else {
                 sleep(Duration::from_millis(1)).await;
                 continue;

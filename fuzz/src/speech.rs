@@ -5,9 +5,12 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use lockservice::machine::Command;
 use lockservice::service::{
-    CallId, Frame, LinkPurpose, LockServiceRequest, ReplicationRequest, Request, Standing, Verb,
+    CallId, Frame, How, LinkPurpose, LockServiceRequest, Mark, Mode, ReplicationRequest, Request,
+    Standing, Verb,
 };
-use lockservice::types::{ClientId, Digest, LockName, OpNumber, RecordNumber, Seq, ServerId, View};
+use lockservice::types::{
+    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, View,
+};
 use serde::Serialize;
 
 /// What a hostile stranger can find out, and may use.
@@ -46,7 +49,7 @@ pub(crate) enum Wait {
 #[derive(Debug, Arbitrary)]
 pub(crate) enum Ask {
     Status,
-    Open(Who),
+    Open(Who, Term),
     Lock(Call, Name),
     Unlock(Call, Name),
     KeepAlive(Who, Record),
@@ -59,12 +62,29 @@ pub(crate) enum Ask {
     Join(Sight, Op),
     Relay(Order),
     UnknownMethod(u32, Vec<u8>),
+    Acquire(Call, Name, Way),
+    Release(Call, Number),
+    Poll(Who, Record, u64),
 }
 
 #[derive(Debug, Arbitrary)]
 pub(crate) enum Who {
     Known,
     Any(u8),
+}
+
+/// The lease of a session; none at all for other records.
+#[derive(Debug, Arbitrary)]
+pub(crate) enum Term {
+    None,
+    Shortest,
+    Millis(u32),
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) struct Way {
+    is_shared: bool,
+    waits: bool,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -131,11 +151,13 @@ pub(crate) enum Pace {
 
 #[derive(Debug, Arbitrary)]
 pub(crate) enum Order {
-    Open(Who),
+    Open(Who, Term),
     Lock(Call, Name),
     Unlock(Call, Name),
     Goodbye(Who, Record),
     Expire(Record, Number),
+    Acquire(Call, Name, Way),
+    Release(Call, Number),
 }
 
 impl Speech {
@@ -194,8 +216,23 @@ impl Ask {
         type Peer = ReplicationRequest;
         match self {
             Self::Status => encode(&Client::Status {}),
-            Self::Open(who) => encode(&Client::Open {
+            Self::Open(who, term) => encode(&Client::Open {
                 client: who.id(known),
+                lease: term.lease(),
+            }),
+            Self::Acquire(call, name, way) => encode(&Client::Acquire {
+                id: call.id(known),
+                name: name.name().as_str().to_owned(),
+                how: way.how(),
+            }),
+            Self::Release(call, acquired) => encode(&Client::Release {
+                id: call.id(known),
+                acquired: Seq(acquired.value()),
+            }),
+            Self::Poll(who, record, since) => encode(&Client::Poll {
+                client: who.id(known),
+                record: record.number(known),
+                since: Mark(*since),
             }),
             Self::Lock(call, name) => lock(0, call.id(known), name),
             Self::Unlock(call, name) => lock(1, call.id(known), name),
@@ -374,11 +411,46 @@ impl Pace {
     }
 }
 
+impl Term {
+    fn lease(&self) -> Option<Lease> {
+        let millis = match *self {
+            Self::None => return None,
+            Self::Shortest => return Lease::new(Lease::MIN).ok(),
+            Self::Millis(millis) => millis,
+        };
+        Lease::new(Duration::from_millis(millis.into())).ok()
+    }
+}
+
+impl Way {
+    fn how(self) -> How {
+        let mode = if self.is_shared {
+            Mode::Shared
+        } else {
+            Mode::Exclusive
+        };
+        How {
+            mode,
+            waits: self.waits,
+        }
+    }
+}
+
 impl Order {
     fn command(&self, known: &Known) -> Command {
         match self {
-            Self::Open(who) => Command::Open {
+            Self::Open(who, term) => Command::Open {
                 client: who.id(known),
+                lease: term.lease(),
+            },
+            Self::Acquire(call, name, way) => Command::Acquire {
+                id: call.id(known),
+                name: name.name(),
+                how: way.how(),
+            },
+            Self::Release(call, acquired) => Command::Release {
+                id: call.id(known),
+                acquired: Seq(acquired.value()),
             },
             Self::Lock(call, name) => call_command(call.id(known), Verb::Lock, name),
             Self::Unlock(call, name) => call_command(call.id(known), Verb::Unlock, name),
@@ -395,7 +467,9 @@ impl Order {
 
     fn request(&self, known: &Known) -> Request {
         match self.command(known) {
-            Command::Open { client } => Request::Open { client },
+            Command::Open { client, lease } => Request::Open { client, lease },
+            Command::Acquire { id, name, how } => Request::Acquire { id, name, how },
+            Command::Release { id, acquired } => Request::Release { id, acquired },
             Command::Call { id, verb, name } => Request::Call { id, verb, name },
             Command::Goodbye { client, record } => Request::Goodbye { client, record },
             Command::Expire { record, .. } => Request::KeepAlive {

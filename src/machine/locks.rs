@@ -18,6 +18,8 @@ pub(super) type Entry = Option<Box<Owned>>;
 pub(super) struct Locks {
     table: Table<LockName, Entry>,
     places: u64,
+    /// How many of them wait.
+    waiters: u64,
     sum: Sum,
 }
 
@@ -34,6 +36,7 @@ impl Default for Locks {
         Self {
             table: Table::new(SHARDS),
             places: 0,
+            waiters: 0,
             sum: Sum::default(),
         }
     }
@@ -92,6 +95,7 @@ impl Locks {
         if new {
             self.sum.add(digest::of_place(name, ticket, &place));
             self.places += 1;
+            self.waiters += u64::from(place.grant.is_none());
         }
         new
     }
@@ -102,6 +106,7 @@ impl Locks {
         let place = self.change(name, |owned| owned.remove(ticket))?;
         self.sum.remove(digest::of_place(name, ticket, &place));
         self.places -= 1;
+        self.waiters -= u64::from(place.grant.is_none());
         Some(place)
     }
 
@@ -184,6 +189,11 @@ impl Locks {
     /// How many places sessions have, at the head of locks and in their queues.
     pub(super) const fn places(&self) -> u64 {
         self.places
+    }
+
+    /// How many of them are in queues.
+    pub(super) const fn waiters(&self) -> u64 {
+        self.waiters
     }
 
     pub(super) const fn sum(&self) -> Sum {

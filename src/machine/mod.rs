@@ -422,6 +422,12 @@ impl Machine {
         self.locks.places()
     }
 
+    /// How many places in the queues of locks there are.
+    #[must_use]
+    pub fn waiters(&self) -> u64 {
+        self.locks.waiters()
+    }
+
     /// How many records are open.
     #[must_use]
     pub fn clients(&self) -> u64 {

@@ -132,6 +132,7 @@ impl LockService for LockRpc {
             in_sync: overview.in_sync,
             clients: overview.clients,
             locks: overview.locks,
+            waiters: overview.waiters,
             uptime,
             cpu_time: cpu_time(),
             version,

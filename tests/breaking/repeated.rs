@@ -61,7 +61,7 @@ impl Client {
     async fn connect(number: u32, addr: &Addr, recorder: &Recorder) -> Self {
         let server = connect(addr).await;
         let client = ClientId::random();
-        let opened = server.open(soon(), client).await.expect("an answer");
+        let opened = server.open(soon(), client, None).await.expect("an answer");
         Self {
             number,
             server,

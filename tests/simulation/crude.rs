@@ -13,8 +13,10 @@ use lockservice::net::{
     Network, PairId, Purpose, Servers, Stream, accept, client_transport, dial, greet,
     server_transport,
 };
-use lockservice::service::{CallId, LockService, Opened, Refusal, RoleName, ServerStatus, Verb};
-use lockservice::types::{ClientId, Digest, OpNumber, RecordNumber, Seq, ServerId, View};
+use lockservice::service::{
+    Acquired, CallId, How, LockService, Mark, News, Opened, Refusal, RoleName, ServerStatus, Verb,
+};
+use lockservice::types::{ClientId, Digest, Lease, OpNumber, RecordNumber, Seq, ServerId, View};
 use serde::{Deserialize, Serialize};
 use tarpc::client::Config;
 use tarpc::context::{self, Context};
@@ -282,7 +284,7 @@ impl Chain for Server {
 }
 
 impl LockService for Server {
-    async fn open(self, _: Context, _: ClientId) -> Result<Opened, Refusal> {
+    async fn open(self, _: Context, _: ClientId, _: Option<Lease>) -> Result<Opened, Refusal> {
         match self.state().role {
             Role::Backup | Role::Deposed => Err(Refusal::NotReady),
             Role::Primary | Role::Alone => Ok(Opened {
@@ -298,6 +300,24 @@ impl LockService for Server {
 
     async fn unlock(self, _: Context, id: CallId, name: String) -> Result<bool, Refusal> {
         self.call(entry(id, Verb::Unlock, name)).await
+    }
+
+    async fn acquire(self, _: Context, _: CallId, _: String, _: How) -> Result<Acquired, Refusal> {
+        Err(Refusal::NoLease)
+    }
+
+    async fn release(self, _: Context, _: CallId, _: Seq) -> Result<bool, Refusal> {
+        Err(Refusal::NoLease)
+    }
+
+    async fn poll(
+        self,
+        _: Context,
+        _: ClientId,
+        _: RecordNumber,
+        _: Mark,
+    ) -> Result<News, Refusal> {
+        Err(Refusal::NoLease)
     }
 
     async fn keep_alive(self, _: Context, _: ClientId, _: RecordNumber) -> Result<(), Refusal> {
@@ -325,6 +345,8 @@ impl LockService for Server {
             in_sync: true,
             clients: 0,
             locks: 0,
+            waiters: 0,
+            waiters: 0,
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
             version: String::new(),

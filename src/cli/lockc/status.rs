@@ -40,6 +40,7 @@ struct State {
     in_sync: bool,
     clients: u64,
     locks: u64,
+    waiters: u64,
     /// In hexadecimal: JSON's numbers do not hold 64 bits everywhere.
     digest: String,
     uptime_seconds: u64,
@@ -66,7 +67,8 @@ impl PairStatus {
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header([
-            "SERVER", "ADDRESS", "ROLE", "VIEW", "OP", "IN SYNC", "CLIENTS", "LOCKS", "UPTIME",
+            "SERVER", "ADDRESS", "ROLE", "VIEW", "OP", "IN SYNC", "CLIENTS", "LOCKS", "WAITERS",
+            "UPTIME",
         ]);
         for server in &self.servers {
             table.add_row(server.cells());
@@ -126,6 +128,7 @@ impl State {
             in_sync: status.in_sync,
             clients: status.clients,
             locks: status.locks,
+            waiters: status.waiters,
             digest: status.digest.to_string(),
             uptime_seconds: status.uptime.as_secs(),
             cpu_seconds: status.cpu_time.as_secs_f64(),
@@ -133,7 +136,7 @@ impl State {
         }
     }
 
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; 8] {
         let view = self.view.zip(self.view_primary);
         let uptime = std::time::Duration::from_secs(self.uptime_seconds);
         [
@@ -146,6 +149,7 @@ impl State {
             if self.in_sync { "yes" } else { "no" }.to_owned(),
             self.clients.to_string(),
             self.locks.to_string(),
+            self.waiters.to_string(),
             humantime::format_duration(uptime).to_string(),
         ]
     }
@@ -176,6 +180,7 @@ mod tests {
             in_sync: true,
             clients: 2,
             locks: 1,
+            waiters: 0,
             uptime: Duration::from_millis(62_500),
             cpu_time: Duration::from_millis(1_500),
             version: "0.1.0".to_owned(),
@@ -237,7 +242,7 @@ mod tests {
             json!({
                 "server": "B", "address": "host-B:5100", "reachable": true, "role": "backup",
                 "alone": false, "view": 3, "view_primary": "A", "op": 41, "acked": null,
-                "in_sync": true, "clients": 2, "locks": 1, "digest": "00000000000000ab",
+                "in_sync": true, "clients": 2, "locks": 1, "waiters": 0, "digest": "00000000000000ab",
                 "uptime_seconds": 62, "cpu_seconds": 1.5, "version": "0.1.0",
             })
         );

@@ -283,6 +283,9 @@ impl Model {
         assert_eq!(machine.clients(), self.records.len() as u64);
         let places = self.locks.values().map(|lock| lock.places.len() as u64);
         assert_eq!(machine.places(), places.sum::<u64>());
+        let places = self.locks.values().flat_map(|lock| &lock.places);
+        let waiters = places.filter(|place| place.token.is_none());
+        assert_eq!(machine.waiters(), waiters.count() as u64);
         for (name, lock) in &self.locks {
             assert!(machine.is_held(name));
             assert_eq!(machine.is_owned(name), !lock.ownerless);

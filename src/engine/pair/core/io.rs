@@ -259,4 +259,6 @@ pub struct Overview {
     pub clients: u64,
     /// Held locks.
     pub locks: u64,
+    /// Places in the queues of locks.
+    pub waiters: u64,
 }

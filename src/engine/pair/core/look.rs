@@ -49,6 +49,7 @@ impl<T> Core<T> {
             in_sync,
             clients: machine.map_or(0, Machine::clients),
             locks: machine.map_or(0, Machine::locks),
+            waiters: machine.map_or(0, Machine::waiters),
         }
     }
 

@@ -1,0 +1,6 @@
+//! Owned locks on real servers and real sockets: leases, the queue, tokens, and what becomes of them when
+//! servers and clients fail.
+
+mod queue;
+mod session;
+mod stage;

@@ -1,0 +1,128 @@
+//! First come, first served.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lockservice::testkit::{Pair, PairOptions, wait_until};
+use lockservice::types::ServerId;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::stage::{LONG, clerk};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_lock_goes_to_who_waits_for_it_and_its_tokens_rise() {
+    let pair = Pair::start(PairOptions::threads()).await;
+    let (alice, bob) = (clerk(&pair, LONG).await, clerk(&pair, LONG).await);
+    let first = alice.acquire("jobs/nightly").await.expect("it is free");
+    assert!(
+        bob.try_acquire("jobs/nightly")
+            .await
+            .expect("an answer")
+            .is_none()
+    );
+    assert!(
+        !bob.lock("jobs/nightly").await.expect("an answer"),
+        "it is held"
+    );
+    let waits = tokio::spawn({
+        let bob = bob.clone();
+        async move { bob.acquire("jobs/nightly").await }
+    });
+    first.contended().await;
+    let token = first.token();
+    first.release().await.expect("it was held");
+    let second = waits.await.expect("no panic").expect("its turn has come");
+    assert!(second.token() > token);
+    assert!(
+        bob.unlock("jobs/nightly").await.is_err(),
+        "a lock that is owned"
+    );
+    drop(second);
+    let third = alice
+        .acquire("jobs/nightly")
+        .await
+        .expect("it was given back");
+    third.release().await.expect("it was held");
+    assert!(
+        alice.lock("jobs/nightly").await.expect("an answer"),
+        "it is free"
+    );
+}
+
+#[tokio::test]
+async fn a_waiter_that_gives_up_leaves_the_queue() {
+    let pair = Pair::start(PairOptions::threads()).await;
+    let (alice, bob) = (clerk(&pair, LONG).await, clerk(&pair, LONG).await);
+    let held = alice.acquire("job").await.expect("it is free");
+    let short = bob.request("job").timeout(Duration::from_millis(50));
+    assert!(short.acquire().await.is_err());
+    held.release().await.expect("it was held");
+    let again = alice.request("job").timeout(PATIENCE).acquire().await;
+    again
+        .expect("nobody is before it")
+        .release()
+        .await
+        .expect("it was held");
+}
+
+#[tokio::test]
+async fn two_hundred_waiters_are_served_in_their_order_through_three_failovers() {
+    const WAITERS: u64 = 200;
+    let mut pair = Pair::start(PairOptions::processes(env!("CARGO_BIN_EXE_lockd"))).await;
+    let owner = clerk(&pair, LONG).await;
+    let first = owner.acquire("queue").await.expect("it is free");
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let may_release = Arc::new(Semaphore::new(0));
+    let mut waiters = JoinSet::new();
+    let clerks = futures::future::join_all((0..20).map(|_| clerk(&pair, LONG))).await;
+    for number in 0..WAITERS {
+        let clerk = clerks[usize::try_from(number % 20).expect("few")].clone();
+        let (served, may_release) = (served.clone(), may_release.clone());
+        waiters.spawn(async move {
+            let guard = clerk.acquire("queue").await.expect("its turn comes");
+            served
+                .lock()
+                .expect("no panic")
+                .push((number, guard.token()));
+            may_release.acquire().await.expect("it is open").forget();
+            guard.release().await.expect("it was held");
+        });
+        // One after the other, so that their order is known: each is in the queue before the next.
+        let places = number + 1;
+        wait_until("the waiter is in the queue", PATIENCE, async || {
+            let reports = pair.reports().await;
+            let counts = reports
+                .iter()
+                .filter_map(|it| Some(it.status.as_ref().ok()?.waiters));
+            counts.max() == Some(places)
+        })
+        .await;
+    }
+    let count = || served.lock().expect("no panic").len();
+    first.release().await.expect("it was held");
+    for (round, primary) in [ServerId::A, ServerId::B, ServerId::A]
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(pair.primary().await, Some(primary));
+        may_release.add_permits(50);
+        wait_until("fifty more are served", PATIENCE, async || {
+            count() > (round + 1) * 50
+        })
+        .await;
+        // One holds the lock, and many wait.
+        pair.kill(primary);
+        may_release.add_permits(1);
+        pair.run(primary);
+        pair.wait_whole().await;
+    }
+    may_release.add_permits(50);
+    waiters.join_all().await;
+    let served = served.lock().expect("no panic").clone();
+    let order: Vec<_> = served.iter().map(|(number, _)| *number).collect();
+    assert_eq!(order, (0..WAITERS).collect::<Vec<_>>());
+    assert!(served.is_sorted_by_key(|(_, token)| *token));
+}
