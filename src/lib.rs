@@ -100,6 +100,8 @@ pub mod types;
 
 // The client.
 #[doc(no_inline)]
+pub use clerk::{AcquireError, GuardState, LockGuard, LockRequest, LossReason, ReleaseError};
+#[doc(no_inline)]
 pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError};
 // The server.
 #[doc(no_inline)]

@@ -53,6 +53,11 @@ impl LockGuard {
         self.claim.session().life.guard_state()
     }
 
+    /// Why it is lost, if it is.
+    pub(super) fn loss(&self) -> Option<LossReason> {
+        self.claim.session().life.loss()
+    }
+
     /// Waits until the guard is lost. Whoever works under the lock stops then.
     ///
     /// It comes before the servers can grant the lock to others, also when none of them answers.

@@ -8,6 +8,7 @@
 //! A clerk that is dropped says goodbye to the servers in the background; [`Clerk::close`] waits for it.
 //! Locks stay held: they belong to nobody, and any clerk can unlock them.
 
+mod all;
 mod both;
 mod call;
 mod connection;
@@ -176,6 +177,26 @@ impl Clerk {
     /// Safe: the lock, if it was granted, is given back in the background.
     pub async fn try_acquire(&self, name: &str) -> Result<Option<LockGuard>, AcquireError> {
         self.request(name).try_acquire().await
+    }
+
+    /// Acquires all of `names`, each as its only owner, and waits for them: all or none. A name that comes twice
+    /// counts once; the guards come in the order of their names.
+    ///
+    /// They are acquired in that order whatever the order they are given in, so that two callers never wait for
+    /// each other. Those that it has are held while it waits for the others.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what it has come to is given back in the background.
+    pub async fn acquire_all<N: AsRef<str>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Vec<LockGuard>, AcquireError> {
+        all::acquire(self, all::in_order(names)?).await
     }
 
     /// Begins to describe how `name` is to be acquired: shared, or within a time.

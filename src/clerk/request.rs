@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::AcquireError;
 use super::guard::LockGuard;
-use super::session::{Asked, Claim, LossReason, Within};
+use super::session::{Asked, Claim, Within};
 use super::{Clerk, clamp};
 use crate::service::{How, Mode};
 use crate::types::{LockName, NameError};
@@ -67,11 +67,8 @@ impl LockRequest {
                 .map_err(|_| AcquireError::TimedOut { after })?,
             None => claim.turn().await,
         };
-        match turn {
-            Ok(token) => Ok(LockGuard::new(claim, token)),
-            Err(LossReason::Closed) => Err(AcquireError::Closed),
-            Err(_) => Err(AcquireError::SessionLost),
-        }
+        let token = turn?;
+        Ok(LockGuard::new(claim, token))
     }
 
     /// Acquires the lock if that is possible at once; none when others hold it or wait for it.

@@ -52,6 +52,15 @@ pub enum AcquireError {
     Closed,
 }
 
+impl From<LossReason> for AcquireError {
+    fn from(reason: LossReason) -> Self {
+        match reason {
+            LossReason::Closed => Self::Closed,
+            LossReason::Expired | LossReason::SessionLost => Self::SessionLost,
+        }
+    }
+}
+
 /// Why [`LockGuard::release`](crate::clerk::LockGuard::release) could not say that the lock was given back
 /// while it was held.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! A server that does what a test tells it to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,13 +9,17 @@ use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::MAX_FRAME_BYTES;
 use crate::net::{self, Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::service::{
-    Answer, CallId, LockService, Opened, Refusal, Request, RoleName, ServerStatus, Verb,
+    Acquired, Answer, CallId, Change, How, LockService, Mark, News, Opened, Refusal, Request,
+    RoleName, ServerStatus, Verb,
 };
-use crate::types::{ClientId, Digest, LockName, OpNumber, RecordNumber, ServerId};
+use crate::types::{
+    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token,
+};
 
 pub(super) const TIME_TO_LIVE: Duration = Duration::from_mins(10);
 
@@ -32,6 +36,17 @@ pub(super) enum Reply {
     Late(Duration),
     /// Close the connection.
     HangUp,
+}
+
+/// What a session asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Open,
+    Acquire,
+    Release,
+    Poll,
+    KeepAlive,
+    Goodbye,
 }
 
 /// A fake server. Clones are the same server.
@@ -53,6 +68,18 @@ struct Script {
     others: Reply,
     /// The record that it knows.
     record: RecordNumber,
+    /// The session that it knows.
+    session: RecordNumber,
+    lease: Duration,
+    /// For each kind of question of the session.
+    of_session: BTreeMap<Kind, Reply>,
+    /// The answers to the next calls that acquire. Then each is granted.
+    acquired: VecDeque<Acquired>,
+    /// The answer to releases and to calls.
+    was_held: bool,
+    /// Numbers all grants and news.
+    mark: u64,
+    news: Vec<(Mark, Change)>,
     asked: Vec<Request>,
     connections: usize,
 }
@@ -64,6 +91,13 @@ impl Fake {
             then: Reply::Yes,
             others: Reply::Yes,
             record: RecordNumber(1),
+            session: RecordNumber(101),
+            lease: Duration::ZERO,
+            of_session: BTreeMap::new(),
+            acquired: VecDeque::new(),
+            was_held: true,
+            mark: 0,
+            news: Vec::new(),
             asked: Vec::new(),
             connections: 0,
         };
@@ -89,6 +123,53 @@ impl Fake {
         self.script().others = reply;
     }
 
+    /// Answers all such questions of the session so.
+    pub(super) fn on(&self, kind: Kind, reply: Reply) {
+        self.script().of_session.insert(kind, reply);
+    }
+
+    /// Answers everything that the session asks so.
+    pub(super) fn on_session(&self, reply: Reply) {
+        use Kind::{Acquire, Goodbye, KeepAlive, Open, Poll, Release};
+        for kind in [Open, Acquire, Release, Poll, KeepAlive, Goodbye] {
+            self.on(kind, reply);
+        }
+    }
+
+    /// Answers the next calls that acquire so, and grants all later ones.
+    pub(super) fn on_acquires(&self, answers: impl IntoIterator<Item = Acquired>) {
+        self.script().acquired = answers.into_iter().collect();
+    }
+
+    /// Answers releases so.
+    pub(super) fn on_releases(&self, was_held: bool) {
+        self.script().was_held = was_held;
+    }
+
+    /// Has news: the lock that the call `acquired` asked for is granted, or contended.
+    pub(super) fn tell(&self, acquired: u64, token: u64, contended: bool) {
+        let mut script = self.script();
+        script.mark += 1;
+        let change = Change {
+            acquired: Seq(acquired),
+            token: Token(token),
+            contended,
+        };
+        let mark = Mark(script.mark);
+        script.news.push((mark, change));
+        drop(script);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Forgets the session, and will open the one with the next number.
+    pub(super) fn lose_the_session(&self) {
+        let mut script = self.script();
+        script.session = script.session.next();
+        script.news.clear();
+        drop(script);
+        self.0.changed.notify_waiters();
+    }
+
     /// Forgets every record, and will open the one with the next number.
     pub(super) fn lose_the_record(&self) {
         let mut script = self.script();
@@ -107,6 +188,33 @@ impl Fake {
             _ => None,
         };
         self.asked().into_iter().filter_map(id).collect()
+    }
+
+    /// How often the session asked this.
+    pub(super) fn count(&self, kind: Kind) -> usize {
+        let script = self.script();
+        let kinds = script.asked.iter().map(kind_of);
+        kinds.filter(|asked| *asked == Some(kind)).count()
+    }
+
+    /// Which calls were to be released.
+    pub(super) fn released(&self) -> Vec<u64> {
+        let acquired = |request| match request {
+            Request::Release { acquired, .. } => Some(acquired.0),
+            _ => None,
+        };
+        self.asked().into_iter().filter_map(acquired).collect()
+    }
+
+    /// Waits until the session asked this so often.
+    pub(super) async fn was_asked_to(&self, kind: Kind, times: usize) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.count(kind) >= times {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -138,28 +246,91 @@ impl Fake {
         let mut script = self.script();
         script.asked.push(request.clone());
         self.0.changed.notify_waiters();
-        let record = match request {
-            Request::Open { .. } => script.record,
-            Request::Call { id, .. } => id.record,
-            Request::KeepAlive { record, .. } | Request::Goodbye { record, .. } => *record,
+        let number = match request {
+            Request::Open { lease: None, .. } => script.record,
+            Request::Open { lease: Some(_), .. } => script.session,
+            Request::Call { id, .. }
+            | Request::Acquire { id, .. }
+            | Request::Release { id, .. } => id.record,
+            Request::Poll { record, .. }
+            | Request::KeepAlive { record, .. }
+            | Request::Goodbye { record, .. } => *record,
         };
-        match request {
-            _ if record != script.record => Reply::No(Refusal::UnknownRecord),
-            Request::Call { .. } => script.next.pop_front().unwrap_or(script.then),
-            _ => script.others,
+        if number != script.record && number != script.session {
+            return Reply::No(Refusal::UnknownRecord);
+        }
+        match (request, kind_of(request)) {
+            (Request::Call { .. }, _) => script.next.pop_front().unwrap_or(script.then),
+            (_, Some(kind)) => *script.of_session.get(&kind).unwrap_or(&Reply::Yes),
+            (_, None) => script.others,
         }
     }
 
-    fn answer(&self, request: &Request) -> Answer {
-        match request {
-            Request::Open { .. } => Answer::Opened(Opened {
-                record: self.script().record,
+    async fn answer(&self, request: &Request) -> Result<Answer, Refusal> {
+        if let Request::Poll { record, since, .. } = request {
+            return self.news(*record, *since).await.map(Answer::News);
+        }
+        let mut script = self.script();
+        Ok(match request {
+            Request::Open { lease: None, .. } => Answer::Opened(Opened {
+                record: script.record,
                 time_to_live: TIME_TO_LIVE,
             }),
-            Request::Call { .. } => Answer::Call(true),
-            Request::KeepAlive { .. } | Request::Goodbye { .. } => Answer::Done,
+            Request::Open {
+                lease: Some(lease), ..
+            } => {
+                script.lease = lease.duration();
+                Answer::Opened(Opened {
+                    record: script.session,
+                    time_to_live: lease.duration(),
+                })
+            }
+            Request::Call { .. } | Request::Release { .. } => Answer::Call(script.was_held),
+            Request::Acquire { .. } => {
+                script.mark += 1;
+                let granted = Acquired::Granted(Token(script.mark));
+                Answer::Acquired(script.acquired.pop_front().unwrap_or(granted))
+            }
+            _ => Answer::Done,
+        })
+    }
+
+    /// Waits for what comes after `since`, for a quarter of the lease.
+    async fn news(&self, record: RecordNumber, since: Mark) -> Result<News, Refusal> {
+        let ends = Instant::now() + self.script().lease / 4;
+        loop {
+            let changed = self.0.changed.notified();
+            {
+                let script = self.script();
+                if record != script.session {
+                    return Err(Refusal::UnknownRecord);
+                }
+                let later = script.news.iter().filter(|(mark, _)| *mark > since);
+                let changes: Vec<_> = later.map(|(_, change)| *change).collect();
+                if !changes.is_empty() || Instant::now() >= ends {
+                    let through = Mark(script.mark);
+                    return Ok(News { through, changes });
+                }
+            }
+            let _ = timeout_at(ends, changed).await;
         }
     }
+}
+
+/// What kind of question of a session it is. A session's records have three digits.
+fn kind_of(request: &Request) -> Option<Kind> {
+    Some(match request {
+        Request::Open { lease: Some(_), .. } => Kind::Open,
+        Request::Acquire { .. } => Kind::Acquire,
+        Request::Release { .. } => Kind::Release,
+        Request::Poll { .. } => Kind::Poll,
+        Request::KeepAlive { record, .. } if record.0 > 100 => Kind::KeepAlive,
+        Request::Goodbye { record, .. } if record.0 > 100 => Kind::Goodbye,
+        Request::Open { lease: None, .. }
+        | Request::Call { .. }
+        | Request::KeepAlive { .. }
+        | Request::Goodbye { .. } => return None,
+    })
 }
 
 async fn serve(fake: Fake, mut listener: Listener) {
@@ -200,12 +371,12 @@ struct Handler {
 impl Handler {
     async fn handle(self, request: Request) -> Result<Answer, Refusal> {
         match self.fake.take(&request) {
-            Reply::Yes => Ok(self.fake.answer(&request)),
+            Reply::Yes => self.fake.answer(&request).await,
             Reply::No(refusal) => Err(refusal),
             Reply::Never => std::future::pending().await,
             Reply::Late(by) => {
-                tokio::time::sleep(by).await;
-                Ok(self.fake.answer(&request))
+                sleep(by).await;
+                self.fake.answer(&request).await
             }
             Reply::HangUp => {
                 self.hang_up.notify_one();
@@ -224,8 +395,13 @@ impl Handler {
 }
 
 impl LockService for Handler {
-    async fn open(self, _: Context, client: ClientId) -> Result<Opened, Refusal> {
-        match self.handle(Request::Open { client }).await? {
+    async fn open(
+        self,
+        _: Context,
+        client: ClientId,
+        lease: Option<Lease>,
+    ) -> Result<Opened, Refusal> {
+        match self.handle(Request::Open { client, lease }).await? {
             Answer::Opened(opened) => Ok(opened),
             answer => panic!("{answer:?}"),
         }
@@ -237,6 +413,45 @@ impl LockService for Handler {
 
     async fn unlock(self, _: Context, id: CallId, name: String) -> Result<bool, Refusal> {
         self.call(id, Verb::Unlock, name).await
+    }
+
+    async fn acquire(
+        self,
+        _: Context,
+        id: CallId,
+        name: String,
+        how: How,
+    ) -> Result<Acquired, Refusal> {
+        let name = LockName::new(name)?;
+        match self.handle(Request::Acquire { id, name, how }).await? {
+            Answer::Acquired(acquired) => Ok(acquired),
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    async fn release(self, _: Context, id: CallId, acquired: Seq) -> Result<bool, Refusal> {
+        match self.handle(Request::Release { id, acquired }).await? {
+            Answer::Call(was_held) => Ok(was_held),
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    async fn poll(
+        self,
+        _: Context,
+        client: ClientId,
+        record: RecordNumber,
+        since: Mark,
+    ) -> Result<News, Refusal> {
+        let poll = Request::Poll {
+            client,
+            record,
+            since,
+        };
+        match self.handle(poll).await? {
+            Answer::News(news) => Ok(news),
+            answer => panic!("{answer:?}"),
+        }
     }
 
     async fn keep_alive(
