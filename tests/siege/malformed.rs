@@ -28,7 +28,7 @@ async fn known(target: &Target) -> Known {
     let transport = client_transport(stream.expect("a welcome"), MAX_FRAME_BYTES);
     let client = LockServiceClient::new(tarpc::client::Config::default(), transport).spawn();
     let id = ClientId::random();
-    let opened = client.open(tarpc::context::current(), id).await;
+    let opened = client.open(tarpc::context::current(), id, None).await;
     let [Some(a), _] = target.statuses().await else {
         panic!("it answers");
     };

@@ -346,7 +346,6 @@ impl LockService for Server {
             clients: 0,
             locks: 0,
             waiters: 0,
-            waiters: 0,
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
             version: String::new(),

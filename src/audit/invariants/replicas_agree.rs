@@ -91,6 +91,7 @@ mod tests {
             in_sync: true,
             clients: 2,
             locks: 3,
+            waiters: 0,
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
             version: String::new(),

@@ -487,6 +487,7 @@ impl LockService for Handler {
             in_sync: false,
             clients: 0,
             locks: 0,
+            waiters: 0,
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
             version: String::new(),
