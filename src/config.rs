@@ -104,6 +104,17 @@ pub const MAX_PAYLOAD_BYTES: usize = 48 * 1024;
 /// How far a client's calls may run ahead of its oldest unanswered one. Bounds what a record holds.
 pub const CALL_WINDOW: u64 = 4_096;
 
+/// How many broken locks a session may have before it has given them up; more are not broken. A client
+/// that lives gives them up as soon as it is told.
+pub const MAX_BROKEN: usize = 32;
+
+/// How many holders and waiters of one lock are shown.
+pub const MAX_PLACES_SHOWN: usize = 256;
+
+/// How many shards of the table of locks are listed at a time: some thousand locks of a million, so that
+/// nobody has to wait for a listing.
+pub const SHARDS_LISTED: usize = 8;
+
 /// How much news of locks one answer to a poll holds at the most: half of a frame.
 pub const MAX_NEWS: usize = 1_024;
 

@@ -4,6 +4,8 @@
 //! tarpc with postcard as the codec; which of the two a connection speaks is said in its preface (see
 //! [`net::preface`](crate::net::preface)).
 
+mod owned;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ use crate::types::{
     ClientId, Digest, Lease, LockName, NameError, OpNumber, RecordNumber, Seq, ServerId, Token,
     View,
 };
+
+pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News, Page, PlaceInfo};
 
 /// The version of everything that is said after the preface. Both ends of a connection must have the
 /// same.
@@ -35,6 +39,19 @@ pub trait LockService {
     /// Gives back what the session acquired by the call `acquired`, or leaves the queue: true when the lock
     /// was held. Of a call that has not arrived yet it is seen to that it never acquires anything.
     async fn release(id: CallId, acquired: Seq) -> Result<bool, Refusal>;
+    /// Takes the lock `name` from whoever holds it by `token`, and tells them: true when it was held so. The
+    /// server logs `reason`.
+    async fn break_lock(
+        id: CallId,
+        name: String,
+        token: Token,
+        reason: String,
+    ) -> Result<bool, Refusal>;
+    /// Who holds the lock `name`, and who waits for it.
+    async fn show(name: String) -> Result<LockInfo, Refusal>;
+    /// A page of the locks that are held and whose names begin with `prefix`, in no useful order. What is
+    /// held all the while is on one of the pages; what comes and goes meanwhile may be.
+    async fn list(prefix: String, from: Cursor) -> Result<Page, Refusal>;
     /// Renews the lease of a session. Answered when anything has changed for the session since `since`, or
     /// after a quarter of its lease.
     async fn poll(client: ClientId, record: RecordNumber, since: Mark) -> Result<News, Refusal>;
@@ -87,7 +104,7 @@ macro_rules! kinds {
 
 kinds!(
     LockServiceRequest, LockServiceResponse:
-    Open, Lock, Unlock, Acquire, Release, Poll, KeepAlive, Goodbye, Status
+    Open, Lock, Unlock, Acquire, Release, BreakLock, Show, List, Poll, KeepAlive, Goodbye, Status
 );
 kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay);
 
@@ -111,64 +128,6 @@ pub enum Verb {
     Lock,
     /// Free it if it is held.
     Unlock,
-}
-
-/// How an owned lock is to be acquired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct How {
-    /// Whether others may hold it too.
-    pub mode: Mode,
-    /// Whether to queue for it while it is not to be had.
-    pub waits: bool,
-}
-
-/// Whether others may hold a lock at the same time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Mode {
-    /// Nobody else.
-    #[default]
-    Exclusive,
-    /// Others that hold it shared as well.
-    Shared,
-}
-
-/// The answer to `acquire`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Acquired {
-    /// The session holds the lock.
-    Granted(Token),
-    /// It has its place in the queue; [`News`] tells of the grant.
-    Queued,
-    /// The lock is held, or others wait for it, and this call does not wait.
-    Held,
-    /// The call was carried out before, and what came of it has ended since.
-    Ended,
-}
-
-/// Numbers what happens to sessions' locks, in the order in which it happens; tokens are such numbers.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct Mark(pub u64);
-
-/// The answer to `poll`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct News {
-    /// The last mark that is told of: what to ask from next.
-    pub through: Mark,
-    /// What has changed, in order; each names a lock that the session holds at this time.
-    pub changes: Vec<Change>,
-}
-
-/// How a lock that the session acquired now stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Change {
-    /// The call that acquired it.
-    pub acquired: Seq,
-    /// The token of the grant.
-    pub token: Token,
-    /// Whether somebody else waits for it.
-    pub contended: bool,
 }
 
 /// A client's request, as a backup relays it.
@@ -206,6 +165,29 @@ pub enum Request {
         /// The call that acquired.
         acquired: Seq,
     },
+    /// See [`LockService::break_lock`].
+    Break {
+        /// Which call this is.
+        id: CallId,
+        /// Which lock.
+        name: LockName,
+        /// By which token it is held.
+        token: Token,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// See [`LockService::show`].
+    Show {
+        /// Which lock.
+        name: LockName,
+    },
+    /// See [`LockService::list`].
+    List {
+        /// What the names begin with.
+        prefix: String,
+        /// Where to go on.
+        from: Cursor,
+    },
     /// See [`LockService::poll`].
     Poll {
         /// Whose session.
@@ -236,12 +218,16 @@ pub enum Request {
 pub enum Answer {
     /// To `Open`.
     Opened(Opened),
-    /// To `Call`, granted or released, and to `Release`.
+    /// To `Call`, granted or released, to `Release` and to `Break`.
     Call(bool),
     /// To `Acquire`.
     Acquired(Acquired),
     /// To `Poll`.
     News(News),
+    /// To `Show`.
+    Lock(LockInfo),
+    /// To `List`.
+    Page(Page),
     /// To `KeepAlive` and `Goodbye`.
     Done,
 }
@@ -312,6 +298,8 @@ pub enum Resource {
     Clients,
     /// Held locks.
     Locks,
+    /// Broken locks of a session that has not been told of them.
+    Broken,
 }
 
 impl std::fmt::Display for Resource {
@@ -320,6 +308,7 @@ impl std::fmt::Display for Resource {
             Self::Calls => "calls in flight",
             Self::Clients => "clients",
             Self::Locks => "held locks",
+            Self::Broken => "broken locks of one session",
         })
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use lockservice::machine::Command;
 use lockservice::service::{
-    CallId, Frame, How, LinkPurpose, LockServiceRequest, Mark, Mode, ReplicationRequest, Request,
-    Standing, Verb,
+    CallId, Cursor, Frame, How, LinkPurpose, LockServiceRequest, Mark, Mode, ReplicationRequest,
+    Request, Standing, Verb,
 };
 use lockservice::types::{
-    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, View,
+    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token, View,
 };
 use serde::Serialize;
 
@@ -65,6 +65,9 @@ pub(crate) enum Ask {
     Acquire(Call, Name, Way),
     Release(Call, Number),
     Poll(Who, Record, u64),
+    BreakLock(Call, Name, u64, String),
+    Show(Name),
+    List(String, u32, Option<Name>),
 }
 
 #[derive(Debug, Arbitrary)]
@@ -158,6 +161,7 @@ pub(crate) enum Order {
     Expire(Record, Number),
     Acquire(Call, Name, Way),
     Release(Call, Number),
+    Break(Call, Name, u64),
 }
 
 impl Speech {
@@ -228,6 +232,22 @@ impl Ask {
             Self::Release(call, acquired) => encode(&Client::Release {
                 id: call.id(known),
                 acquired: Seq(acquired.value()),
+            }),
+            Self::BreakLock(call, name, token, reason) => encode(&Client::BreakLock {
+                id: call.id(known),
+                name: name.name().as_str().to_owned(),
+                token: Token(*token),
+                reason: reason.clone(),
+            }),
+            Self::Show(name) => encode(&Client::Show {
+                name: name.name().as_str().to_owned(),
+            }),
+            Self::List(prefix, shard, after) => encode(&Client::List {
+                prefix: prefix.clone(),
+                from: Cursor {
+                    shard: *shard,
+                    after: after.as_ref().map(Name::name),
+                },
             }),
             Self::Poll(who, record, since) => encode(&Client::Poll {
                 client: who.id(known),
@@ -448,6 +468,11 @@ impl Order {
                 name: name.name(),
                 how: way.how(),
             },
+            Self::Break(call, name, token) => Command::Break {
+                id: call.id(known),
+                name: name.name(),
+                token: Token(*token),
+            },
             Self::Release(call, acquired) => Command::Release {
                 id: call.id(known),
                 acquired: Seq(acquired.value()),
@@ -470,6 +495,12 @@ impl Order {
             Command::Open { client, lease } => Request::Open { client, lease },
             Command::Acquire { id, name, how } => Request::Acquire { id, name, how },
             Command::Release { id, acquired } => Request::Release { id, acquired },
+            Command::Break { id, name, token } => Request::Break {
+                id,
+                name,
+                token,
+                reason: String::new(),
+            },
             Command::Call { id, verb, name } => Request::Call { id, verb, name },
             Command::Goodbye { client, record } => Request::Goodbye { client, record },
             Command::Expire { record, .. } => Request::KeepAlive {

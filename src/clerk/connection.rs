@@ -197,6 +197,23 @@ async fn send(
             .release(context, id, acquired)
             .await
             .map(|was_held| was_held.map(Answer::Call)),
+        Request::Break {
+            id,
+            name,
+            token,
+            reason,
+        } => client
+            .break_lock(context, id, name.as_str().to_owned(), token, reason)
+            .await
+            .map(|was_held| was_held.map(Answer::Call)),
+        Request::Show { name } => client
+            .show(context, name.as_str().to_owned())
+            .await
+            .map(|lock| lock.map(Answer::Lock)),
+        Request::List { prefix, from } => client
+            .list(context, prefix, from)
+            .await
+            .map(|page| page.map(Answer::Page)),
         Request::Poll {
             client: id,
             record,

@@ -17,6 +17,7 @@ mod failover;
 mod guard;
 mod joint;
 mod keeper;
+mod look;
 mod record;
 mod request;
 mod session;

@@ -15,8 +15,8 @@ use super::error::{AcquireError, CallError, ReleaseError, Tried, TriedServer, Tr
 use super::record::{Numbered, Record};
 use super::trail::Trail;
 use crate::config::GOODBYE_TIMEOUT;
-use crate::service::{Answer, Opened, Refusal, Request, Resource, Verb};
-use crate::types::{ClientId, Lease, LockName, RecordNumber};
+use crate::service::{Answer, CallId, Opened, Refusal, Request, Resource, Verb};
+use crate::types::{ClientId, Lease, LockName, RecordNumber, Token};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -91,15 +91,41 @@ impl Shared {
     ///
     /// Safe: the call counts as given up.
     pub(super) async fn call(&self, verb: Verb, name: LockName) -> Result<bool, CallError> {
+        let request = |id| Request::Call {
+            id,
+            verb,
+            name: name.clone(),
+        };
+        self.carry_out(request).await
+    }
+
+    /// Takes a lock from whoever holds it by `token`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the call counts as given up.
+    pub(super) async fn break_lock(
+        &self,
+        name: LockName,
+        token: Token,
+        reason: &str,
+    ) -> Result<bool, CallError> {
+        let request = |id| Request::Break {
+            id,
+            name: name.clone(),
+            token,
+            reason: reason.to_owned(),
+        };
+        self.carry_out(request).await
+    }
+
+    /// Carries out one operation.
+    async fn carry_out(&self, request: impl Fn(CallId) -> Request) -> Result<bool, CallError> {
         let mut now = Instant::now();
         let deadline = now + self.timeout;
         loop {
             let call = self.number(deadline).await?;
-            let request = Request::Call {
-                id: call.id(self.client),
-                verb,
-                name: name.clone(),
-            };
+            let request = request(call.id(self.client));
             match self.pair.ask(&request, now, deadline).await {
                 Ok(Answer::Call(done)) => return Ok(done),
                 Ok(answer) => unreachable!("a call was answered with {answer:?}"),
@@ -114,6 +140,17 @@ impl Shared {
                 Err(error) => return Err(self.failed(error)),
             }
         }
+    }
+
+    /// Looks something up.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(super) async fn look(&self, request: &Request) -> Result<Answer, CallError> {
+        let now = Instant::now();
+        let answer = self.pair.ask(request, now, now + self.timeout).await;
+        answer.map_err(|error| self.failed(error))
     }
 
     /// Gives a call its number in the current record.

@@ -4,11 +4,11 @@
 //! outcomes are forgotten, so executing one might be the second time. For the same reason `done_below`
 //! never falls, though calls, with the `done_below` that they were sent with, arrive in any order.
 
-use super::CallRefusal;
+use super::command::CallRefusal;
 use super::digest::{self, EntryHash, Sum};
 use super::record::Record;
 use super::shards::{Place, Table, Walk};
-use crate::service::CallId;
+use crate::service::{CallId, Mark};
 use crate::types::{ClientId, Lease, RecordNumber, Seq};
 
 /// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
@@ -97,6 +97,34 @@ impl Clients {
         sum.add(hash(number, record));
     }
 
+    /// Notes that the lock that a call acquired was broken. False if that cannot be noted.
+    pub(super) fn note_broken(&mut self, number: RecordNumber, mark: Mark, acquired: Seq) -> bool {
+        let Some(record) = self.table.get_mut(place(number), &number) else {
+            return false;
+        };
+        let noted = record.note_broken(mark, acquired);
+        if noted {
+            self.sum.add(digest::of_broken(number, mark, acquired));
+        }
+        noted
+    }
+
+    pub(super) fn forget_broken(&mut self, number: RecordNumber, acquired: Seq) {
+        if self.broken(number).is_empty() {
+            return;
+        }
+        let record = self.table.get_mut(place(number), &number);
+        if let Some(mark) = record.and_then(|record| record.forget_broken(acquired)) {
+            self.sum.remove(digest::of_broken(number, mark, acquired));
+        }
+    }
+
+    /// The calls whose locks were broken.
+    pub(super) fn broken(&self, number: RecordNumber) -> &[(Mark, Seq)] {
+        let record = self.table.get(place(number), &number);
+        record.map_or(&[], Record::broken)
+    }
+
     /// Puts in a record that comes from a copy; returns whether its number was new.
     pub(super) fn insert(&mut self, number: RecordNumber, record: Record) -> bool {
         if self.record(number).is_some() {
@@ -145,5 +173,9 @@ fn hashes(number: RecordNumber, record: &Record) -> impl Iterator<Item = EntryHa
     let outcomes = record
         .outcomes()
         .map(move |(seq, outcome)| digest::of_outcome(number, seq, outcome));
-    std::iter::once(hash(number, record)).chain(outcomes)
+    let broken = record.broken().iter();
+    let broken = broken.map(move |(mark, seq)| digest::of_broken(number, *mark, *seq));
+    std::iter::once(hash(number, record))
+        .chain(outcomes)
+        .chain(broken)
 }

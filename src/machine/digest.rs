@@ -22,6 +22,7 @@ enum Kind {
     Outcome = 4,
     Mark = 5,
     Place = 6,
+    Broken = 7,
 }
 
 /// The hash of one entry.
@@ -85,6 +86,14 @@ pub(super) fn of_record(number: RecordNumber, info: &RecordInfo, done_below: Seq
 
 pub(super) fn of_mark(mark: Mark) -> EntryHash {
     EntryHash::new(Kind::Mark, &mark.0.to_le_bytes())
+}
+
+pub(super) fn of_broken(number: RecordNumber, mark: Mark, acquired: Seq) -> EntryHash {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&number.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&mark.0.to_le_bytes());
+    bytes[16..].copy_from_slice(&acquired.0.to_le_bytes());
+    EntryHash::new(Kind::Broken, &bytes)
 }
 
 /// Of a place at a lock. Its name is hashed first, so that one of any length fits.

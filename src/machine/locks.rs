@@ -89,6 +89,24 @@ impl Locks {
         self.owned(name)?.place(ticket)
     }
 
+    /// The ticket of the holder with this token.
+    pub(super) fn holder(&self, name: &LockName, token: Token) -> Option<(Ticket, Claim)> {
+        let owned = self.owned(name)?;
+        owned
+            .holders()
+            .find_map(|(ticket, claim, grant)| (grant.token == token).then_some((ticket, claim)))
+    }
+
+    /// Everything about a lock that is held.
+    pub(super) fn look(&self, name: &LockName) -> Option<&Entry> {
+        self.entry(name)
+    }
+
+    /// The held locks in a shard.
+    pub(super) fn shard(&self, shard: usize) -> Option<impl Iterator<Item = (&LockName, &Entry)>> {
+        self.table.shard(shard)
+    }
+
     /// Puts in a place whose ticket is new. False if it is not.
     pub(super) fn insert(&mut self, name: &LockName, ticket: Ticket, place: Place) -> bool {
         let new = self.change(name, |owned| owned.insert(ticket, place));

@@ -13,10 +13,13 @@
 //! [`CALL_WINDOW`](crate::config::CALL_WINDOW) outcomes.
 
 mod clients;
+mod command;
 mod digest;
+mod listing;
 mod locks;
 mod outcomes;
 mod owned;
+mod ownership;
 mod record;
 mod sessions;
 mod shards;
@@ -26,131 +29,15 @@ mod tests;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use crate::service::{Acquired, CallId, Change, How, Mark, News, Refusal, Verb};
-use crate::types::{ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq};
+use crate::service::{CallId, Mark, Verb};
+use crate::types::{Digest, LockName, OpNumber, RecordNumber};
 use clients::Clients;
 use locks::{Locks, Unlocked};
-use owned::{Claim, Grant, Place};
-use sessions::{Sessions, Standing};
+use sessions::Sessions;
 
 pub use clients::{Recall, RecordInfo};
+pub use command::{CallRefusal, Command, Outcome};
 pub use snapshot::{Chunk, Restore, RestoreError, Snapshot};
-
-/// What changes a [`Machine`]. Replicated, in one total order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Command {
-    /// Opens a record for the calls of `client`.
-    Open {
-        /// Whose record.
-        client: ClientId,
-        /// The lease of a session. Whether it is over is for the primary to say, by `Expire`.
-        lease: Option<Lease>,
-    },
-    /// Locks or unlocks.
-    Call {
-        /// Which call this is.
-        id: CallId,
-        /// What to do.
-        verb: Verb,
-        /// To which lock.
-        name: LockName,
-    },
-    /// Acquires a lock for a session, or queues for it.
-    Acquire {
-        /// Which call this is.
-        id: CallId,
-        /// Which lock.
-        name: LockName,
-        /// In which mode, and whether to wait.
-        how: How,
-    },
-    /// Gives back what a session acquired, leaves the queue, or prevents both.
-    Release {
-        /// Which call this is.
-        id: CallId,
-        /// The call that acquired.
-        acquired: Seq,
-    },
-    /// Drops a record, for its client is done. What a session owns is released.
-    Goodbye {
-        /// Whose record.
-        client: ClientId,
-        /// Which record.
-        record: RecordNumber,
-    },
-    /// Drops a record of which nothing was heard, likewise. It has no effect when the record has moved on: a call
-    /// may have come in before this command got its place in the order.
-    Expire {
-        /// Which record.
-        record: RecordNumber,
-        /// The record's [`next_seq`](RecordInfo::next_seq) when it was given up.
-        seen: Seq,
-    },
-}
-
-impl Command {
-    /// More than the command takes on the wire, in bytes, at little cost.
-    #[must_use]
-    pub(crate) fn max_encoded_bytes(&self) -> usize {
-        const NUMBERS: usize = 80;
-        match self {
-            Self::Call { name, .. } | Self::Acquire { name, .. } => NUMBERS + name.as_str().len(),
-            Self::Open { .. }
-            | Self::Release { .. }
-            | Self::Goodbye { .. }
-            | Self::Expire { .. } => NUMBERS,
-        }
-    }
-}
-
-/// What a [`Command`] led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Outcome {
-    /// Of `Open`: the number that calls must carry.
-    Opened(RecordNumber),
-    /// Of `Call`, granted or released, and of `Release`.
-    Call(bool),
-    /// Of `Acquire`.
-    Acquired(Acquired),
-    /// Of `Goodbye` and `Expire`: whether the record was there to be dropped.
-    Dropped(bool),
-    /// Of a call: it was not executed.
-    Refused(CallRefusal),
-}
-
-/// Why a call was not executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
-pub enum CallRefusal {
-    /// The client has no record of that number.
-    #[error("the client's record is not known")]
-    UnknownRecord,
-    /// The call is below `done_below`, so its outcome has been forgotten.
-    #[error("the call was given up by its client")]
-    GivenUp,
-    /// The call is [`CALL_WINDOW`](crate::config::CALL_WINDOW) or more above `done_below`.
-    #[error("too many calls of one client are unanswered")]
-    WindowFull,
-    /// The lock is owned by a session, and cannot be unlocked.
-    #[error("the lock is owned by a session")]
-    Owned,
-    /// The record has no lease, and cannot own locks.
-    #[error("the record has no lease")]
-    NoLease,
-}
-
-impl From<CallRefusal> for Refusal {
-    fn from(refusal: CallRefusal) -> Self {
-        match refusal {
-            CallRefusal::UnknownRecord => Self::UnknownRecord,
-            CallRefusal::GivenUp => Self::GivenUp,
-            CallRefusal::WindowFull => Self::WindowFull,
-            CallRefusal::Owned => Self::Owned,
-            CallRefusal::NoLease => Self::NoLease,
-        }
-    }
-}
 
 /// The lock table and the clients' call records, at one point in the order of commands.
 ///
@@ -215,6 +102,7 @@ impl Machine {
             Command::Call { id, verb, name } => self.call(id, *verb, name, &mut told),
             Command::Acquire { id, name, how } => self.acquire(id, name, *how, &mut told),
             Command::Release { id, acquired } => self.release(id, *acquired, &mut told),
+            Command::Break { id, name, token } => self.break_lock(id, name, *token, &mut told),
             Command::Goodbye { client, record } => {
                 self.close(*record, |info| info.client == *client, &mut told)
             }
@@ -248,148 +136,6 @@ impl Machine {
         };
         self.clients.settle(id, outcome);
         Outcome::Call(outcome)
-    }
-
-    fn acquire(
-        &mut self,
-        id: &CallId,
-        name: &LockName,
-        how: How,
-        told: &mut impl FnMut(RecordNumber),
-    ) -> Outcome {
-        match self.clients.recall(id) {
-            Recall::Done(_) => return Outcome::Acquired(self.acquired(id)),
-            Recall::Refused(refusal) => return Outcome::Refused(refusal),
-            Recall::Fresh => {}
-        }
-        if !self.is_session(id.record) {
-            return Outcome::Refused(CallRefusal::NoLease);
-        }
-        let comes_in = how.waits || self.locks.admits(name, how.mode);
-        self.clients.settle(id, comes_in);
-        if !comes_in {
-            return Outcome::Acquired(Acquired::Held);
-        }
-        let claim = Claim {
-            session: id.record,
-            seq: id.seq,
-            mode: how.mode,
-        };
-        let ticket = self.op;
-        self.locks
-            .insert(name, ticket, Place { claim, grant: None });
-        let place = (name.clone(), ticket);
-        self.sessions.insert(id.record, id.seq, place, None);
-        self.pass_on(name, told);
-        Outcome::Acquired(self.acquired(id))
-    }
-
-    fn release(
-        &mut self,
-        id: &CallId,
-        acquired: Seq,
-        told: &mut impl FnMut(RecordNumber),
-    ) -> Outcome {
-        match self.clients.recall(id) {
-            Recall::Done(outcome) => return Outcome::Call(outcome),
-            Recall::Refused(refusal) => return Outcome::Refused(refusal),
-            Recall::Fresh => {}
-        }
-        let mut was_held = false;
-        if let Some(place) = self.sessions.remove(id.record, acquired) {
-            let removed = self.locks.remove(&place.name, place.ticket);
-            was_held = removed.is_some_and(|place| place.grant.is_some());
-            self.pass_on(&place.name, told);
-        } else {
-            // The call that acquires may still be on its way. It has been given up.
-            let first = CallId {
-                seq: acquired,
-                ..*id
-            };
-            if acquired < id.seq && self.clients.recall(&first) == Recall::Fresh {
-                self.clients.settle(&first, false);
-            }
-        }
-        self.clients.settle(id, was_held);
-        Outcome::Call(was_held)
-    }
-
-    /// Drops a record if `condition` holds, and releases what it owns. All of its places go first: none of
-    /// them may be granted while the others go.
-    fn close(
-        &mut self,
-        record: RecordNumber,
-        condition: impl FnOnce(RecordInfo) -> bool,
-        told: &mut impl FnMut(RecordNumber),
-    ) -> Outcome {
-        let closed = self.clients.close(record, condition);
-        if closed {
-            let places = self.sessions.close(record);
-            for Standing { name, ticket, .. } in &places {
-                self.locks.remove(name, *ticket);
-            }
-            for Standing { name, .. } in &places {
-                self.pass_on(name, told);
-            }
-        }
-        Outcome::Dropped(closed)
-    }
-
-    /// Grants the lock to those whose turn has come.
-    fn pass_on(&mut self, name: &LockName, told: &mut impl FnMut(RecordNumber)) {
-        let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
-        let next_mark = || {
-            // Ops run ahead of marks: every grant is of a place that a command asked for.
-            *mark = Mark(op.0.max(mark.0 + 1));
-            *mark
-        };
-        self.locks
-            .settle(name, next_mark, |_, claim, grant: Grant| {
-                sessions.note(claim.session, claim.seq, grant);
-                told(claim.session);
-            });
-    }
-
-    /// What has become of the call `id`, which was carried out and was to acquire.
-    #[must_use]
-    pub fn acquired(&self, id: &CallId) -> Acquired {
-        if self.recall(id) == Recall::Done(false) {
-            return Acquired::Held;
-        }
-        let standing = self.sessions.find(id.record, id.seq);
-        let place = standing.and_then(|it| self.locks.place(&it.name, it.ticket));
-        match place {
-            None => Acquired::Ended,
-            Some(Place { grant: None, .. }) => Acquired::Queued,
-            Some(Place {
-                grant: Some(grant), ..
-            }) => Acquired::Granted(grant.token),
-        }
-    }
-
-    /// What has changed for a session since `since`: at the most `most` of it.
-    #[must_use]
-    pub fn news(&self, session: RecordNumber, since: Mark, most: usize) -> News {
-        let mut news = News {
-            through: since,
-            changes: Vec::new(),
-        };
-        for (mark, acquired, standing) in self.sessions.news(session, since).take(most) {
-            let place = self.locks.place(&standing.name, standing.ticket);
-            if let Some(grant) = place.and_then(|place| place.grant) {
-                news.changes.push(Change {
-                    acquired,
-                    token: grant.token,
-                    contended: grant.contended.is_some(),
-                });
-            }
-            news.through = mark;
-        }
-        news
-    }
-
-    fn is_session(&self, record: RecordNumber) -> bool {
-        self.record(record).is_some_and(|info| info.lease.is_some())
     }
 
     /// What [`apply`](Self::apply) would make of the call, without executing it.

@@ -98,6 +98,15 @@ impl Owned {
         Some(Place { claim, grant: None })
     }
 
+    pub(super) fn holders(&self) -> impl Iterator<Item = (Ticket, Claim, Grant)> {
+        let holders = self.holders.iter();
+        holders.map(|(ticket, (claim, grant))| (*ticket, *claim, *grant))
+    }
+
+    pub(super) fn waiters(&self) -> u64 {
+        self.queue.len() as u64
+    }
+
     /// All places from the ticket `from` on, in their order: whoever waits came after all holders.
     pub(super) fn places(&self, from: Ticket) -> impl Iterator<Item = (Ticket, Place)> {
         let holders = self.holders.range(from..).map(|(ticket, (claim, grant))| {

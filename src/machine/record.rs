@@ -2,17 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CallRefusal;
 use super::clients::{Recall, RecordInfo};
+use super::command::CallRefusal;
 use super::outcomes::Outcomes;
-use crate::config::CALL_WINDOW;
-use crate::service::CallId;
+use crate::config::{CALL_WINDOW, MAX_BROKEN};
+use crate::service::{CallId, Mark};
 use crate::types::{ClientId, Lease, Seq};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Record {
     client: ClientId,
     lease: Option<Lease>,
+    /// The calls whose locks were broken, until the client has released them.
+    broken: Vec<(Mark, Seq)>,
     outcomes: Outcomes,
 }
 
@@ -21,6 +23,7 @@ impl Record {
         Self {
             client,
             lease,
+            broken: Vec::new(),
             outcomes: Outcomes::new(),
         }
     }
@@ -67,14 +70,34 @@ impl Record {
         self.outcomes.store(seq, outcome);
     }
 
+    pub(super) fn broken(&self) -> &[(Mark, Seq)] {
+        &self.broken
+    }
+
+    /// Notes that a lock was broken. False if too many are noted already.
+    pub(super) fn note_broken(&mut self, mark: Mark, acquired: Seq) -> bool {
+        let has_room = self.broken.len() < MAX_BROKEN;
+        if has_room {
+            self.broken.push((mark, acquired));
+        }
+        has_room
+    }
+
+    /// Forgets that a lock was broken, and tells when that was.
+    pub(super) fn forget_broken(&mut self, acquired: Seq) -> Option<Mark> {
+        let at = self.broken.iter().position(|(_, seq)| *seq == acquired)?;
+        Some(self.broken.remove(at).0)
+    }
+
     /// Whether it is one that could have come about.
     pub(super) fn is_sound(&self) -> bool {
-        self.outcomes.are_sound()
+        self.broken.len() <= MAX_BROKEN && self.outcomes.are_sound()
     }
 
     /// At the most how many bytes the record takes on the wire.
     pub(super) fn encoded_bytes(&self) -> usize {
         const CLIENT_AND_LEASE: usize = 17 + 6;
-        CLIENT_AND_LEASE + self.outcomes.encoded_bytes()
+        const BROKEN: usize = 2 * 10;
+        CLIENT_AND_LEASE + 1 + BROKEN * self.broken.len() + self.outcomes.encoded_bytes()
     }
 }

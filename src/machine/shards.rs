@@ -73,6 +73,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.shards.iter().flat_map(|shard| shard.iter())
     }
 
+    /// The entries of a shard; none beyond the last.
+    pub(super) fn shard(&self, shard: usize) -> Option<impl Iterator<Item = (&K, &V)>> {
+        self.shards.get(shard).map(|shard| shard.iter())
+    }
+
     fn index(&self, place: Place) -> usize {
         #[expect(
             clippy::cast_possible_truncation,

@@ -9,10 +9,10 @@ use tarpc::context::Context;
 use super::Shared;
 use crate::engine::pair::core::Via;
 use crate::service::{
-    Acquired, Answer, CallId, How, LockService, Mark, News, Opened, Refusal, Request, ServerStatus,
-    Verb,
+    Acquired, Answer, CallId, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
+    Refusal, Request, ServerStatus, Verb,
 };
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq};
+use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, Token};
 
 /// Implements [`LockService`] on the engine.
 #[derive(Debug, Clone)]
@@ -76,6 +76,42 @@ impl LockService for LockRpc {
     async fn release(self, _: Context, id: CallId, acquired: Seq) -> Result<bool, Refusal> {
         match self.submit(Request::Release { id, acquired }).await? {
             Answer::Call(was_held) => Ok(was_held),
+            _ => Err(Refusal::Internal),
+        }
+    }
+
+    async fn break_lock(
+        self,
+        _: Context,
+        id: CallId,
+        name: String,
+        token: Token,
+        reason: String,
+    ) -> Result<bool, Refusal> {
+        let name = LockName::new(name)?;
+        let request = Request::Break {
+            id,
+            name,
+            token,
+            reason,
+        };
+        match self.submit(request).await? {
+            Answer::Call(was_held) => Ok(was_held),
+            _ => Err(Refusal::Internal),
+        }
+    }
+
+    async fn show(self, _: Context, name: String) -> Result<LockInfo, Refusal> {
+        let name = LockName::new(name)?;
+        match self.submit(Request::Show { name }).await? {
+            Answer::Lock(lock) => Ok(lock),
+            _ => Err(Refusal::Internal),
+        }
+    }
+
+    async fn list(self, _: Context, prefix: String, from: Cursor) -> Result<Page, Refusal> {
+        match self.submit(Request::List { prefix, from }).await? {
+            Answer::Page(page) => Ok(page),
             _ => Err(Refusal::Internal),
         }
     }

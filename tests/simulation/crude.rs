@@ -14,9 +14,12 @@ use lockservice::net::{
     server_transport,
 };
 use lockservice::service::{
-    Acquired, CallId, How, LockService, Mark, News, Opened, Refusal, RoleName, ServerStatus, Verb,
+    Acquired, CallId, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page, Refusal,
+    RoleName, ServerStatus, Verb,
 };
-use lockservice::types::{ClientId, Digest, Lease, OpNumber, RecordNumber, Seq, ServerId, View};
+use lockservice::types::{
+    ClientId, Digest, Lease, OpNumber, RecordNumber, Seq, ServerId, Token, View,
+};
 use serde::{Deserialize, Serialize};
 use tarpc::client::Config;
 use tarpc::context::{self, Context};
@@ -307,6 +310,25 @@ impl LockService for Server {
     }
 
     async fn release(self, _: Context, _: CallId, _: Seq) -> Result<bool, Refusal> {
+        Err(Refusal::NoLease)
+    }
+
+    async fn break_lock(
+        self,
+        _: Context,
+        _: CallId,
+        _: String,
+        _: Token,
+        _: String,
+    ) -> Result<bool, Refusal> {
+        Err(Refusal::NoLease)
+    }
+
+    async fn show(self, _: Context, _: String) -> Result<LockInfo, Refusal> {
+        Err(Refusal::NoLease)
+    }
+
+    async fn list(self, _: Context, _: String, _: Cursor) -> Result<Page, Refusal> {
         Err(Refusal::NoLease)
     }
 

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::config::MAX_FRAME_BYTES;
 use crate::net::{self, Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::service::{
-    Acquired, Answer, CallId, Change, How, LockService, Mark, News, Opened, Refusal, Request,
-    RoleName, ServerStatus, Verb,
+    Acquired, Answer, CallId, Change, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
+    Refusal, Request, RoleName, ServerStatus, Verb,
 };
 use crate::types::{
     ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token,
@@ -251,7 +251,9 @@ impl Fake {
             Request::Open { lease: Some(_), .. } => script.session,
             Request::Call { id, .. }
             | Request::Acquire { id, .. }
-            | Request::Release { id, .. } => id.record,
+            | Request::Release { id, .. }
+            | Request::Break { id, .. } => id.record,
+            Request::Show { .. } | Request::List { .. } => script.record,
             Request::Poll { record, .. }
             | Request::KeepAlive { record, .. }
             | Request::Goodbye { record, .. } => *record,
@@ -309,7 +311,12 @@ impl Fake {
                 let changes: Vec<_> = later.map(|(_, change)| *change).collect();
                 if !changes.is_empty() || Instant::now() >= ends {
                     let through = Mark(script.mark);
-                    return Ok(News { through, changes });
+                    let broken = Vec::new();
+                    return Ok(News {
+                        through,
+                        changes,
+                        broken,
+                    });
                 }
             }
             let _ = timeout_at(ends, changed).await;
@@ -328,6 +335,9 @@ fn kind_of(request: &Request) -> Option<Kind> {
         Request::Goodbye { record, .. } if record.0 > 100 => Kind::Goodbye,
         Request::Open { lease: None, .. }
         | Request::Call { .. }
+        | Request::Break { .. }
+        | Request::Show { .. }
+        | Request::List { .. }
         | Request::KeepAlive { .. }
         | Request::Goodbye { .. } => return None,
     })
@@ -434,6 +444,25 @@ impl LockService for Handler {
             Answer::Call(was_held) => Ok(was_held),
             answer => panic!("{answer:?}"),
         }
+    }
+
+    async fn break_lock(
+        self,
+        _: Context,
+        _: CallId,
+        _: String,
+        _: Token,
+        _: String,
+    ) -> Result<bool, Refusal> {
+        Err(Refusal::NotReady)
+    }
+
+    async fn show(self, _: Context, _: String) -> Result<LockInfo, Refusal> {
+        Err(Refusal::NotReady)
+    }
+
+    async fn list(self, _: Context, _: String, _: Cursor) -> Result<Page, Refusal> {
+        Err(Refusal::NotReady)
     }
 
     async fn poll(

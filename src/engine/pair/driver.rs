@@ -359,7 +359,9 @@ impl Drop for Driver {
 /// One line for each change, with its reason.
 fn report(event: &Event) {
     match event {
-        Event::SteppedDown { .. } | Event::Doubt { .. } => tracing::warn!("{event}"),
+        Event::SteppedDown { .. } | Event::Doubt { .. } | Event::LockBroken { .. } => {
+            tracing::warn!("{event}")
+        }
         Event::PeerTimeoutMismatch { .. } => tracing::error!("{event}"),
         _ => tracing::info!("{event}"),
     }

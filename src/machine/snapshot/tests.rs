@@ -5,7 +5,7 @@ use crate::config::{CALL_WINDOW, MAX_PAYLOAD_BYTES};
 use crate::machine::Command;
 use crate::machine::Outcome;
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
-use crate::service::{CallId, How, Mode, Verb};
+use crate::service::{CallId, How, Mark, Mode, Verb};
 use crate::types::{ClientId, Lease, Seq};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
@@ -171,7 +171,13 @@ fn a_copy_that_was_tampered_with_is_refused() {
 
 /// A record whose last outcomes are none.
 fn impossible_record() -> Record {
-    let parts = (ALICE, None::<Lease>, Seq(0), vec![0_u64]);
+    let parts = (
+        ALICE,
+        None::<Lease>,
+        Vec::<(Mark, Seq)>::new(),
+        Seq(0),
+        vec![0_u64],
+    );
     let bytes = postcard::to_stdvec(&parts).expect("it encodes");
     postcard::from_bytes(&bytes).expect("it decodes as a record")
 }

@@ -7,6 +7,8 @@ mod steps;
 
 use super::*;
 use crate::config::CALL_WINDOW;
+use crate::service::{Acquired, Change, How, News};
+use crate::types::{ClientId, Lease, RecordNumber, Seq, Token};
 
 pub(super) const ALICE: ClientId = ClientId::from_u128(1);
 pub(super) const BOB: ClientId = ClientId::from_u128(2);

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::config::MAX_BROKEN;
 use crate::service::Mode;
-use crate::types::Token;
 
 #[derive(Default)]
 pub(super) struct Model {
@@ -34,6 +34,7 @@ struct ModelRecord {
     lease: Option<Lease>,
     done_below: Seq,
     outcomes: BTreeMap<Seq, bool>,
+    broken: Vec<Seq>,
 }
 
 impl ModelRecord {
@@ -92,6 +93,10 @@ impl Model {
                 Ok(outcome) => Outcome::Call(outcome),
                 Err(refusal) => Outcome::Refused(refusal),
             },
+            Command::Break { id, name, token } => match self.break_lock(id, name, *token) {
+                Ok(outcome) => Outcome::Call(outcome),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
             Command::Goodbye { client, record } => self.drop_if(*record, |r| r.client == *client),
             Command::Expire { record, seen } => {
                 self.drop_if(*record, |r| r.info().next_seq == *seen)
@@ -106,6 +111,7 @@ impl Model {
             lease,
             done_below: Seq(0),
             outcomes: BTreeMap::new(),
+            broken: Vec::new(),
         };
         self.records.insert(number, record);
         Outcome::Opened(number)
@@ -214,6 +220,8 @@ impl Model {
         if let Some(outcome) = self.recall(id)? {
             return Ok(outcome);
         }
+        let record = self.records.get_mut(&id.record).expect("it was recalled");
+        record.broken.retain(|seq| *seq != acquired);
         let left = self.leave(|place| (place.session, place.seq) == (id.record, acquired));
         let first = CallId {
             seq: acquired,
@@ -225,6 +233,40 @@ impl Model {
         let was_held = left.iter().any(|(_, was_held)| *was_held);
         self.store(id, was_held);
         Ok(was_held)
+    }
+
+    fn break_lock(
+        &mut self,
+        id: &CallId,
+        name: &LockName,
+        token: Token,
+    ) -> Result<bool, CallRefusal> {
+        if let Some(outcome) = self.recall(id)? {
+            return Ok(outcome);
+        }
+        let mut places = self
+            .locks
+            .get(name)
+            .into_iter()
+            .flat_map(|lock| &lock.places);
+        let holder = places.find(|place| place.token == Some(token.0));
+        if let Some(&ModelPlace { session, seq, .. }) = holder {
+            let broken = &mut self
+                .records
+                .get_mut(&session)
+                .expect("it holds a lock")
+                .broken;
+            if broken.len() == MAX_BROKEN {
+                return Err(CallRefusal::TooManyBroken);
+            }
+            broken.push(seq);
+            self.mark = self.op.max(self.mark + 1);
+            self.leave(|place| (place.session, place.seq) == (session, seq));
+            self.store(id, true);
+            return Ok(true);
+        }
+        self.store(id, false);
+        Ok(false)
     }
 
     /// Takes places away, and then grants; tells the locks in the order of the calls that asked for them,
@@ -273,6 +315,7 @@ impl Model {
         News {
             through: Mark(changes.last().map_or(0, |(mark, _)| *mark)),
             changes: changes.into_iter().map(|(_, change)| change).collect(),
+            broken: self.records[&session].broken.clone(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Facts about locks that sessions own.
 
 use super::*;
-use crate::service::Mode;
-use crate::types::Token;
+use crate::config::MAX_BROKEN;
+use crate::service::{Cursor, Mode};
 
 const WAITS: How = How {
     mode: Mode::Exclusive,
@@ -248,6 +248,98 @@ fn a_record_without_a_lease_owns_nothing() {
         Outcome::Refused(CallRefusal::NoLease)
     );
     assert!(!machine.is_held(&name("job")));
+}
+
+#[test]
+fn a_lock_is_broken_by_its_token_and_its_holder_is_told_until_it_gives_it_up() {
+    let (mut machine, mut alice, mut bob) = two();
+    let mut admin = Caller::open(&mut machine, ALICE);
+    let mut breaks = |machine: &mut Machine, token| {
+        let id = admin.id;
+        admin.id.seq = id.seq.next();
+        let name = name("job");
+        machine.apply(&Command::Break { id, name, token })
+    };
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    let (second, _) = bob.acquire(&mut machine, "job", WAITS);
+    let token = alice.token(&machine, first);
+    assert_eq!(
+        breaks(&mut machine, Token(token.0 + 1)),
+        Outcome::Call(false)
+    );
+    assert_eq!(breaks(&mut machine, token), Outcome::Call(true));
+    assert_eq!(
+        breaks(&mut machine, token),
+        Outcome::Call(false),
+        "it is Bob's now"
+    );
+    assert!(bob.token(&machine, second) > token);
+    for _ in 0..2 {
+        let news = machine.news(alice.0.record, Mark(u64::MAX), 9);
+        assert_eq!(news.broken, [first]);
+    }
+    assert!(!alice.release(&mut machine, first));
+    assert_eq!(machine.news(alice.0.record, Mark(0), 9), News::default());
+    assert!(machine.is_owned(&name("job")));
+}
+
+#[test]
+fn no_more_locks_of_one_session_are_broken_than_it_can_be_told_of() {
+    let (mut machine, mut alice, _) = two();
+    let mut admin = Caller::open(&mut machine, ALICE);
+    for at in 0..=MAX_BROKEN {
+        let (seq, _) = alice.acquire(&mut machine, "job", WAITS);
+        let id = admin.id;
+        let (name, token) = (name("job"), alice.token(&machine, seq));
+        let outcome = machine.apply(&Command::Break { id, name, token });
+        if at < MAX_BROKEN {
+            assert_eq!(outcome, Outcome::Call(true));
+            admin.id.seq = id.seq.next();
+        } else {
+            assert_eq!(outcome, Outcome::Refused(CallRefusal::TooManyBroken));
+        }
+    }
+    assert!(alice.release(&mut machine, Seq(0)) || machine.is_owned(&name("job")));
+}
+
+#[test]
+fn a_listing_shows_every_lock_once_page_by_page() {
+    let (mut machine, mut alice, mut bob) = two();
+    let mut plain = Caller::open(&mut machine, ALICE);
+    for lock in 0..300 {
+        machine.apply(&plain.next(Verb::Lock, &format!("plain/{lock:0>900}")));
+    }
+    alice.acquire(&mut machine, "owned/job", WAITS);
+    bob.acquire(&mut machine, "owned/job", WAITS);
+    let list = |prefix: &str| {
+        let (mut names, mut pages, mut next) = (Vec::new(), 0, Some(Cursor::default()));
+        while let Some(from) = next {
+            let page = machine.list(prefix, &from);
+            let bytes = postcard::to_stdvec(&page).expect("it encodes");
+            assert!(bytes.len() <= crate::config::MAX_PAYLOAD_BYTES);
+            names.extend(page.locks.into_iter().map(|lock| lock.name));
+            (next, pages) = (page.next, pages + 1);
+        }
+        names.sort();
+        (names, pages)
+    };
+    let (all, pages) = list("");
+    assert_eq!(all.len(), 301);
+    assert!(
+        all.is_sorted_by(|one, other| one < other) && pages > 5,
+        "{pages}"
+    );
+    assert_eq!(list("owned/").0, [name("owned/job")]);
+
+    let shown = machine.show(&name("owned/job"));
+    assert_eq!((shown.waiters, shown.is_ownerless), (1, false));
+    let holders: Vec<_> = shown
+        .places
+        .iter()
+        .map(|it| (it.client, it.token.is_some()))
+        .collect();
+    assert_eq!(holders, [(ALICE, true), (BOB, false)]);
+    assert!(!machine.show(&name("never locked")).is_held());
 }
 
 #[test]

@@ -17,9 +17,10 @@ fn without_op(machine: &Machine) -> Machine {
 
 fn id_of(command: &Command) -> Option<&CallId> {
     match command {
-        Command::Call { id, .. } | Command::Acquire { id, .. } | Command::Release { id, .. } => {
-            Some(id)
-        }
+        Command::Call { id, .. }
+        | Command::Acquire { id, .. }
+        | Command::Release { id, .. }
+        | Command::Break { id, .. } => Some(id),
         Command::Open { .. } | Command::Goodbye { .. } | Command::Expire { .. } => None,
     }
 }

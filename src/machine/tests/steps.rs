@@ -29,6 +29,7 @@ enum Deed {
     Acquire(How),
     /// What the call this far before acquired.
     Release(u64),
+    Break(Token),
 }
 
 /// A command that names its record by its place among those opened before.
@@ -95,6 +96,11 @@ impl Step {
                         name: name(&lock),
                         how,
                     },
+                    Deed::Break(token) => Command::Break {
+                        id,
+                        name: name(&lock),
+                        token,
+                    },
                     Deed::Release(before) => Command::Release {
                         id,
                         acquired: Seq(seq.saturating_sub(before)),
@@ -140,6 +146,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => prop_oneof![Just(Verb::Lock), Just(Verb::Unlock)].prop_map(Deed::Plain),
         2 => how.prop_map(Deed::Acquire),
         2 => (0..4_u64).prop_map(Deed::Release),
+        2 => (1..30_u64).prop_map(|token| Deed::Break(Token(token))),
     ]
 }
 

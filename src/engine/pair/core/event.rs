@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::types::{Digest, OpNumber, View};
+use crate::types::{ClientId, Digest, LockName, OpNumber, Token, View};
 
 /// Why a peer counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,6 +142,17 @@ pub enum Event {
         /// The peer's.
         theirs: Duration,
     },
+    /// A lock was taken from its holder, because a client said so.
+    LockBroken {
+        /// Which lock.
+        name: LockName,
+        /// The token of its holder.
+        token: Token,
+        /// Who said so.
+        client: ClientId,
+        /// Why, as they said.
+        reason: String,
+    },
     /// Records of clients that are gone were dropped.
     RecordsExpired {
         /// How many.
@@ -223,6 +234,15 @@ impl fmt::Display for Event {
             Self::PeerTimeoutMismatch { ours, theirs } => write!(
                 f,
                 "peer timeouts differ, {ours:?} here and {theirs:?} at the peer: start both servers with the same"
+            ),
+            Self::LockBroken {
+                name,
+                token,
+                client,
+                reason,
+            } => write!(
+                f,
+                "lock {name:?} with token {token} was broken by client {client}: {reason:?}"
             ),
             Self::RecordsExpired { count } => {
                 write!(f, "dropped {count} client records that had gone silent")

@@ -5,7 +5,7 @@ use super::leases::Leases;
 use super::outbox::Outbox;
 use super::polls::{Poll, Polls};
 use super::waiting::{Pending, Waiting};
-use super::{Effect, FrameNumber, Now, Reply, Settings, Via};
+use super::{Effect, Event, FrameNumber, Now, Reply, Settings, Via};
 use crate::config::{MAX_NEWS, MAX_UNACKED_COMMANDS};
 use crate::machine::{Command, Machine, Outcome, Recall};
 use crate::service::{Answer, CallId, Mark, News, Opened, Refusal, Request, Resource, Verb};
@@ -83,6 +83,7 @@ impl<T> Primary<T> {
         }
         match self.decide(now, settings, &request) {
             Verdict::Executed(result) => {
+                effects.extend(broken(&request, &result).map(Effect::Event));
                 let asked = (to, via, request);
                 self.answer(None, asked, result, effects);
                 self.tell(effects);
@@ -238,6 +239,17 @@ impl<T> Primary<T> {
                     acquired: *acquired,
                 })
             }
+            Request::Break {
+                id, name, token, ..
+            } => self.call(now, settings, id, false, || Command::Break {
+                id: *id,
+                name: name.clone(),
+                token: *token,
+            }),
+            Request::Show { name } => Verdict::Read(Ok(Answer::Lock(self.machine.show(name)))),
+            Request::List { prefix, from } => {
+                Verdict::Read(Ok(Answer::Page(self.machine.list(prefix, from))))
+            }
             Request::Poll {
                 client,
                 record,
@@ -298,7 +310,7 @@ impl<T> Primary<T> {
         };
         self.hear(record, now);
         let news = self.news(record, since);
-        if !news.changes.is_empty() {
+        if !news.changes.is_empty() || !news.broken.is_empty() {
             return Verdict::Read(Ok(Answer::News(news)));
         }
         Verdict::Waits(lease)
@@ -386,6 +398,25 @@ impl<T> Primary<T> {
             effects.push(Effect::Reply(pending.into_reply()));
         }
     }
+}
+
+/// What an operator is told when a lock was broken.
+fn broken(request: &Request, result: &Result<Answer, Refusal>) -> Option<Event> {
+    let Request::Break {
+        id,
+        name,
+        token,
+        reason,
+    } = request
+    else {
+        return None;
+    };
+    (*result == Ok(Answer::Call(true))).then(|| Event::LockBroken {
+        name: name.clone(),
+        token: *token,
+        client: id.client,
+        reason: reason.clone(),
+    })
 }
 
 /// What a call's outcome is to its caller.

@@ -54,7 +54,14 @@ pub(super) fn told(
             }
         }
         Ok(Answer::Done) if current => advance(client, scope),
-        Ok(Answer::Done | Answer::Acquired(_) | Answer::News(_)) | Err(Refusal::NotReady) => {}
+        Ok(
+            Answer::Done
+            | Answer::Acquired(_)
+            | Answer::News(_)
+            | Answer::Lock(_)
+            | Answer::Page(_),
+        )
+        | Err(Refusal::NotReady) => {}
         Err(Refusal::Interrupted) => client.unsure |= current,
         Err(refusal) => {
             let said_goodbye = client.is_finished();

@@ -1,0 +1,76 @@
+//! What there is to be seen of locks.
+
+use super::Clerk;
+use super::error::CallError;
+use crate::service::{Answer, Cursor, LockInfo, Request};
+use crate::types::{LockName, Token};
+
+impl Clerk {
+    /// Who holds the lock `name`, and who waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn show(&self, name: &str) -> Result<LockInfo, CallError> {
+        let name = LockName::new(name)?;
+        match self.shared.look(&Request::Show { name }).await? {
+            Answer::Lock(lock) => Ok(lock),
+            answer => unreachable!("show was answered with {answer:?}"),
+        }
+    }
+
+    /// The held locks whose names begin with `prefix`, by name, each with the first of its holders and waiters.
+    ///
+    /// The answer comes in pages, between which locks can change hands: what is held all the while is in it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<LockInfo>, CallError> {
+        let mut locks = Vec::new();
+        let mut next = Some(Cursor::default());
+        while let Some(from) = next {
+            let prefix = prefix.to_owned();
+            match self.shared.look(&Request::List { prefix, from }).await? {
+                Answer::Page(page) => {
+                    locks.extend(page.locks);
+                    next = page.next;
+                }
+                answer => unreachable!("list was answered with {answer:?}"),
+            }
+        }
+        locks.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(locks)
+    }
+
+    /// Takes the lock `name` from whoever holds it by `token`, and says whether it was held so. The holder is
+    /// told, and the lock goes to whoever is next. The servers log `reason`.
+    ///
+    /// It does not stop what the holder does: only something that looks at tokens keeps its late writes off.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], which says whether the operation can have happened.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the operation has happened entirely or not at all, or does so a little later; the clerk
+    /// stays usable.
+    pub async fn break_lock(
+        &self,
+        name: &str,
+        token: Token,
+        reason: &str,
+    ) -> Result<bool, CallError> {
+        let name = LockName::new(name)?;
+        self.shared.break_lock(name, token, reason).await
+    }
+}

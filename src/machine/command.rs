@@ -1,0 +1,135 @@
+//! What the lock machine is told, and what comes of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::{Acquired, CallId, How, Refusal, Resource, Verb};
+use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, Token};
+
+/// What changes a [`Machine`]. Replicated, in one total order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Command {
+    /// Opens a record for the calls of `client`.
+    Open {
+        /// Whose record.
+        client: ClientId,
+        /// The lease of a session. Whether it is over is for the primary to say, by `Expire`.
+        lease: Option<Lease>,
+    },
+    /// Locks or unlocks.
+    Call {
+        /// Which call this is.
+        id: CallId,
+        /// What to do.
+        verb: Verb,
+        /// To which lock.
+        name: LockName,
+    },
+    /// Acquires a lock for a session, or queues for it.
+    Acquire {
+        /// Which call this is.
+        id: CallId,
+        /// Which lock.
+        name: LockName,
+        /// In which mode, and whether to wait.
+        how: How,
+    },
+    /// Gives back what a session acquired, leaves the queue, or prevents both.
+    Release {
+        /// Which call this is.
+        id: CallId,
+        /// The call that acquired.
+        acquired: Seq,
+    },
+    /// Takes a lock from whoever holds it by this token.
+    Break {
+        /// Which call this is.
+        id: CallId,
+        /// Which lock.
+        name: LockName,
+        /// The token of the grant.
+        token: Token,
+    },
+    /// Drops a record, for its client is done. What a session owns is released.
+    Goodbye {
+        /// Whose record.
+        client: ClientId,
+        /// Which record.
+        record: RecordNumber,
+    },
+    /// Drops a record of which nothing was heard, likewise. It has no effect when the record has moved on: a call
+    /// may have come in before this command got its place in the order.
+    Expire {
+        /// Which record.
+        record: RecordNumber,
+        /// The record's [`next_seq`](RecordInfo::next_seq) when it was given up.
+        seen: Seq,
+    },
+}
+
+impl Command {
+    /// More than the command takes on the wire, in bytes, at little cost.
+    #[must_use]
+    pub(crate) fn max_encoded_bytes(&self) -> usize {
+        const NUMBERS: usize = 80;
+        match self {
+            Self::Call { name, .. } | Self::Acquire { name, .. } | Self::Break { name, .. } => {
+                NUMBERS + name.as_str().len()
+            }
+            Self::Open { .. }
+            | Self::Release { .. }
+            | Self::Goodbye { .. }
+            | Self::Expire { .. } => NUMBERS,
+        }
+    }
+}
+
+/// What a [`Command`] led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Of `Open`: the number that calls must carry.
+    Opened(RecordNumber),
+    /// Of `Call`, granted or released, of `Release` and of `Break`.
+    Call(bool),
+    /// Of `Acquire`.
+    Acquired(Acquired),
+    /// Of `Goodbye` and `Expire`: whether the record was there to be dropped.
+    Dropped(bool),
+    /// Of a call: it was not executed.
+    Refused(CallRefusal),
+}
+
+/// Why a call was not executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum CallRefusal {
+    /// The client has no record of that number.
+    #[error("the client's record is not known")]
+    UnknownRecord,
+    /// The call is below `done_below`, so its outcome has been forgotten.
+    #[error("the call was given up by its client")]
+    GivenUp,
+    /// The call is [`CALL_WINDOW`](crate::config::CALL_WINDOW) or more above `done_below`.
+    #[error("too many calls of one client are unanswered")]
+    WindowFull,
+    /// The lock is owned by a session, and cannot be unlocked.
+    #[error("the lock is owned by a session")]
+    Owned,
+    /// The record has no lease, and cannot own locks.
+    #[error("the record has no lease")]
+    NoLease,
+    /// The holder has not been told yet of [`MAX_BROKEN`](crate::config::MAX_BROKEN) others.
+    #[error("too many locks of one session are broken")]
+    TooManyBroken,
+}
+
+impl From<CallRefusal> for Refusal {
+    fn from(refusal: CallRefusal) -> Self {
+        match refusal {
+            CallRefusal::UnknownRecord => Self::UnknownRecord,
+            CallRefusal::GivenUp => Self::GivenUp,
+            CallRefusal::WindowFull => Self::WindowFull,
+            CallRefusal::Owned => Self::Owned,
+            CallRefusal::NoLease => Self::NoLease,
+            CallRefusal::TooManyBroken => Self::Overloaded(Resource::Broken),
+        }
+    }
+}

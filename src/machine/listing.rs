@@ -1,0 +1,86 @@
+//! What there is to be seen of locks: one of them, or all, page by page.
+//!
+//! The table has no order that a listing could follow, and sorting all of it would hold everybody up. So a
+//! listing goes through the shards, a few at a time, and in each by name.
+
+use super::Machine;
+use super::locks::Entry;
+use crate::config::{MAX_PAYLOAD_BYTES, MAX_PLACES_SHOWN, SHARDS_LISTED};
+use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
+use crate::types::{LockName, OpNumber};
+
+/// How many places of each lock a listing shows.
+const PLACES_LISTED: usize = 4;
+
+/// What a place takes on the wire, at the most.
+const PLACE_BYTES: usize = 40;
+
+impl Machine {
+    /// Who holds the lock `name`, and who waits for it.
+    #[must_use]
+    pub fn show(&self, name: &LockName) -> LockInfo {
+        self.info(name, self.locks.look(name), MAX_PLACES_SHOWN)
+    }
+
+    /// The held locks whose names begin with `prefix`: those in a few shards, from `from` on.
+    #[must_use]
+    pub fn list(&self, prefix: &str, from: &Cursor) -> Page {
+        let mut room = MAX_PAYLOAD_BYTES;
+        let (mut locks, mut next) = (Vec::new(), from.clone());
+        for _ in 0..SHARDS_LISTED {
+            let Some(entries) = self.entries(prefix, &next) else {
+                return Page { locks, next: None };
+            };
+            for (name, entry) in entries {
+                let info = self.info(name, Some(entry), PLACES_LISTED);
+                let bytes = name.as_str().len() + PLACE_BYTES * (1 + info.places.len());
+                let Some(rest) = room.checked_sub(bytes) else {
+                    let next = Some(next);
+                    return Page { locks, next };
+                };
+                room = rest;
+                locks.push(info);
+                next.after = Some(name.clone());
+            }
+            next = Cursor {
+                shard: next.shard + 1,
+                after: None,
+            };
+        }
+        let next = Some(next);
+        Page { locks, next }
+    }
+
+    /// What is left of the shard at `from`, by name; none if there is no such shard.
+    fn entries(&self, prefix: &str, from: &Cursor) -> Option<Vec<(&LockName, &Entry)>> {
+        let shard = self.locks.shard(usize::try_from(from.shard).ok()?)?;
+        let mut entries: Vec<_> = shard
+            .filter(|(name, _)| name.as_str().starts_with(prefix))
+            .filter(|(name, _)| from.after.as_ref().is_none_or(|after| *name > after))
+            .collect();
+        entries.sort_unstable_by_key(|(name, _)| *name);
+        Some(entries)
+    }
+
+    fn info(&self, name: &LockName, entry: Option<&Entry>, most: usize) -> LockInfo {
+        let owned = entry.and_then(Option::as_deref);
+        let places = owned
+            .into_iter()
+            .flat_map(|owned| owned.places(OpNumber(0)));
+        let places = places.take(most).filter_map(|(_, place)| {
+            let session = place.claim.session;
+            Some(PlaceInfo {
+                client: self.record(session)?.client,
+                session,
+                mode: place.claim.mode,
+                token: place.grant.map(|grant| grant.token),
+            })
+        });
+        LockInfo {
+            name: name.clone(),
+            is_ownerless: entry.is_some_and(|it| it.as_ref().is_none_or(|owned| owned.ownerless)),
+            places: places.collect(),
+            waiters: owned.map_or(0, |owned| owned.waiters()),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What sessions do with locks, and what they are to be told of them.
+//!
+//! A place belongs to a call: whoever gives it back names the call that acquired, so nobody can give back what
+//! somebody else has acquired since, and a repeated call finds its place. Every command that may let somebody
+//! in ends by granting the lock to those whose turn has come.
+
+use super::clients::RecordInfo;
+use super::command::{CallRefusal, Outcome};
+use super::owned::{Claim, Grant, Place};
+use super::sessions::Standing;
+use super::{Machine, Recall};
+use crate::service::{Acquired, CallId, Change, How, Mark, News};
+use crate::types::{LockName, OpNumber, RecordNumber, Seq, Token};
+
+impl Machine {
+    pub(super) fn acquire(
+        &mut self,
+        id: &CallId,
+        name: &LockName,
+        how: How,
+        told: &mut impl FnMut(RecordNumber),
+    ) -> Outcome {
+        match self.clients.recall(id) {
+            Recall::Done(_) => return Outcome::Acquired(self.acquired(id)),
+            Recall::Refused(refusal) => return Outcome::Refused(refusal),
+            Recall::Fresh => {}
+        }
+        if !self.is_session(id.record) {
+            return Outcome::Refused(CallRefusal::NoLease);
+        }
+        let comes_in = how.waits || self.locks.admits(name, how.mode);
+        self.clients.settle(id, comes_in);
+        if !comes_in {
+            return Outcome::Acquired(Acquired::Held);
+        }
+        let claim = Claim {
+            session: id.record,
+            seq: id.seq,
+            mode: how.mode,
+        };
+        let ticket = self.op;
+        self.locks
+            .insert(name, ticket, Place { claim, grant: None });
+        let place = (name.clone(), ticket);
+        self.sessions.insert(id.record, id.seq, place, None);
+        self.pass_on(name, told);
+        Outcome::Acquired(self.acquired(id))
+    }
+
+    pub(super) fn release(
+        &mut self,
+        id: &CallId,
+        acquired: Seq,
+        told: &mut impl FnMut(RecordNumber),
+    ) -> Outcome {
+        match self.clients.recall(id) {
+            Recall::Done(outcome) => return Outcome::Call(outcome),
+            Recall::Refused(refusal) => return Outcome::Refused(refusal),
+            Recall::Fresh => {}
+        }
+        let mut was_held = false;
+        self.clients.forget_broken(id.record, acquired);
+        if let Some(place) = self.sessions.remove(id.record, acquired) {
+            let removed = self.locks.remove(&place.name, place.ticket);
+            was_held = removed.is_some_and(|place| place.grant.is_some());
+            self.pass_on(&place.name, told);
+        } else {
+            // The call that acquires may still be on its way. It has been given up.
+            let first = CallId {
+                seq: acquired,
+                ..*id
+            };
+            if acquired < id.seq && self.clients.recall(&first) == Recall::Fresh {
+                self.clients.settle(&first, false);
+            }
+        }
+        self.clients.settle(id, was_held);
+        Outcome::Call(was_held)
+    }
+
+    pub(super) fn break_lock(
+        &mut self,
+        id: &CallId,
+        name: &LockName,
+        token: Token,
+        told: &mut impl FnMut(RecordNumber),
+    ) -> Outcome {
+        match self.clients.recall(id) {
+            Recall::Done(outcome) => return Outcome::Call(outcome),
+            Recall::Refused(refusal) => return Outcome::Refused(refusal),
+            Recall::Fresh => {}
+        }
+        let holder = self.locks.holder(name, token);
+        if let Some((ticket, Claim { session, seq, .. })) = holder {
+            let mark = self.next_mark();
+            if !self.clients.note_broken(session, mark, seq) {
+                return Outcome::Refused(CallRefusal::TooManyBroken);
+            }
+            self.sessions.remove(session, seq);
+            self.locks.remove(name, ticket);
+            told(session);
+            self.pass_on(name, told);
+        }
+        let was_held = holder.is_some();
+        self.clients.settle(id, was_held);
+        Outcome::Call(was_held)
+    }
+
+    /// Drops a record if `condition` holds, and releases what it owns. All of its places go first: none of
+    /// them may be granted while the others go.
+    pub(super) fn close(
+        &mut self,
+        record: RecordNumber,
+        condition: impl FnOnce(RecordInfo) -> bool,
+        told: &mut impl FnMut(RecordNumber),
+    ) -> Outcome {
+        let closed = self.clients.close(record, condition);
+        if closed {
+            let places = self.sessions.close(record);
+            for Standing { name, ticket, .. } in &places {
+                self.locks.remove(name, *ticket);
+            }
+            for Standing { name, .. } in &places {
+                self.pass_on(name, told);
+            }
+        }
+        Outcome::Dropped(closed)
+    }
+
+    /// Grants the lock to those whose turn has come.
+    pub(super) fn pass_on(&mut self, name: &LockName, told: &mut impl FnMut(RecordNumber)) {
+        let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
+        let next_mark = || mark_after(mark, op);
+        self.locks
+            .settle(name, next_mark, |_, claim, grant: Grant| {
+                sessions.note(claim.session, claim.seq, grant);
+                told(claim.session);
+            });
+    }
+
+    fn next_mark(&mut self) -> Mark {
+        mark_after(&mut self.mark, self.op)
+    }
+
+    /// What has become of the call `id`, which was carried out and was to acquire.
+    #[must_use]
+    pub fn acquired(&self, id: &CallId) -> Acquired {
+        if self.recall(id) == Recall::Done(false) {
+            return Acquired::Held;
+        }
+        let standing = self.sessions.find(id.record, id.seq);
+        let place = standing.and_then(|it| self.locks.place(&it.name, it.ticket));
+        match place {
+            None => Acquired::Ended,
+            Some(Place { grant: None, .. }) => Acquired::Queued,
+            Some(Place {
+                grant: Some(grant), ..
+            }) => Acquired::Granted(grant.token),
+        }
+    }
+
+    /// What has changed for a session since `since`: at the most `most` of it.
+    #[must_use]
+    pub fn news(&self, session: RecordNumber, since: Mark, most: usize) -> News {
+        let mut news = News {
+            through: since,
+            changes: Vec::new(),
+            broken: Vec::new(),
+        };
+        let broken = self.clients.broken(session).iter();
+        news.broken.extend(broken.map(|(_, acquired)| *acquired));
+        for (mark, acquired, standing) in self.sessions.news(session, since).take(most) {
+            let place = self.locks.place(&standing.name, standing.ticket);
+            if let Some(grant) = place.and_then(|place| place.grant) {
+                news.changes.push(Change {
+                    acquired,
+                    token: grant.token,
+                    contended: grant.contended.is_some(),
+                });
+            }
+            news.through = mark;
+        }
+        news
+    }
+
+    fn is_session(&self, record: RecordNumber) -> bool {
+        self.record(record).is_some_and(|info| info.lease.is_some())
+    }
+}
+
+/// Gives the next mark.
+fn mark_after(mark: &mut Mark, op: OpNumber) -> Mark {
+    // Ops run ahead of marks: every grant is of a place that a command asked for.
+    *mark = Mark(op.0.max(mark.0 + 1));
+    *mark
+}

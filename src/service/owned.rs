@@ -1,0 +1,118 @@
+//! What is said of owned locks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{ClientId, LockName, RecordNumber, Seq, Token};
+
+/// How an owned lock is to be acquired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct How {
+    /// Whether others may hold it too.
+    pub mode: Mode,
+    /// Whether to queue for it while it is not to be had.
+    pub waits: bool,
+}
+
+/// Whether others may hold a lock at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// Nobody else.
+    #[default]
+    Exclusive,
+    /// Others that hold it shared as well.
+    Shared,
+}
+
+/// The answer to `acquire`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Acquired {
+    /// The session holds the lock.
+    Granted(Token),
+    /// It has its place in the queue; [`News`] tells of the grant.
+    Queued,
+    /// The lock is held, or others wait for it, and this call does not wait.
+    Held,
+    /// The call was carried out before, and what came of it has ended since.
+    Ended,
+}
+
+/// Numbers what happens to sessions' locks, in the order in which it happens; tokens are such numbers.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Mark(pub u64);
+
+/// The answer to `poll`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct News {
+    /// The last mark that is told of: what to ask from next.
+    pub through: Mark,
+    /// What has changed, in order; each names a lock that the session holds at this time.
+    pub changes: Vec<Change>,
+    /// The calls whose locks were taken from the session. Told again and again until they are released.
+    pub broken: Vec<Seq>,
+}
+
+/// Who holds a lock, and who waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LockInfo {
+    /// Which lock.
+    pub name: LockName,
+    /// It is held by `lock`, and so belongs to nobody.
+    pub is_ownerless: bool,
+    /// Those who hold it, and then those who wait, in the order in which they will get it: not all, if they
+    /// are very many.
+    pub places: Vec<PlaceInfo>,
+    /// How many wait.
+    pub waiters: u64,
+}
+
+impl LockInfo {
+    /// Whether it is held at all.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.is_ownerless || !self.places.is_empty()
+    }
+}
+
+/// Who holds a lock or waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlaceInfo {
+    /// Whose place it is.
+    pub client: ClientId,
+    /// In which of its sessions.
+    pub session: RecordNumber,
+    /// Whether others may hold the lock too.
+    pub mode: Mode,
+    /// The token of a holder; none of one who waits.
+    pub token: Option<Token>,
+}
+
+/// Where a listing goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The part of the table.
+    pub shard: u32,
+    /// The name in it that was listed last.
+    pub after: Option<LockName>,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Page {
+    /// Some locks, with the first of their places.
+    pub locks: Vec<LockInfo>,
+    /// Where the listing goes on; none at its end.
+    pub next: Option<Cursor>,
+}
+
+/// How a lock that the session acquired now stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Change {
+    /// The call that acquired it.
+    pub acquired: Seq,
+    /// The token of the grant.
+    pub token: Token,
+    /// Whether somebody else waits for it.
+    pub contended: bool,
+}
