@@ -1,7 +1,10 @@
 //! The clerk against servers that do what a test tells them to, in a time that only passes when everybody
 //! waits.
 
+mod acquire;
 mod fake;
+mod guard;
+mod session;
 
 use std::io;
 use std::sync::Arc;
@@ -689,4 +692,8 @@ fn a_clerk_and_its_calls_go_to_any_task() {
     is_send_and_sync::<Clerk>();
     is_send(&Clerk::connect(Servers::default()));
     let _ = |clerk: Clerk| is_send(&clerk.lock("x"));
+    let _ = |clerk: Clerk| is_send(&clerk.acquire("x"));
+    let _ = |clerk: Clerk| is_send(&clerk.acquire_all(["x"]));
+    let _ = |guard: LockGuard| is_send(&guard.release());
+    let _ = |guard: LockGuard| is_send(&guard.lost());
 }

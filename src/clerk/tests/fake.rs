@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::config::MAX_FRAME_BYTES;
+use crate::config::{LEASE, MAX_FRAME_BYTES};
 use crate::net::{self, Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::service::{
     Acquired, Answer, CallId, Change, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
@@ -92,7 +92,7 @@ impl Fake {
             others: Reply::Yes,
             record: RecordNumber(1),
             session: RecordNumber(101),
-            lease: Duration::ZERO,
+            lease: LEASE,
             of_session: BTreeMap::new(),
             acquired: VecDeque::new(),
             was_held: true,

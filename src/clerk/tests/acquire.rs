@@ -1,0 +1,309 @@
+//! How owned locks are acquired, and that nothing stays behind when they are not.
+
+use super::fake::Kind;
+use super::*;
+use crate::service::Acquired::{Ended, Granted, Held, Queued};
+use crate::service::Mode;
+use crate::types::Token;
+
+const SOON: Duration = Duration::from_millis(100);
+
+/// The names that were asked for, and by which calls.
+fn acquires(fake: &Fake) -> Vec<(String, u64)> {
+    let acquire = |request| match request {
+        Request::Acquire { id, name, .. } => Some((name.to_string(), id.seq.0)),
+        _ => None,
+    };
+    fake.asked().into_iter().filter_map(acquire).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clerk_that_owns_nothing_opens_no_session() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    clerk.lock("x").await.expect("answered");
+    assert_eq!(pair.a.count(Kind::Open), 0);
+    let _guard = clerk.acquire("x").await.expect("granted");
+    assert_eq!(pair.a.count(Kind::Open), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_free_is_granted_at_once() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let (guard, elapsed) = timed(clerk.acquire("x")).await;
+    let guard = guard.expect("granted");
+    assert_eq!((guard.name().as_str(), guard.token()), ("x", Token(1)));
+    assert_eq!(guard.state(), GuardState::Held);
+    assert!(is_about(elapsed, Duration::ZERO), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_requests_share_one_session_and_are_numbered_in_it() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    clerk.lock("x").await.expect("answered");
+    let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    let guards = join_all(names.iter().map(|name| clerk.acquire(name))).await;
+    assert!(guards.iter().all(Result::is_ok));
+    assert_eq!(pair.a.count(Kind::Open), 1);
+    let mut numbers: Vec<_> = acquires(&pair.a).into_iter().map(|(_, seq)| seq).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, Vec::from_iter(0..20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_lock_is_wanted_is_told() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let shared = clerk.request("x").shared();
+    let _shared = shared.acquire().await.expect("granted");
+    let _exclusive = clerk.try_acquire("y").await.expect("granted");
+    let how = |request| match request {
+        Request::Acquire { how, .. } => Some((how.mode, how.waits)),
+        _ => None,
+    };
+    let hows: Vec<_> = pair.a.asked().into_iter().filter_map(how).collect();
+    assert_eq!(hows, [(Mode::Shared, true), (Mode::Exclusive, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_held_is_not_to_be_had_at_once_and_nothing_is_given_back() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Held]);
+    assert!(clerk.try_acquire("x").await.expect("answered").is_none());
+    sleep(SOON).await;
+    assert!(pair.a.released().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_takes_an_hour_is_waited_for() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Queued]);
+    let hour = Duration::from_hours(1);
+    let its_turn_comes = async {
+        sleep(hour).await;
+        pair.a.tell(0, 7, false);
+    };
+    let ((guard, elapsed), ()) = tokio::join!(timed(clerk.acquire("x")), its_turn_comes);
+    assert_eq!(guard.expect("granted").token(), Token(7));
+    assert!(is_about(elapsed, hour), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_of_a_grant_can_overtake_the_answer() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let _other = clerk.acquire("y").await.expect("granted");
+    pair.a.on(Kind::Acquire, Reply::Late(SOON));
+    pair.a.tell(1, 7, false);
+    let (guard, elapsed) = timed(clerk.acquire("x")).await;
+    assert_eq!(guard.expect("granted").token(), Token(7));
+    assert!(elapsed < SOON, "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_does_not_come_in_time_is_given_up() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Queued]);
+    let limit = Duration::from_mins(1);
+    let (guard, elapsed) = timed(clerk.request("x").timeout(limit).acquire()).await;
+    let error = guard.expect_err("its turn did not come");
+    assert!(
+        matches!(error, AcquireError::TimedOut { after } if after == limit),
+        "{error}"
+    );
+    assert!(is_about(elapsed, limit), "{elapsed:?}");
+    sleep(SOON).await;
+    assert_eq!(pair.a.released(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_dropped_leaves_the_queue() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Queued]);
+    assert!(timeout(SOON, clerk.acquire("x")).await.is_err());
+    pair.a.was_asked_to(Kind::Release, 1).await;
+    assert_eq!(pair.a.released(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_dropped_before_it_is_answered_is_given_back() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on(Kind::Acquire, Reply::Never);
+    assert!(timeout(SOON, clerk.try_acquire("x")).await.is_err());
+    pair.a.was_asked_to(Kind::Release, 1).await;
+    assert_eq!(pair.a.released(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_crosses_with_the_release_is_given_back_by_it() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Queued]);
+    pair.a.on(Kind::Release, Reply::Late(SOON));
+    assert!(timeout(SOON, clerk.acquire("x")).await.is_err());
+    pair.a.tell(0, 7, false);
+    sleep(SOON * 3).await;
+    assert_eq!(pair.a.released(), [0]);
+}
+
+/// The grant has come, but the request was not polled again before it was dropped.
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_took_is_given_back() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Queued]);
+    let mut request = Box::pin(clerk.acquire("x"));
+    assert!(timeout(SOON, request.as_mut()).await.is_err());
+    pair.a.tell(0, 7, false);
+    sleep(SOON).await;
+    drop(request);
+    pair.a.was_asked_to(Kind::Release, 1).await;
+    assert_eq!(pair.a.released(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_no_server_answers_fails_and_is_given_back_later() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let _other = clerk.acquire("y").await.expect("granted");
+    pair.a.on(Kind::Acquire, Reply::No(Refusal::NotReady));
+    pair.b.on(Kind::Acquire, Reply::Never);
+    let (guard, elapsed) = timed(clerk.acquire("x")).await;
+    let error = guard.expect_err("nobody answers");
+    let AcquireError::Unanswered { after, tried } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(*after, TIMEOUT);
+    assert!(tried.servers().iter().all(|server| server.tries > 0));
+    assert!(is_about(elapsed, TIMEOUT), "{elapsed:?}");
+    sleep(SOON).await;
+    assert_eq!([pair.a.released(), pair.b.released()].concat(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_no_server_opens_is_an_error_that_tells_what_was_tried() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_session(Reply::No(Refusal::NotReady));
+    pair.b.on_session(Reply::Never);
+    let (guard, elapsed) = timed(clerk.acquire("x")).await;
+    let text = guard.expect_err("nobody answers").to_string();
+    assert!(
+        text.contains("memory:a: the server is not ready") && text.contains("10s"),
+        "{text}"
+    );
+    assert!(is_about(elapsed, TIMEOUT), "{elapsed:?}");
+    let limit = Duration::from_secs(1);
+    let (guard, elapsed) = timed(clerk.request("x").timeout(limit).try_acquire()).await;
+    let text = guard.expect_err("nobody answers").to_string();
+    assert!(text.starts_with("no answer within 1s"), "{text}");
+    assert!(is_about(elapsed, limit), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_lock_name_is_not_asked_for() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let error = clerk.acquire("").await.expect_err("no name");
+    assert!(matches!(error, AcquireError::InvalidName(_)), "{error}");
+    assert_eq!(pair.a.count(Kind::Open), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overload_that_stays_fails_the_request() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    for fake in [&pair.a, &pair.b] {
+        let refusal = Refusal::Overloaded(Resource::Locks);
+        fake.on(Kind::Acquire, Reply::No(refusal));
+    }
+    let error = clerk.acquire("x").await.expect_err("overloaded");
+    let resource = Resource::Locks;
+    assert!(
+        matches!(error, AcquireError::Overloaded { resource: of, .. } if of == resource),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_was_taken_away_before_it_was_heard_of_is_told() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Ended]);
+    let error = clerk.acquire("x").await.expect_err("taken away");
+    assert!(matches!(error, AcquireError::Ended), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_locks_are_acquired_in_the_order_of_their_names_each_once() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let guards = clerk.acquire_all(["c", "a", "b", "a"]).await;
+    let guards = guards.expect("granted");
+    let names: Vec<_> = guards.iter().map(|guard| guard.name().as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    let asked = [("a", 0), ("b", 1), ("c", 2)].map(|(name, seq)| (name.to_owned(), seq));
+    assert_eq!(acquires(&pair.a), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_locks_all_are_given_back_when_one_is_not_granted() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a
+        .on_acquires([Granted(Token(1)), Granted(Token(2)), Ended]);
+    let guards = clerk.acquire_all(["a", "b", "c"]).await;
+    assert!(matches!(guards, Err(AcquireError::Ended)));
+    pair.a.was_asked_to(Kind::Release, 2).await;
+    assert_eq!(pair.a.released(), [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_locks_all_are_given_back_when_the_request_is_dropped() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Granted(Token(1)), Queued]);
+    assert!(timeout(SOON, clerk.acquire_all(["a", "b"])).await.is_err());
+    pair.a.was_asked_to(Kind::Release, 2).await;
+    let mut released = pair.a.released();
+    released.sort_unstable();
+    assert_eq!(released, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_locks_none_is_granted_when_a_name_is_none() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let guards = clerk.acquire_all(["a", ""]).await;
+    assert!(matches!(guards, Err(AcquireError::InvalidName(_))));
+    assert_eq!(acquires(&pair.a), []);
+}
+
+/// Those that came first must not pass for held when their session was lost meanwhile.
+#[tokio::test(start_paused = true)]
+async fn of_several_locks_none_is_granted_when_the_session_of_the_first_is_lost() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let mut request = Box::pin(clerk.acquire_all(["a", "b"]));
+    pair.a.on_acquires([Granted(Token(1)), Queued]);
+    assert!(timeout(SOON, request.as_mut()).await.is_err());
+    pair.a.lose_the_session();
+    let guards = request.await;
+    assert!(matches!(guards, Err(AcquireError::SessionLost)));
+
+    pair.a.on_acquires([Granted(Token(2))]);
+    let first_is_lost = async {
+        pair.a.was_asked_to(Kind::Acquire, 3).await;
+        pair.a.lose_the_session();
+    };
+    pair.a.on(Kind::Poll, Reply::Never);
+    let (guards, ()) = tokio::join!(clerk.acquire_all(["a", "b"]), first_is_lost);
+    assert!(matches!(guards, Err(AcquireError::SessionLost)));
+}
