@@ -139,3 +139,96 @@ impl Life {
 fn safe_until(lease: Duration, begun: Instant) -> Instant {
     begun + lease - lease / LEASE_MARGIN
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(64);
+    const RELIABLE: Duration = Duration::from_secs(63);
+    const TICK: Duration = Duration::from_millis(1);
+
+    fn life() -> Life {
+        Life::new(LEASE, Instant::now())
+    }
+
+    /// Nothing runs here but the clock.
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_by_the_clock_alone() {
+        let life = life();
+        advance(RELIABLE - TICK).await;
+        assert_eq!(life.loss(), None);
+        advance(TICK).await;
+        assert_eq!(life.loss(), Some(LossReason::Expired));
+        assert_eq!(life.guard_state(), GuardState::Lost);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_counts_from_when_it_was_sent() {
+        let life = life();
+        let begun = Instant::now() + LEASE / 4;
+        advance(LEASE / 2).await;
+        life.renewed(begun);
+        assert_eq!(life.safe_until(), begun + RELIABLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_never_shortens_it() {
+        let life = life();
+        let begun = Instant::now();
+        advance(LEASE / 2).await;
+        life.renewed(begun + LEASE / 2);
+        life.renewed(begun + LEASE / 4);
+        assert_eq!(life.safe_until(), begun + LEASE / 2 + RELIABLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_stays_over() {
+        let life = life();
+        let begun = Instant::now() + LEASE / 2;
+        advance(RELIABLE).await;
+        life.renewed(begun);
+        assert_eq!(life.loss(), Some(LossReason::Expired));
+        assert_eq!(life.end(LossReason::SessionLost), LossReason::Expired);
+        assert_eq!(life.loss(), Some(LossReason::Expired));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_reason_counts() {
+        let life = life();
+        assert_eq!(life.end(LossReason::SessionLost), LossReason::SessionLost);
+        life.end(LossReason::Closed);
+        advance(LEASE).await;
+        life.renewed(Instant::now());
+        assert_eq!(life.loss(), Some(LossReason::SessionLost));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_at_risk_when_less_than_a_third_of_the_lease_is_left() {
+        let life = life();
+        advance(RELIABLE - LEASE / 3).await;
+        assert_eq!(life.guard_state(), GuardState::Held);
+        advance(TICK).await;
+        assert_eq!(life.guard_state(), GuardState::AtRisk);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_its_end_is_woken_by_the_clock_and_by_the_end_and_by_no_renewal() {
+        let life = life();
+        assert!(timeout(LEASE / 2, life.lost()).await.is_err());
+        life.renewed(Instant::now());
+        let start = Instant::now();
+        assert_eq!(life.lost().await, LossReason::Expired);
+        assert_eq!(start.elapsed(), RELIABLE);
+
+        let life = self::life();
+        let ends = async {
+            life.renewed(Instant::now());
+            life.end(LossReason::Closed);
+        };
+        let (reason, ()) = tokio::join!(life.lost(), ends);
+        assert_eq!(reason, LossReason::Closed);
+    }
+}

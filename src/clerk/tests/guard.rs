@@ -28,7 +28,7 @@ async fn a_guard_is_lost_before_its_lease_is_over_when_no_server_answers() {
         Reply::No(Refusal::NotReady),
         Reply::No(Refusal::Overloaded(Resource::Calls)),
     ] {
-        for millis in [100, 500, 10_000, 3_600_000] {
+        for millis in [100, 500, 10_000, 60_000] {
             let lease = Duration::from_millis(millis);
             let pair = Pair::up().await;
             let start = Instant::now();
