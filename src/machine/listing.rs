@@ -5,6 +5,7 @@
 
 use super::Machine;
 use super::locks::Entry;
+use super::owned::Owned;
 use crate::config::{MAX_PAYLOAD_BYTES, MAX_PLACES_SHOWN, SHARDS_LISTED};
 use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
 use crate::types::{LockName, OpNumber};
@@ -80,7 +81,7 @@ impl Machine {
             name: name.clone(),
             is_ownerless: entry.is_some_and(|it| it.as_ref().is_none_or(|owned| owned.ownerless)),
             places: places.collect(),
-            waiters: owned.map_or(0, |owned| owned.waiters()),
+            waiters: owned.map_or(0, Owned::waiters),
         }
     }
 }

@@ -164,11 +164,8 @@ impl Machine {
     pub fn news(&self, session: RecordNumber, since: Mark, most: usize) -> News {
         let mut news = News {
             through: since,
-            changes: Vec::new(),
-            broken: Vec::new(),
+            ..News::default()
         };
-        let broken = self.clients.broken(session).iter();
-        news.broken.extend(broken.map(|(_, acquired)| *acquired));
         for (mark, acquired, standing) in self.sessions.news(session, since).take(most) {
             let place = self.locks.place(&standing.name, standing.ticket);
             if let Some(grant) = place.and_then(|place| place.grant) {
@@ -179,6 +176,15 @@ impl Machine {
                 });
             }
             news.through = mark;
+        }
+        let is_all = news.changes.len() < most;
+        for (mark, acquired) in self.clients.broken(session) {
+            if *mark > since {
+                news.broken.push(*acquired);
+            }
+            if is_all {
+                news.through = news.through.max(*mark);
+            }
         }
         news
     }

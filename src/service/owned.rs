@@ -49,7 +49,7 @@ pub struct News {
     pub through: Mark,
     /// What has changed, in order; each names a lock that the session holds at this time.
     pub changes: Vec<Change>,
-    /// The calls whose locks were taken from the session. Told again and again until they are released.
+    /// The calls whose locks were taken from the session since.
     pub broken: Vec<Seq>,
 }
 

@@ -360,7 +360,7 @@ impl Drop for Driver {
 fn report(event: &Event) {
     match event {
         Event::SteppedDown { .. } | Event::Doubt { .. } | Event::LockBroken { .. } => {
-            tracing::warn!("{event}")
+            tracing::warn!("{event}");
         }
         Event::PeerTimeoutMismatch { .. } => tracing::error!("{event}"),
         _ => tracing::info!("{event}"),

@@ -34,7 +34,7 @@ struct ModelRecord {
     lease: Option<Lease>,
     done_below: Seq,
     outcomes: BTreeMap<Seq, bool>,
-    broken: Vec<Seq>,
+    broken: Vec<(u64, Seq)>,
 }
 
 impl ModelRecord {
@@ -221,7 +221,7 @@ impl Model {
             return Ok(outcome);
         }
         let record = self.records.get_mut(&id.record).expect("it was recalled");
-        record.broken.retain(|seq| *seq != acquired);
+        record.broken.retain(|(_, seq)| *seq != acquired);
         let left = self.leave(|place| (place.session, place.seq) == (id.record, acquired));
         let first = CallId {
             seq: acquired,
@@ -259,8 +259,8 @@ impl Model {
             if broken.len() == MAX_BROKEN {
                 return Err(CallRefusal::TooManyBroken);
             }
-            broken.push(seq);
             self.mark = self.op.max(self.mark + 1);
+            broken.push((self.mark, seq));
             self.leave(|place| (place.session, place.seq) == (session, seq));
             self.store(id, true);
             return Ok(true);
@@ -312,10 +312,13 @@ impl Model {
             })
             .collect();
         changes.sort_by_key(|(mark, _)| *mark);
+        let broken = &self.records[&session].broken;
+        let told = changes.iter().map(|(mark, _)| mark);
+        let told = told.chain(broken.iter().map(|(mark, _)| mark));
         News {
-            through: Mark(changes.last().map_or(0, |(mark, _)| *mark)),
+            through: Mark(told.max().copied().unwrap_or(0)),
             changes: changes.into_iter().map(|(_, change)| change).collect(),
-            broken: self.records[&session].broken.clone(),
+            broken: broken.iter().map(|(_, seq)| *seq).collect(),
         }
     }
 
