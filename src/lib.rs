@@ -1,8 +1,12 @@
 //! A lock service that survives the loss of a server: a primary, a backup, and an async client.
 //!
-//! Two servers keep one table of named locks in memory. [`Clerk::lock`] takes a lock if it is free and
-//! says whether it did; [`Clerk::unlock`] frees it if it is held and says whether it did. A lock belongs
-//! to nobody: it stays held when its locker ends, and any client can unlock it.
+//! Two servers keep one table of named locks in memory. There are two ways to hold one:
+//!
+//! - **Owned**: [`Clerk::acquire`] waits its turn and gives a [`LockGuard`] with a fencing [`Token`]. The lock
+//!   belongs to a session with a lease, and is released when the holder lets go, or is gone.
+//! - **Plain**: [`Clerk::lock`] takes a lock if it is free and says whether it did; [`Clerk::unlock`] frees it
+//!   if it is held and says whether it did. It belongs to nobody: it stays held when its locker ends, and any
+//!   client can unlock it.
 //!
 //! # Promises
 //!
@@ -11,6 +15,10 @@
 //!   that of the one time, also when it was `false`.
 //! - Calls are linearizable: each takes effect at one moment between its start and its end.
 //! - An error says whether the operation can have happened.
+//! - An owned lock goes to those who wait for it in the order in which they came, also across failovers. Each
+//!   grant has a token above all earlier ones of that lock, also when both servers were lost.
+//! - A holder learns of the loss of its lock by its own clock, before the servers can give the lock to somebody
+//!   else, also when no server answers.
 //! - A server that hung and wakes up never answers from its old state.
 //! - A lost server that is started again joins by itself, while clients go on.
 //!
@@ -20,7 +28,8 @@
 //!   crash, so both may go on, and both may grant the same lock.
 //! - Nothing is on disk. When both servers are lost, or the second one before the pair is whole again,
 //!   the locks are gone, and a new pair starts with none held.
-//! - No leases, no owners, no waiting for a lock, no fencing tokens.
+//! - A lease promises nothing about a process that does not run: what must not happen late even then is refused
+//!   by the token, where it happens ([`fence`]).
 //! - No authentication and no encryption: whoever reaches the port can lock and unlock.
 //!
 //! # Example
