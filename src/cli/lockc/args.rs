@@ -136,6 +136,9 @@ pub(super) struct TortureOptions {
     /// How many locks; up to four of them are hot, and take half of the calls
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) locks: u32,
+    /// How many more clerks that acquire owned locks, three of them, and check that nobody else holds them
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(0..=1_000))]
+    pub(super) owners: u32,
     /// How long to go on
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = options::duration)]
     pub(super) duration: Duration,

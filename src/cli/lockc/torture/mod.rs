@@ -5,6 +5,7 @@
 
 mod crew;
 mod inspector;
+mod owners;
 mod plan;
 mod report;
 mod tally;
@@ -13,11 +14,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::join;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::crew::Crew;
 use self::inspector::Inspector;
+use self::owners::Owners;
 use self::plan::Locks;
 use self::report::{Report, Verdict};
 use self::tally::Tally;
@@ -100,9 +103,19 @@ async fn torture(
     let seed = options.seed.unwrap_or_else(random_seed);
     let locks = Locks::new(&options.prefix, options.locks)?;
     let mut crew = Crew::connect(servers, timeout, options, seed).await?;
+    let owned = locks.owned.clone();
+    let mut owners = Owners::connect(servers, timeout, options.owners, owned, seed).await?;
     let clerks = crew.clerks();
     let mut tally = Tally::new();
-    let judged = work(&mut crew, &locks, options.duration, stop, &mut tally).await;
+    let done = CancellationToken::new();
+    let working = async {
+        let judged = work(&mut crew, &locks, options.duration, stop, &mut tally).await;
+        done.cancel();
+        judged
+    };
+    let (judged, ()) = join(working, owners.work(&done)).await;
+    let owned = owners.count.take();
+    owners.leave().await;
 
     let (history, not_freed) = crew.free(&locks).await;
     let offence = match judged {
@@ -114,14 +127,24 @@ async fn torture(
     };
     crew.leave().await;
     Ok(Report {
-        verdict: verdict(offence.as_deref(), &tally),
+        verdict: verdict(offence.is_some() || owned.wrong.is_some(), &tally),
         history: offence
             .as_deref()
             .and_then(|offence| keep(offence, &options.history)),
-        violation: offence.map(|offence| offence.violation.to_string()),
+        violation: offence
+            .map(|offence| offence.violation.to_string())
+            .or_else(|| {
+                owned
+                    .wrong
+                    .map(|(name, wrong)| format!("{name:?} was {wrong}"))
+            }),
         clerks,
         in_flight: options.in_flight,
         locks: locks.all().count(),
+        owners: options.owners,
+        granted: owned.granted,
+        lost: owned.lost,
+        not_granted: owned.failed,
         prefix: locks.prefix,
         seed,
         seconds: tally.worked.as_secs_f64(),
@@ -159,11 +182,13 @@ fn remark(tally: &Tally) -> String {
     format!("{rate} calls/s, {failed} failed, nothing wrong")
 }
 
-fn verdict(offence: Option<&Offence>, tally: &Tally) -> Verdict {
-    match offence {
-        Some(_) => Verdict::Violated,
-        None if tally.answered() == 0 => Verdict::Unanswered,
-        None => Verdict::Clean,
+fn verdict(is_wrong: bool, tally: &Tally) -> Verdict {
+    if is_wrong {
+        Verdict::Violated
+    } else if tally.answered() == 0 {
+        Verdict::Unanswered
+    } else {
+        Verdict::Clean
     }
 }
 

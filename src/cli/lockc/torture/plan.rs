@@ -11,6 +11,9 @@ use crate::types::{LockName, NameError};
 /// How many of the locks are hot.
 const HOT: u32 = 4;
 
+/// How many locks are owned.
+const OWNED: u32 = 3;
+
 /// Locks that nobody else uses.
 #[derive(Debug)]
 pub(super) struct Locks {
@@ -18,6 +21,7 @@ pub(super) struct Locks {
     pub(super) prefix: String,
     hot: Vec<LockName>,
     cold: Vec<LockName>,
+    pub(super) owned: Vec<LockName>,
 }
 
 impl Locks {
@@ -32,10 +36,12 @@ impl Locks {
         Ok(Self {
             hot: named("hot", hot)?,
             cold: named("cold", count - hot)?,
+            owned: named("owned", OWNED)?,
             prefix,
         })
     }
 
+    /// Those that are not owned.
     pub(super) fn all(&self) -> impl Iterator<Item = &LockName> {
         self.hot.iter().chain(&self.cold)
     }

@@ -1,0 +1,134 @@
+//! Clerks that own locks: they wait for them, hold them for a moment, and give them back or let them go.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::holders::{Holders, Wrong};
+use crate::clerk::{Clerk, ConnectError, GuardState, LockGuard};
+use crate::net::Servers;
+use crate::types::LockName;
+
+/// Short enough that some are lost while a server hangs.
+const LEASE: Duration = Duration::from_secs(2);
+
+/// How long a lock is held at the most, in milliseconds.
+const LONGEST_HOLD: u64 = 4;
+
+/// A pause after a failure, so that a pair that is gone is not asked all the time.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The clerks that own locks, and what came of it.
+#[derive(Debug)]
+pub(super) struct Owners {
+    clerks: Vec<Clerk>,
+    locks: Vec<LockName>,
+    random: Rng,
+    patience: Duration,
+    judge: RefCell<Holders<Rc<LockGuard>>>,
+    pub(super) count: RefCell<Count>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    pub(super) granted: u64,
+    /// Guards that were lost while they were held.
+    pub(super) lost: u64,
+    /// Requests that led to no lock.
+    pub(super) failed: u64,
+    /// What was wrong first.
+    pub(super) wrong: Option<(LockName, Wrong)>,
+}
+
+impl Owners {
+    /// Connects `count` clerks, which share the `locks`.
+    pub(super) async fn connect(
+        servers: &Servers,
+        timeout: Duration,
+        count: u32,
+        locks: Vec<LockName>,
+        seed: u64,
+    ) -> Result<Self, ConnectError> {
+        let builder = Clerk::builder(servers.clone())
+            .timeout(timeout)
+            .lease(LEASE);
+        let clerks = join_all((0..count).map(|_| builder.clone().connect())).await;
+        Ok(Self {
+            clerks: clerks.into_iter().collect::<Result<_, _>>()?,
+            locks,
+            random: Rng::with_seed(seed),
+            patience: timeout,
+            judge: RefCell::new(Holders::new()),
+            count: RefCell::default(),
+        })
+    }
+
+    /// Goes on until it is to stop, or something is wrong.
+    pub(super) async fn work(&mut self, stop: &CancellationToken) {
+        let randoms: Vec<_> = self.clerks.iter().map(|_| self.random.fork()).collect();
+        let workers = std::iter::zip(&self.clerks, randoms);
+        join_all(workers.map(|(clerk, random)| self.work_as(clerk, random, stop))).await;
+    }
+
+    async fn work_as(&self, clerk: &Clerk, mut random: Rng, stop: &CancellationToken) {
+        while !stop.is_cancelled() && self.count.borrow().wrong.is_none() {
+            let name = &self.locks[random.usize(..self.locks.len())];
+            let request = clerk.request(name.as_str()).timeout(self.patience);
+            match request.acquire().await {
+                Ok(guard) => self.hold(name, guard, &mut random, stop).await,
+                Err(_) => {
+                    self.count.borrow_mut().failed += 1;
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn hold(
+        &self,
+        name: &LockName,
+        guard: LockGuard,
+        random: &mut Rng,
+        stop: &CancellationToken,
+    ) {
+        if guard.state() == GuardState::Lost {
+            return;
+        }
+        let (token, guard) = (guard.token(), Rc::new(guard));
+        self.count.borrow_mut().granted += 1;
+        let is_lost = |guard: &Rc<LockGuard>| guard.state() == GuardState::Lost;
+        let granted = self
+            .judge
+            .borrow_mut()
+            .granted(name, token, guard.clone(), is_lost);
+        if let Err(wrong) = granted {
+            self.count.borrow_mut().wrong = Some((name.clone(), wrong));
+        }
+        let enough = Instant::now() + Duration::from_millis(random.u64(..=LONGEST_HOLD));
+        let lost = tokio::select! {
+            biased;
+            _ = guard.lost() => true,
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep_until(enough) => false,
+        };
+        self.count.borrow_mut().lost += u64::from(lost);
+        self.judge.borrow_mut().given_up(name, token);
+        // Every other one is dropped, and given back in the background.
+        if let Some(guard) = Rc::into_inner(guard)
+            && random.bool()
+        {
+            let _ = guard.release().await;
+        }
+    }
+
+    pub(super) async fn leave(self) {
+        drop(self.judge);
+        join_all(self.clerks.into_iter().map(Clerk::close)).await;
+    }
+}
