@@ -13,8 +13,8 @@ use crate::types::LockName;
 pub(super) fn in_order<N: AsRef<str>>(
     names: impl IntoIterator<Item = N>,
 ) -> Result<BTreeSet<LockName>, AcquireError> {
-    let named = |name: N| Ok(LockName::new(name.as_ref())?);
-    names.into_iter().map(named).collect()
+    let parse = |name: N| Ok(LockName::new(name.as_ref())?);
+    names.into_iter().map(parse).collect()
 }
 
 /// Acquires them. Those that it has are given back when it is dropped or does not come to an end.

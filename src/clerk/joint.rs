@@ -1,7 +1,7 @@
 //! Something that several callers need, and that one of them makes for all.
 //!
 //! It is made when the first of them needs it, and again when it is of no more use. Callers that need it
-//! while it is being made wait for the same making; when all of them are dropped, so is the making.
+//! while it is being made wait for the same work; when all of them are dropped, so is the work.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,12 +16,12 @@ pub(super) struct Joint<T, E> {
 #[derive(Debug)]
 enum State<T, E> {
     Nothing,
-    Making(WeakShared<Making<T, E>>),
-    Made(Arc<T>),
+    Underway(WeakShared<Work<T, E>>),
+    Ready(Arc<T>),
 }
 
-/// How it is made.
-pub(super) type Making<T, E> = BoxFuture<'static, Result<Arc<T>, E>>;
+/// What makes it.
+pub(super) type Work<T, E> = BoxFuture<'static, Result<Arc<T>, E>>;
 
 impl<T, E> Default for Joint<T, E> {
     fn default() -> Self {
@@ -32,64 +32,64 @@ impl<T, E> Default for Joint<T, E> {
 }
 
 impl<T, E: Clone> Joint<T, E> {
-    /// What was made and is still `of_use`, or what comes of making it now.
+    /// What is there and still `of_use`, or what comes of making it now.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the making goes on if others wait for it, and is dropped if not.
+    /// Safe: the work goes on if others wait for it, and is dropped if not.
     pub(super) async fn get(
         &self,
         of_use: impl FnOnce(&T) -> bool,
-        make: impl FnOnce() -> Making<T, E>,
+        make: impl FnOnce() -> Work<T, E>,
     ) -> Result<Arc<T>, E> {
-        let making = match self.made_or_making(of_use, make) {
-            Ok(made) => return Ok(made),
-            Err(making) => making,
+        let work = match self.ready_or_work(of_use, make) {
+            Ok(ready) => return Ok(ready),
+            Err(work) => work,
         };
-        let made = making.clone().await;
-        self.settle(&making, &made);
-        made
+        let outcome = work.clone().await;
+        self.settle(&work, &outcome);
+        outcome
     }
 
-    /// Takes out what was made. What is being made is not kept.
+    /// Takes out what is there. What is being made is not kept.
     pub(super) fn take(&self) -> Option<Arc<T>> {
         match std::mem::replace(&mut *self.state(), State::Nothing) {
-            State::Made(made) => Some(made),
-            State::Making(_) | State::Nothing => None,
+            State::Ready(ready) => Some(ready),
+            State::Underway(_) | State::Nothing => None,
         }
     }
 
-    fn made_or_making(
+    fn ready_or_work(
         &self,
         of_use: impl FnOnce(&T) -> bool,
-        make: impl FnOnce() -> Making<T, E>,
-    ) -> Result<Arc<T>, Shared<Making<T, E>>> {
+        make: impl FnOnce() -> Work<T, E>,
+    ) -> Result<Arc<T>, Shared<Work<T, E>>> {
         let mut state = self.state();
         match &*state {
-            State::Made(made) if of_use(made) => return Ok(made.clone()),
-            State::Making(making) => {
-                if let Some(making) = making.upgrade() {
-                    return Err(making);
+            State::Ready(ready) if of_use(ready) => return Ok(ready.clone()),
+            State::Underway(work) => {
+                if let Some(work) = work.upgrade() {
+                    return Err(work);
                 }
             }
-            State::Made(_) | State::Nothing => {}
+            State::Ready(_) | State::Nothing => {}
         }
-        let making = make().shared();
-        if let Some(weak) = making.downgrade() {
-            *state = State::Making(weak);
+        let work = make().shared();
+        if let Some(weak) = work.downgrade() {
+            *state = State::Underway(weak);
         }
-        Err(making)
+        Err(work)
     }
 
-    /// Keeps what was made, unless another making has begun since.
-    fn settle(&self, making: &Shared<Making<T, E>>, made: &Result<Arc<T>, E>) {
+    /// Keeps what was made, unless other work has begun since.
+    fn settle(&self, work: &Shared<Work<T, E>>, outcome: &Result<Arc<T>, E>) {
         let mut state = self.state();
         let current = match &*state {
-            State::Making(weak) => weak.upgrade(),
-            State::Made(_) | State::Nothing => None,
+            State::Underway(weak) => weak.upgrade(),
+            State::Ready(_) | State::Nothing => None,
         };
-        if current.is_some_and(|current| current.ptr_eq(making)) {
-            *state = made.clone().map_or(State::Nothing, State::Made);
+        if current.is_some_and(|current| current.ptr_eq(work)) {
+            *state = outcome.clone().map_or(State::Nothing, State::Ready);
         }
     }
 

@@ -5,8 +5,13 @@
 //! one when that fails, with the same ids, so that an operation is carried out once however often it is
 //! asked for.
 //!
-//! A clerk that is dropped says goodbye to the servers in the background; [`Clerk::close`] waits for it.
-//! Locks stay held: they belong to nobody, and any clerk can unlock them.
+//! There are two kinds of locks. One that is locked ([`Clerk::lock`]) belongs to nobody, stays held when its
+//! locker ends, and any clerk can unlock it. One that is acquired ([`Clerk::acquire`]) belongs to its
+//! [`LockGuard`], and is free again when that is dropped, or when nothing is heard of the clerk for a lease.
+//! The two exclude each other.
+//!
+//! A clerk that is dropped says goodbye to the servers in the background, when its guards are gone as well;
+//! [`Clerk::close`] waits for it.
 
 mod all;
 mod both;
@@ -57,7 +62,7 @@ use crate::types::{Lease, LockName};
 /// A client of a lock pair. Clones are the same client.
 ///
 /// It can be used from any task. It needs the Tokio runtime in which it was connected: that runs the
-/// task that keeps its record.
+/// tasks that keep its record and its session.
 #[derive(Clone)]
 #[must_use = "a clerk that is dropped leaves the servers"]
 pub struct Clerk {
@@ -253,7 +258,7 @@ pub struct ClerkBuilder {
 }
 
 impl ClerkBuilder {
-    /// How long connecting, and each call, is tried before it fails. See
+    /// How long connecting, and each call, is tried before it fails. A lock's turn is waited for longer. See
     /// [`CALL_TIMEOUT`], the default.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

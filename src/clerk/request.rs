@@ -92,9 +92,8 @@ impl LockRequest {
         let name = self.name.clone()?;
         let mode = self.mode;
         let shared = &self.clerk.shared;
-        let timeout = self.timeout.map(clamp);
-        let after = timeout.map_or(shared.timeout(), |timeout| timeout.min(shared.timeout()));
-        let within = Within::new(after);
+        let timeout = self.timeout.unwrap_or(Duration::MAX);
+        let within = Within::new(timeout.min(shared.timeout()));
         loop {
             let session = self.clerk.sessions.current(shared, within).await?;
             let asked = Claim::ask(session, &name, How { mode, waits }, within);

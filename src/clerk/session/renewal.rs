@@ -41,7 +41,7 @@ pub(super) async fn renew(session: &Session) {
 
 /// The news, unless the time is over in which they are of use.
 async fn poll(session: &Session, since: Mark, begun: Instant) -> Result<Option<News>, Refusal> {
-    let Pause { hold, overdue } = Pause::of(session);
+    let Pause { hold, patience } = Pause::of(session);
     let request = Request::Poll {
         client: session.shared.client,
         record: session.record.number,
@@ -49,14 +49,14 @@ async fn poll(session: &Session, since: Mark, begun: Instant) -> Result<Option<N
     };
     let pair = &session.shared.pair;
     let pace = Pace {
-        patience: overdue,
+        patience: hold + patience,
         try_timeout: hold + pair.pace().try_timeout.min(hold),
     };
     let deadline = session.life.safe_until();
     let answer = tokio::select! {
         biased;
         answer = pair.ask_at(pace, &request, begun, deadline) => answer,
-        refusal = keep_alive(session, begun + overdue) => return Err(refusal),
+        refusal = keep_alive(session, begun + pace.patience) => return Err(refusal),
     };
     match answer {
         Ok(Answer::News(news)) => Ok(Some(news)),
@@ -68,14 +68,14 @@ async fn poll(session: &Session, since: Mark, begun: Instant) -> Result<Option<N
 
 /// Renews without asking for news, from `start` on, until a server refuses.
 async fn keep_alive(session: &Session, start: Instant) -> Refusal {
-    let Pause { hold, overdue } = Pause::of(session);
+    let Pause { hold, patience } = Pause::of(session);
     let request = Request::KeepAlive {
         client: session.shared.client,
         record: session.record.number,
     };
     let pair = &session.shared.pair;
     let pace = Pace {
-        patience: overdue - hold,
+        patience,
         try_timeout: pair.pace().try_timeout.min(hold),
     };
     sleep_until(start).await;
@@ -96,17 +96,14 @@ async fn keep_alive(session: &Session, start: Instant) -> Refusal {
 struct Pause {
     /// How long a server holds it.
     hold: Duration,
-    /// How long it takes until it is overdue.
-    overdue: Duration,
+    /// How much longer its answer may take until it is overdue.
+    patience: Duration,
 }
 
 impl Pause {
     fn of(session: &Session) -> Self {
         let hold = session.life.lease / RENEWALS_IN_LEASE;
-        let patience = session.shared.pair.pace().patience;
-        Self {
-            hold,
-            overdue: hold + patience.min(hold / 2),
-        }
+        let patience = session.shared.pair.pace().patience.min(hold / 2);
+        Self { hold, patience }
     }
 }
