@@ -301,7 +301,7 @@ impl Fake {
     async fn news(&self, record: RecordNumber, since: Mark) -> Result<News, Refusal> {
         let ends = Instant::now() + self.script().lease / 4;
         loop {
-            let changed = self.0.changed.notified();
+            let told = self.0.changed.notified();
             {
                 let script = self.script();
                 if record != script.session {
@@ -319,7 +319,7 @@ impl Fake {
                     });
                 }
             }
-            let _ = timeout_at(ends, changed).await;
+            let _ = timeout_at(ends, told).await;
         }
     }
 }

@@ -161,11 +161,11 @@ async fn a_session_that_is_opened_while_the_clerk_is_closed_is_not_kept() {
     let clerk = pair.clerk().await;
     pair.a.on(Kind::Open, Reply::Late(SOON));
     let clone = clerk.clone();
-    let close = async {
+    let is_closed = async {
         pair.a.was_asked_to(Kind::Open, 1).await;
         clerk.close().await;
     };
-    let (request, ()) = tokio::join!(clone.acquire("x"), close);
+    let (request, ()) = tokio::join!(clone.acquire("x"), is_closed);
     assert!(matches!(request, Err(AcquireError::Closed)));
     sleep(SOON).await;
     assert_eq!(goodbyes(&pair.a), [1, 101]);
