@@ -8,8 +8,8 @@ use crate::types::{LockName, Token};
 
 /// An owned lock, held until the guard is released, dropped or lost.
 ///
-/// It is lost when its session is: when no server could be reached for a lease, when the servers lost their
-/// state, or when the clerk was closed. Then others can hold the lock, so whoever works under it watches
+/// It is lost with its session, when no server could be reached for a lease, when the servers lost their
+/// state, or when the clerk was closed; or by itself, when the lock was broken. Then others can hold the lock, so whoever works under it watches
 /// [`lost`](Self::lost). What must not be done by two holders whatever happens (also to this process: it may
 /// have been suspended, and its machine's clock with it) is done with the [`token`](Self::token), by something
 /// that refuses a token lower than one that it has seen.
@@ -44,18 +44,18 @@ impl LockGuard {
     /// before. Every renewal moves it on.
     #[must_use]
     pub fn safe_until(&self) -> Instant {
-        self.claim.session().life.safe_until()
+        self.claim.safe_until()
     }
 
     /// How the guard stands at this moment.
     #[must_use]
     pub fn state(&self) -> GuardState {
-        self.claim.session().life.guard_state()
+        self.claim.state()
     }
 
     /// Why it is lost, if it is.
     pub(super) fn loss(&self) -> Option<LossReason> {
-        self.claim.session().life.loss()
+        self.claim.loss()
     }
 
     /// Waits until the guard is lost. Whoever works under the lock stops then.
@@ -66,7 +66,7 @@ impl LockGuard {
     ///
     /// Safe.
     pub async fn lost(&self) -> LossReason {
-        self.claim.session().life.lost().await
+        self.claim.lost().await
     }
 
     /// Waits until somebody else waits for the lock. Does not end when the guard is lost.

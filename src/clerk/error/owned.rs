@@ -44,8 +44,8 @@ pub enum AcquireError {
     /// the pair lost its state. The next request opens another session.
     #[error("the session was lost, and its places in all queues with it")]
     SessionLost,
-    /// It was granted, and taken away again before the grant was heard of.
-    #[error("it was granted, and taken away again")]
+    /// It was granted, and broken before the grant was heard of.
+    #[error("it was granted, and broken before that was heard of")]
     Ended,
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.
     #[error("the clerk is closed")]
@@ -56,6 +56,7 @@ impl From<LossReason> for AcquireError {
     fn from(reason: LossReason) -> Self {
         match reason {
             LossReason::Closed => Self::Closed,
+            LossReason::Broken => Self::Ended,
             LossReason::Expired | LossReason::SessionLost => Self::SessionLost,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::places::Place;
-use super::{AcquireError, Handle, LossReason, ReleaseError, Session, Within};
+use super::{AcquireError, GuardState, Handle, LossReason, ReleaseError, Session, Within};
 use crate::clerk::call::AskError;
 use crate::clerk::record::Numbered;
 use crate::service::{Acquired, Answer, How, Request, Resource};
@@ -59,7 +59,10 @@ impl Claim {
         let answer = tokio::select! {
             biased;
             _ = session.life.lost() => return Ok(None),
-            token = claim.place.granted() => return Ok(Some(Asked::Granted(claim, token))),
+            token = claim.place.granted() => {
+                let token = token.ok_or(AcquireError::Ended)?;
+                return Ok(Some(Asked::Granted(claim, token)));
+            }
             answer = pair.ask(&request, Instant::now(), within.deadline) => answer,
         };
         claim.judge(answer, within)
@@ -87,10 +90,7 @@ impl Claim {
                 self.settle();
                 Ok(Some(Asked::Held))
             }
-            Ok(Answer::Acquired(Acquired::Ended)) => {
-                self.settle();
-                Err(AcquireError::Ended)
-            }
+            Ok(Answer::Acquired(Acquired::Ended)) => Err(AcquireError::Ended),
             Ok(answer) => unreachable!("an acquire was answered with {answer:?}"),
             Err(AskError::TimedOut(trail)) => Err(session
                 .shared
@@ -103,7 +103,7 @@ impl Claim {
         }
     }
 
-    pub(in crate::clerk) fn session(&self) -> &Session {
+    fn session(&self) -> &Session {
         &self.handle.session
     }
 
@@ -112,11 +112,44 @@ impl Claim {
     /// # Cancel safety
     ///
     /// Safe: the place is kept.
-    pub(in crate::clerk) async fn turn(&self) -> Result<Token, LossReason> {
+    pub(in crate::clerk) async fn turn(&self) -> Result<Token, AcquireError> {
         tokio::select! {
             biased;
-            reason = self.session().life.lost() => Err(reason),
-            token = self.place.granted() => Ok(token),
+            reason = self.session().life.lost() => Err(reason.into()),
+            token = self.place.granted() => token.ok_or(AcquireError::Ended),
+        }
+    }
+
+    /// Until when it is certainly held, unless it is lost.
+    pub(in crate::clerk) fn safe_until(&self) -> Instant {
+        self.session().life.safe_until()
+    }
+
+    pub(in crate::clerk) fn state(&self) -> GuardState {
+        if self.place.is_broken() {
+            return GuardState::Lost;
+        }
+        self.session().life.guard_state()
+    }
+
+    /// Why it is not held any more, if it is not.
+    pub(in crate::clerk) fn loss(&self) -> Option<LossReason> {
+        if self.place.is_broken() {
+            return Some(LossReason::Broken);
+        }
+        self.session().life.loss()
+    }
+
+    /// Waits until it is not held any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(in crate::clerk) async fn lost(&self) -> LossReason {
+        tokio::select! {
+            biased;
+            () = self.place.broken() => LossReason::Broken,
+            reason = self.session().life.lost() => reason,
         }
     }
 
@@ -126,10 +159,10 @@ impl Claim {
     ///
     /// Safe: it is given up.
     pub(in crate::clerk) async fn release(mut self) -> Result<bool, ReleaseError> {
-        let session = self.session();
-        if let Some(reason) = session.life.loss() {
+        if let Some(reason) = self.loss() {
             return Err(ReleaseError::Lost(reason));
         }
+        let session = self.session();
         let within = Within::new(session.shared.timeout());
         let was_held = session.release(self.place.acquired, within).await?;
         self.settle();

@@ -36,6 +36,9 @@ pub enum LossReason {
     /// The servers do not know the session any more: it expired there, or the pair lost its state.
     #[error("the servers do not know the session any more")]
     SessionLost,
+    /// The lock was broken: taken from its holder by [`Clerk::break_lock`](crate::clerk::Clerk::break_lock).
+    #[error("the lock was broken")]
+    Broken,
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called.
     #[error("the clerk was closed")]
     Closed,
@@ -43,7 +46,7 @@ pub enum LossReason {
 
 /// The life of a session.
 #[derive(Debug)]
-pub(in crate::clerk) struct Life {
+pub(super) struct Life {
     pub(super) lease: Duration,
     state: watch::Sender<State>,
 }
@@ -97,16 +100,16 @@ impl Life {
     }
 
     /// Until when it is certainly alive, unless it has ended.
-    pub(in crate::clerk) fn safe_until(&self) -> Instant {
+    pub(super) fn safe_until(&self) -> Instant {
         self.state.borrow().safe_until
     }
 
     /// Why it is over, if it is.
-    pub(in crate::clerk) fn loss(&self) -> Option<LossReason> {
+    pub(super) fn loss(&self) -> Option<LossReason> {
         self.state.borrow().loss(Instant::now())
     }
 
-    pub(in crate::clerk) fn guard_state(&self) -> GuardState {
+    pub(super) fn guard_state(&self) -> GuardState {
         let state = *self.state.borrow();
         let now = Instant::now();
         if state.loss(now).is_some() {
@@ -123,7 +126,7 @@ impl Life {
     /// # Cancel safety
     ///
     /// Safe.
-    pub(in crate::clerk) async fn lost(&self) -> LossReason {
+    pub(super) async fn lost(&self) -> LossReason {
         let mut changes = self.state.subscribe();
         loop {
             let state = *changes.borrow_and_update();

@@ -38,14 +38,14 @@ use crate::types::Seq;
 pub(super) struct Session {
     shared: Arc<Shared>,
     record: Arc<Record>,
-    pub(super) life: Life,
+    life: Life,
     places: Places,
 }
 
 /// Keeps the session alive while it is held.
 #[derive(Debug)]
 pub(super) struct Handle {
-    pub(super) session: Arc<Session>,
+    session: Arc<Session>,
     task: mpsc::Sender<Close>,
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::service::Change;
+use crate::service::News;
 use crate::types::{LockName, Seq, Token};
 
 /// One lock that a session waits for or holds.
@@ -24,34 +24,42 @@ pub(in crate::clerk) struct Place {
 #[derive(Debug, Clone, Copy, Default)]
 struct Grant {
     token: Option<Token>,
-    contended: bool,
+    is_contended: bool,
+    is_broken: bool,
 }
 
 impl Place {
-    /// Waits until the lock is granted.
-    pub(super) async fn granted(&self) -> Token {
-        let mut changes = self.grant.subscribe();
-        loop {
-            if let Some(token) = changes.borrow_and_update().token {
-                return token;
-            }
-            // Its sender is `self`.
-            let _ = changes.changed().await;
-        }
+    /// Waits until the lock is granted. None when it was broken before that was heard of.
+    pub(super) async fn granted(&self) -> Option<Token> {
+        let grant = self.wait_for(|grant| grant.is_broken || grant.token.is_some());
+        let grant = grant.await;
+        grant.token.filter(|_| !grant.is_broken)
     }
 
     /// Waits until somebody else waits for the lock.
     pub(in crate::clerk) async fn contended(&self) {
-        let mut changes = self.grant.subscribe();
-        // Its sender is `self`.
-        let _ = changes.wait_for(|grant| grant.contended).await;
+        self.wait_for(|grant| grant.is_contended).await;
     }
 
-    fn change(&self, change: &Change) {
-        self.grant.send_replace(Grant {
-            token: Some(change.token),
-            contended: change.contended,
-        });
+    /// Waits until the lock is taken away.
+    pub(super) async fn broken(&self) {
+        self.wait_for(|grant| grant.is_broken).await;
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.grant.borrow().is_broken
+    }
+
+    async fn wait_for(&self, condition: impl Fn(&Grant) -> bool) -> Grant {
+        let mut changes = self.grant.subscribe();
+        loop {
+            let grant = *changes.borrow_and_update();
+            if condition(&grant) {
+                return grant;
+            }
+            // Its sender is `self`.
+            let _ = changes.changed().await;
+        }
     }
 }
 
@@ -107,11 +115,19 @@ impl Places {
         }
     }
 
-    pub(super) fn tell(&self, changes: &[Change]) {
+    pub(super) fn tell(&self, news: &News) {
         let table = self.table();
-        for change in changes {
+        for change in &news.changes {
             if let Some(place) = table.places.get(&change.acquired) {
-                place.change(change);
+                place.grant.send_modify(|grant| {
+                    grant.token = Some(change.token);
+                    grant.is_contended = change.contended;
+                });
+            }
+        }
+        for broken in &news.broken {
+            if let Some(place) = table.places.get(broken) {
+                place.grant.send_modify(|grant| grant.is_broken = true);
             }
         }
     }

@@ -24,9 +24,12 @@ pub(super) async fn renew(session: &Session) {
         match poll(session, since, begun).await {
             Ok(Some(news)) => {
                 session.life.renewed(begun);
-                session.places.tell(&news.changes);
+                if session.life.loss().is_some() {
+                    return;
+                }
+                session.places.tell(&news);
                 since = since.max(news.through);
-                if news.changes.is_empty() {
+                if news.changes.is_empty() && news.broken.is_empty() {
                     sleep_until(begun + SHORTEST_PAUSE).await;
                 }
             }

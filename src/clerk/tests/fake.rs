@@ -49,6 +49,13 @@ pub(super) enum Kind {
     Goodbye,
 }
 
+/// What there is news of.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Changed(Change),
+    Broken(Seq),
+}
+
 /// A fake server. Clones are the same server.
 #[derive(Clone)]
 pub(super) struct Fake(Arc<State>);
@@ -79,7 +86,7 @@ struct Script {
     was_held: bool,
     /// Numbers all grants and news.
     mark: u64,
-    news: Vec<(Mark, Change)>,
+    news: Vec<(Mark, Told)>,
     asked: Vec<Request>,
     connections: usize,
 }
@@ -148,15 +155,23 @@ impl Fake {
 
     /// Has news: the lock that the call `acquired` asked for is granted, or contended.
     pub(super) fn tell(&self, acquired: u64, token: u64, contended: bool) {
-        let mut script = self.script();
-        script.mark += 1;
-        let change = Change {
+        self.push(Told::Changed(Change {
             acquired: Seq(acquired),
             token: Token(token),
             contended,
-        };
+        }));
+    }
+
+    /// Has news: the lock that the call `acquired` asked for is broken.
+    pub(super) fn break_lock(&self, acquired: u64) {
+        self.push(Told::Broken(Seq(acquired)));
+    }
+
+    fn push(&self, told: Told) {
+        let mut script = self.script();
+        script.mark += 1;
         let mark = Mark(script.mark);
-        script.news.push((mark, change));
+        script.news.push((mark, told));
         drop(script);
         self.0.changed.notify_waiters();
     }
@@ -247,13 +262,14 @@ impl Fake {
         script.asked.push(request.clone());
         self.0.changed.notify_waiters();
         let number = match request {
-            Request::Open { lease: None, .. } => script.record,
+            Request::Open { lease: None, .. } | Request::Show { .. } | Request::List { .. } => {
+                script.record
+            }
             Request::Open { lease: Some(_), .. } => script.session,
             Request::Call { id, .. }
             | Request::Acquire { id, .. }
             | Request::Release { id, .. }
             | Request::Break { id, .. } => id.record,
-            Request::Show { .. } | Request::List { .. } => script.record,
             Request::Poll { record, .. }
             | Request::KeepAlive { record, .. }
             | Request::Goodbye { record, .. } => *record,
@@ -301,25 +317,28 @@ impl Fake {
     async fn news(&self, record: RecordNumber, since: Mark) -> Result<News, Refusal> {
         let ends = Instant::now() + self.script().lease / 4;
         loop {
-            let told = self.0.changed.notified();
+            let pushed = self.0.changed.notified();
             {
                 let script = self.script();
                 if record != script.session {
                     return Err(Refusal::UnknownRecord);
                 }
-                let later = script.news.iter().filter(|(mark, _)| *mark > since);
-                let changes: Vec<_> = later.map(|(_, change)| *change).collect();
-                if !changes.is_empty() || Instant::now() >= ends {
-                    let through = Mark(script.mark);
-                    let broken = Vec::new();
-                    return Ok(News {
-                        through,
-                        changes,
-                        broken,
-                    });
+                let mut news = News {
+                    through: Mark(script.mark),
+                    ..News::default()
+                };
+                for (_, told) in script.news.iter().filter(|(mark, _)| *mark > since) {
+                    match told {
+                        Told::Changed(change) => news.changes.push(*change),
+                        Told::Broken(acquired) => news.broken.push(*acquired),
+                    }
+                }
+                let is_news = !news.changes.is_empty() || !news.broken.is_empty();
+                if is_news || Instant::now() >= ends {
+                    return Ok(news);
                 }
             }
-            let _ = timeout_at(ends, told).await;
+            let _ = timeout_at(ends, pushed).await;
         }
     }
 }
