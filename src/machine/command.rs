@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::service::{Acquired, CallId, How, Refusal, Resource, Verb};
 use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, Token};
 
-/// What changes a [`Machine`]. Replicated, in one total order.
+/// What changes a [`Machine`](super::Machine). Replicated, in one total order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Command {
     /// Opens a record for the calls of `client`.
@@ -61,7 +61,7 @@ pub enum Command {
     Expire {
         /// Which record.
         record: RecordNumber,
-        /// The record's [`next_seq`](RecordInfo::next_seq) when it was given up.
+        /// The record's [`next_seq`](super::RecordInfo::next_seq) when it was given up.
         seen: Seq,
     },
 }

@@ -15,4 +15,4 @@ pub(crate) async fn clerk(pair: &Pair, lease: Duration) -> Clerk {
 }
 
 /// Long enough that no lease ends by chance.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);

@@ -80,12 +80,11 @@ impl Owners {
         while !stop.is_cancelled() && self.count.borrow().wrong.is_none() {
             let name = &self.locks[random.usize(..self.locks.len())];
             let request = clerk.request(name.as_str()).timeout(self.patience);
-            match request.acquire().await {
-                Ok(guard) => self.hold(name, guard, &mut random, stop).await,
-                Err(_) => {
-                    self.count.borrow_mut().failed += 1;
-                    sleep(PAUSE).await;
-                }
+            if let Ok(guard) = request.acquire().await {
+                self.hold(name, guard, &mut random, stop).await;
+            } else {
+                self.count.borrow_mut().failed += 1;
+                sleep(PAUSE).await;
             }
         }
     }

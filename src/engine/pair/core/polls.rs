@@ -9,6 +9,7 @@ use super::due::Due;
 #[cfg(test)]
 use super::tests::Names;
 use super::{Now, Via};
+use crate::config::RENEWALS_IN_LEASE;
 use crate::service::{Mark, Request};
 use crate::types::{ClientId, Lease, RecordNumber};
 
@@ -79,7 +80,7 @@ impl<T> Polls<T> {
     pub(super) fn insert(&mut self, poll: Poll<T>, lease: Lease, now: Now) -> Option<Poll<T>> {
         let record = poll.record;
         let before = self.take(record);
-        let due = now.after(lease.duration() / 4);
+        let due = now.after(lease.duration() / RENEWALS_IN_LEASE);
         self.waiting.insert(record, (due, poll));
         self.due.insert(due, record);
         before

@@ -110,7 +110,7 @@ fn a_poll_is_answered_when_the_turn_has_come_and_not_before() {
 fn a_poll_without_news_is_answered_after_a_quarter_of_the_lease() {
     let (mut world, _, bob) = contended();
     let poll = world.ask(A, bob.poll(0));
-    world.run(LEASE / 4 - PEER_TIMEOUT / 8);
+    world.run(LEASE.saturating_sub(PEER_TIMEOUT / 2) / 4);
     assert_eq!(world.reply_to(poll), None);
     world.run(PEER_TIMEOUT / 4);
     assert_eq!(news(world.reply_to(poll)), News::default());
@@ -146,8 +146,8 @@ fn a_lease_that_is_renewed_does_not_end_and_one_that_is_not_ends_after_one_lease
 
 /// How long it takes until the lock that a session waits for is its own.
 fn until_granted(world: &mut World, server: ServerId, waiter: &Session) -> Duration {
-    let mut waited = Duration::ZERO;
-    while waited < LEASE * 4 {
+    let mut elapsed = Duration::ZERO;
+    while elapsed < LEASE * 4 {
         let poll = world.ask(server, waiter.poll(0));
         world.settle();
         if world
@@ -157,9 +157,9 @@ fn until_granted(world: &mut World, server: ServerId, waiter: &Session) -> Durat
             break;
         }
         world.run(PEER_TIMEOUT / 16);
-        waited += PEER_TIMEOUT / 16;
+        elapsed += PEER_TIMEOUT / 16;
     }
-    waited
+    elapsed
 }
 
 #[test]
