@@ -2,13 +2,14 @@
 //!
 //! `cargo bench --bench machine`
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use lockservice::config::MAX_PAYLOAD_BYTES;
 use lockservice::machine::{Command, Machine, Outcome, Restore};
-use lockservice::service::{CallId, Verb};
-use lockservice::types::{ClientId, LockName, OpNumber, RecordNumber, Seq};
+use lockservice::service::{CallId, How, Mode, Verb};
+use lockservice::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq};
 
 const CLIENT: ClientId = ClientId::from_u128(1);
 
@@ -28,7 +29,7 @@ impl Bench {
         let mut machine = Machine::new(OpNumber(0));
         let Outcome::Opened(record) = machine.apply(&Command::Open {
             client: CLIENT,
-            lease: None,
+            lease: Lease::new(Lease::MIN).ok(),
         }) else {
             unreachable!("an open is answered with a record");
         };
@@ -47,14 +48,35 @@ impl Bench {
         bench
     }
 
-    fn call(&mut self, verb: Verb, name: &LockName) -> Outcome {
-        let id = CallId {
+    fn id(&mut self) -> CallId {
+        let seq = Seq(self.next);
+        self.next += 1;
+        CallId {
             client: CLIENT,
             record: self.record,
-            seq: Seq(self.next),
-            done_below: Seq(self.next),
+            seq,
+            done_below: seq,
+        }
+    }
+
+    fn acquire(&mut self, name: &LockName) -> Seq {
+        let id = self.id();
+        let how = How {
+            mode: Mode::Exclusive,
+            waits: true,
         };
-        self.next += 1;
+        let name = name.clone();
+        self.machine.apply(&Command::Acquire { id, name, how });
+        id.seq
+    }
+
+    fn release(&mut self, acquired: Seq) -> Outcome {
+        let id = self.id();
+        self.machine.apply(&Command::Release { id, acquired })
+    }
+
+    fn call(&mut self, verb: Verb, name: &LockName) -> Outcome {
+        let id = self.id();
         self.machine.apply(&Command::Call {
             id,
             verb,
@@ -125,5 +147,26 @@ fn digests(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, calls, snapshots, digests);
+/// The holder of a lock with many waiters gives it back, and queues again.
+fn handovers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hand-over among waiters");
+    for waiters in [10, 10_000] {
+        let mut bench = Bench::new();
+        let queue = name(0);
+        let mut turn = VecDeque::new();
+        for _ in 0..waiters {
+            turn.push_back(bench.acquire(&queue));
+        }
+        group.bench_function(BenchmarkId::from_parameter(waiters), |b| {
+            b.iter(|| {
+                let first = turn.pop_front().expect("a waiter");
+                turn.push_back(bench.acquire(&queue));
+                bench.release(first)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, calls, handovers, snapshots, digests);
 criterion_main!(benches);

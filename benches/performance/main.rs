@@ -11,6 +11,7 @@ mod calls;
 mod child;
 mod clerks;
 mod failover;
+mod handover;
 mod held;
 mod idle;
 mod loads;
@@ -60,6 +61,8 @@ enum Part {
     Clerks,
     /// What an idle pair costs
     Idle,
+    /// How long it takes until a lock that is released is granted to who waits
+    Handover,
     /// How long a failover takes
     Failover,
     /// Make the tables and pictures of the documentation from what was measured
@@ -69,12 +72,13 @@ enum Part {
 }
 
 /// Everything that is measured.
-const ALL_PARTS: [Part; 6] = [
+const ALL_PARTS: [Part; 7] = [
     Part::Loads(LoadOptions::all()),
     Part::Held,
     Part::Restart,
     Part::Clerks,
     Part::Idle,
+    Part::Handover,
     Part::Failover,
 ];
 
@@ -175,6 +179,7 @@ fn carry_out(scale: &Scale, part: Part) {
             Part::Restart => restart::measure(scale).await,
             Part::Clerks => clerks::measure(scale).await,
             Part::Idle => idle::measure(scale).await,
+            Part::Handover => handover::measure(scale).await,
             Part::Failover => failover::measure(scale).await,
             Part::Publish => publish::publish(&scale.results, &scale.source, &scale.sink),
             Part::Child(_) => unreachable!("it was taken care of"),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::super::calls::Names;
 use super::super::clerks::Clerks;
 use super::super::failover::{Failovers, Failure, median_least_most};
+use super::super::handover::Handovers;
 use super::super::held::Held;
 use super::super::idle::Idle;
 use super::super::loads::{Figure, Load, Measured, PARTS, Run, TARGETS, load};
@@ -110,7 +111,20 @@ fn others(results: &Results) -> String {
     let (held, restart) = (Held::read(results), Restart::read(results));
     let throughput = |names| cell(held.as_ref().map(|it| it.throughput_ratio(names)), 2);
     let (idle, clerks) = (Idle::read(results), Clerks::read(results));
+    let handovers = Handovers::read(results).map(|it| it.ratios());
     let rows = [
+        (
+            "from a release to the grant to who waits, p50, to one `lock` call",
+            cell(handovers.map(|[p50, _]| p50), 2),
+            "",
+            "",
+        ),
+        (
+            "the same, p99, to the p50 of one `lock` call",
+            cell(handovers.map(|[_, p99]| p99), 2),
+            "",
+            "",
+        ),
         (
             "processor time of an idle pair, % of a core",
             cell(idle.map(|it| it.percent_of_a_core()), 2),
