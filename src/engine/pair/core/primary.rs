@@ -103,7 +103,7 @@ impl<T> Primary<T> {
         }
     }
 
-    /// Answers, or lets the answer wait: for the last op; or, if it was given none, for the frame that is
+    /// Answers, or lets the answer wait: for the last op; and, if it was given none, for the frame that is
     /// sent next.
     fn answer(
         &mut self,
@@ -122,7 +122,9 @@ impl<T> Primary<T> {
         match (&mut self.mode, next_frame) {
             (Mode::Alone { .. }, _) => effects.push(Effect::Reply(pending.into_reply())),
             (Mode::Paired { waiting, .. }, None) => waiting.push_for_op(op, pending),
-            (Mode::Paired { waiting, .. }, Some(frame)) => waiting.push_for_frame(frame, pending),
+            (Mode::Paired { waiting, .. }, Some(frame)) => {
+                waiting.push_for_frame(frame, op, pending);
+            }
         }
     }
 
@@ -394,7 +396,7 @@ impl<T> Primary<T> {
             effects.push(Effect::Reply(pending.into_reply()));
         }
         let Some(frame) = frame else { return };
-        while let Some(pending) = waiting.pop_for_frame(frame) {
+        while let Some(pending) = waiting.pop_for_frame(frame, op) {
             effects.push(Effect::Reply(pending.into_reply()));
         }
     }

@@ -3,7 +3,9 @@
 //! An answer that was given an op waits for the acknowledgement of that op. One that was not (a
 //! refusal, a keep-alive) rests on state that a stopped and woken primary may hold long after its
 //! backup has taken over; so it waits for the acknowledgement of a frame that was sent after the
-//! question came (rule M5 of the protocol).
+//! question came (rule M5 of the protocol). It also waits for the op at which it was given, for it tells of
+//! what led there, and a frame can be acknowledged before commands that were executed earlier: a heartbeat
+//! that was sent beside a batch, or the first frame of a new link.
 
 use std::collections::VecDeque;
 
@@ -35,7 +37,7 @@ impl<T> Pending<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Waiting<T> {
     for_op: VecDeque<(OpNumber, Pending<T>)>,
-    for_frame: VecDeque<(FrameNumber, Pending<T>)>,
+    for_frame: VecDeque<(FrameNumber, OpNumber, Pending<T>)>,
 }
 
 impl<T> Waiting<T> {
@@ -52,9 +54,10 @@ impl<T> Waiting<T> {
         self.for_op.push_back((op, pending));
     }
 
-    /// Adds an answer that is safe once `frame`, or a later one, is acknowledged.
-    pub(super) fn push_for_frame(&mut self, frame: FrameNumber, pending: Pending<T>) {
-        self.for_frame.push_back((frame, pending));
+    /// Adds an answer that is safe once `frame`, or a later one, is acknowledged, and `op` as well. Neither
+    /// must fall.
+    pub(super) fn push_for_frame(&mut self, frame: FrameNumber, op: OpNumber, pending: Pending<T>) {
+        self.for_frame.push_back((frame, op, pending));
     }
 
     pub(super) fn wants_frame(&self) -> bool {
@@ -70,24 +73,29 @@ impl<T> Waiting<T> {
         self.for_op.pop_front().map(|(_, pending)| pending)
     }
 
-    /// Takes out the next answer that is safe now that `frame` is acknowledged.
-    pub(super) fn pop_for_frame(&mut self, acked: FrameNumber) -> Option<Pending<T>> {
-        let (frame, _) = self.for_frame.front()?;
-        if *frame > acked {
+    /// Takes out the next answer that is safe now that `acked` is acknowledged, and everything up to
+    /// `acked_op`.
+    pub(super) fn pop_for_frame(
+        &mut self,
+        acked: FrameNumber,
+        acked_op: OpNumber,
+    ) -> Option<Pending<T>> {
+        let (frame, op, _) = self.for_frame.front()?;
+        if *frame > acked || *op > acked_op {
             return None;
         }
-        self.for_frame.pop_front().map(|(_, pending)| pending)
+        self.for_frame.pop_front().map(|(_, _, pending)| pending)
     }
 
     /// Takes out everything.
     pub(super) fn into_all(self) -> impl Iterator<Item = Pending<T>> {
         let for_op = self.for_op.into_iter().map(|(_, pending)| pending);
-        for_op.chain(self.for_frame.into_iter().map(|(_, pending)| pending))
+        for_op.chain(self.for_frame.into_iter().map(|(_, _, pending)| pending))
     }
 
     #[cfg(test)]
     pub(super) fn name(&mut self, names: &mut impl Names) {
         let frames = self.for_frame.iter_mut();
-        frames.for_each(|(frame, _)| names.frame(frame));
+        frames.for_each(|(frame, _, _)| names.frame(frame));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::{Client, PEER_TIMEOUT, World, name};
-use crate::service::{Acquired, Answer, CallId, How, Mark, Mode, News, Refusal, Request};
+use super::world::{Client, Envelope, Message, PEER_TIMEOUT, World, name};
+use crate::service::{Acquired, Answer, CallId, Frame, How, Mark, Mode, News, Refusal, Request};
 use crate::types::ServerId::{self, A, B};
 use crate::types::{Lease, Seq, Token};
 
@@ -104,6 +104,41 @@ fn a_poll_is_answered_when_the_turn_has_come_and_not_before() {
     assert_eq!(news.changes.len(), 1);
     assert_eq!(news.changes[0].acquired, Seq(0));
     assert_eq!(news.through, Mark(news.changes[0].token.0));
+}
+
+/// Alice gives the lock back, and before the backup hears of that, Bob polls.
+fn released_and_polled() -> (World, u32) {
+    let (mut world, mut alice, bob) = contended();
+    world.ask(A, alice.release(0));
+    let poll = world.ask(A, bob.poll(0));
+    (world, poll)
+}
+
+fn has_commands(envelope: &Envelope) -> bool {
+    let Message::Frame { frame, .. } = &envelope.message else {
+        return false;
+    };
+    matches!(frame, Frame::Forward { commands, .. } if !commands.is_empty())
+}
+
+/// The first frame of a new link is acknowledged, and the commands behind it are not.
+#[test]
+fn news_waits_for_what_it_tells_of_also_on_a_new_link() {
+    let (mut world, poll) = released_and_polled();
+    world.reset();
+    world.settle_but(has_commands);
+    assert_eq!(world.reply_to(poll), None);
+    world.settle();
+    assert_eq!(news(world.reply_to(poll)).changes.len(), 1);
+}
+
+#[test]
+fn news_waits_for_what_it_tells_of_also_when_a_heartbeat_is_acknowledged_before() {
+    let (mut world, poll) = released_and_polled();
+    world.run_but(PEER_TIMEOUT / 4, has_commands);
+    assert_eq!(world.reply_to(poll), None);
+    world.settle();
+    assert_eq!(news(world.reply_to(poll)).changes.len(), 1);
 }
 
 #[test]
