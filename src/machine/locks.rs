@@ -5,6 +5,8 @@ use super::owned::{Claim, Grant, Owned, Place, Ticket};
 use super::shards::{self, Table, Walk};
 use crate::service::{Mark, Mode};
 use crate::types::{LockName, Token};
+#[cfg(test)]
+use crate::types::{RecordNumber, Seq};
 
 /// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
 /// Few in tests, which keep many machines.
@@ -12,6 +14,16 @@ const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
 /// A held lock. Nearly all locks have no owner and nobody who waits, and need no more than a null pointer.
 pub(super) type Entry = Option<Box<Owned>>;
+
+/// One lock, as tests look at it.
+#[cfg(test)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Queue {
+    /// Whether it is held without an owner.
+    pub(crate) ownerless: bool,
+    /// Every place, in order: who asked, by which call, and the token if it was granted.
+    pub(crate) places: Vec<((RecordNumber, Seq), Option<Token>)>,
+}
 
 /// The held locks.
 #[derive(Clone, PartialEq, Eq)]
@@ -190,6 +202,21 @@ impl Locks {
             self.table.insert(at, name.clone(), entry);
         }
         result
+    }
+
+    #[cfg(test)]
+    pub(super) fn queue_of(&self, name: &LockName) -> Queue {
+        let entry = self.entry(name).map(Option::as_deref);
+        let owned = entry.flatten().into_iter();
+        let places = owned.flat_map(|owned| owned.places(Ticket::default()));
+        Queue {
+            ownerless: entry.is_some_and(|owned| owned.is_none_or(|owned| owned.ownerless)),
+            places: places
+                .map(|(_, Place { claim, grant })| {
+                    ((claim.session, claim.seq), grant.map(|grant| grant.token))
+                })
+                .collect(),
+        }
     }
 
     fn entry(&self, name: &LockName) -> Option<&Entry> {

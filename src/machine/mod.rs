@@ -37,6 +37,8 @@ use sessions::Sessions;
 
 pub use clients::{Recall, RecordInfo};
 pub use command::{CallRefusal, Command, Outcome};
+#[cfg(test)]
+pub(crate) use locks::Queue;
 pub use snapshot::{Chunk, Restore, RestoreError, Snapshot};
 
 /// The lock table and the clients' call records, at one point in the order of commands.
@@ -172,6 +174,12 @@ impl Machine {
     #[must_use]
     pub fn waiters(&self) -> u64 {
         self.locks.waiters()
+    }
+
+    /// Who has the lock `name`, and who waits for it.
+    #[cfg(test)]
+    pub(crate) fn queue_of(&self, name: &LockName) -> Queue {
+        self.locks.queue_of(name)
     }
 
     /// How many records are open.

@@ -81,6 +81,22 @@ impl Leases {
     }
 
     #[cfg(test)]
+    pub(super) fn knows(&self, record: RecordNumber) -> bool {
+        self.sessions.contains_key(&record)
+    }
+
+    /// Lets the lease of a session be over at `now`, as if it had been renewed that long before.
+    #[cfg(test)]
+    pub(super) fn let_end(&mut self, record: RecordNumber, now: Now) {
+        if let Some(session) = self.sessions.get_mut(&record) {
+            self.due.remove(session.due, record);
+            session.renewed = Now(now.0.saturating_sub(session.lease));
+            session.due = now;
+            self.due.insert(now, record);
+        }
+    }
+
+    #[cfg(test)]
     pub(super) fn name(&mut self, names: &mut impl Names) {
         self.due.clear();
         for (record, session) in &mut self.sessions {

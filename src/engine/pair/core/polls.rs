@@ -108,6 +108,21 @@ impl<T> Polls<T> {
     }
 
     #[cfg(test)]
+    pub(super) fn waits_for(&self, record: RecordNumber) -> bool {
+        self.waiting.contains_key(&record)
+    }
+
+    /// Lets the poll of a session have waited long enough at `now`.
+    #[cfg(test)]
+    pub(super) fn let_end(&mut self, record: RecordNumber, now: Now) {
+        if let Some((due, _)) = self.waiting.get_mut(&record) {
+            self.due.remove(*due, record);
+            *due = now;
+            self.due.insert(now, record);
+        }
+    }
+
+    #[cfg(test)]
     pub(super) fn name(&mut self, longest: std::time::Duration, names: &mut impl Names) {
         self.due.clear();
         for (record, (due, _)) in &mut self.waiting {

@@ -1,6 +1,7 @@
 //! What can happen next.
 
-use super::cores::{Cores, Late};
+use super::clients::{LOCKS, name_of};
+use super::cores::{Cores, Late, Look as _};
 use super::scope::Scope;
 use super::world::World;
 use crate::types::ServerId::{self, A, B};
@@ -18,6 +19,12 @@ pub(super) enum Action {
     Beat(ServerId),
     Quiet(ServerId),
     Timeout(ServerId),
+    /// The lease of a client's session ends at a server. The client has nothing more to do.
+    Fade(u8, ServerId),
+    /// It ends although the client would go on.
+    Expire(u8, ServerId),
+    /// A poll that waits at a server has waited long enough.
+    PollEnds(u8, ServerId),
     Ask(u8, ServerId),
     Restart(ServerId),
     Rouse(ServerId, Late),
@@ -40,6 +47,7 @@ impl Action {
                 | Self::Drop(..)
                 | Self::Copy(..)
                 | Self::LateFence(_)
+                | Self::Expire(..)
                 | Self::LoseForth(_)
                 | Self::LoseBack(_)
         )
@@ -54,6 +62,7 @@ impl World {
         let still = actions.is_empty();
         for server in [A, B] {
             self.times(server, still, scope, cores, &mut actions);
+            self.sessions(server, cores, &mut actions);
             self.faults(server, scope, &mut actions);
         }
         self.asks(scope, &mut actions);
@@ -118,6 +127,36 @@ impl World {
         // What is on the way arrives long before a timeout; only silence makes one.
         if peer_is_stopped && !self.hears_something(server) {
             actions.push(Action::Timeout(server));
+        }
+    }
+
+    /// What time does to sessions at a server.
+    fn sessions(&self, server: ServerId, cores: &Cores, actions: &mut Vec<Action>) {
+        let host = self.host(server);
+        let awake = host.stopped.is_none() && host.late == Late::No;
+        let Some(core) = host.core.filter(|_| awake).map(|core| cores.look(core)) else {
+            return;
+        };
+        for (client, state) in (0..).zip(&self.clients) {
+            let Some(record) = state.record else { continue };
+            if core.lets_wait(record) {
+                actions.push(Action::PollEnds(client, server));
+            }
+            let has_place = || {
+                let locks =
+                    (0..LOCKS).map(|lock| core.machine().map(|it| it.queue_of(&name_of(lock))));
+                let mut places = locks.flatten().flat_map(|queue| queue.places);
+                places.any(|((session, _), _)| session == record)
+            };
+            if !core.leases(record) {
+                continue;
+            }
+            if !state.is_finished() && self.budget.leases > 0 {
+                actions.push(Action::Expire(client, server));
+            }
+            if state.is_finished() && has_place() {
+                actions.push(Action::Fade(client, server));
+            }
         }
     }
 

@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use super::actions::Action;
 use super::checks::Violation;
-use super::clients::{self, Moment};
+use super::clients::{self, Step};
 use super::cores::{Caller, Cores, Drive, Late, Try};
 use super::effects::Asked;
+use super::history::Moment;
 use super::network::{Conn, Flight, Message};
 use super::scope::Scope;
 use super::world::{Host, World};
@@ -46,6 +47,16 @@ impl World {
             Action::Timeout(server) => {
                 self.host_mut(server.peer()).stopped = Some(Late::Long);
                 self.drive(server, Drive::Timeout, None, context)?;
+            }
+            Action::Fade(client, server) => self.let_end(client, server, context)?,
+            Action::Expire(client, server) => {
+                self.budget.leases -= 1;
+                self.let_end(client, server, context)?;
+            }
+            Action::PollEnds(client, server) => {
+                let record = self.clients[usize::from(client)].record;
+                let drive = Drive::PollEnds(record.unwrap_or_default());
+                self.drive(server, drive, None, context)?;
             }
             Action::Ask(client, server) => self.ask(client, server, context)?,
             Action::Restart(server) => self.restart(server, context)?,
@@ -160,8 +171,16 @@ impl World {
 
     pub(super) fn request(&self, client: u8, step: u8, scope: &Scope) -> Request {
         let steps = &scope.clients[usize::from(client)];
-        let record = self.clients[usize::from(client)].record;
-        clients::request(client, steps, step, record)
+        clients::request(client, steps, step, &self.clients[usize::from(client)])
+    }
+
+    /// The lease of a client's session is over at a server.
+    fn let_end(&mut self, client: u8, server: ServerId, context: &mut Context) -> Outcome {
+        let state = &mut self.clients[usize::from(client)];
+        state.ended = true;
+        let record = state.record.unwrap_or_default();
+        self.history.push(Moment::Ended(client));
+        self.drive(server, Drive::LeaseEnds(record), None, context)
     }
 
     pub(super) fn ask(&mut self, client: u8, server: ServerId, context: &mut Context) -> Outcome {
@@ -178,8 +197,10 @@ impl World {
         };
         if !state.asked {
             state.asked = true;
-            if matches!(request, Request::Call { .. }) {
-                self.history.push(Moment::Asked((client, step)));
+            match context.scope.clients[usize::from(client)][usize::from(step)] {
+                Step::Goodbye => self.history.push(Moment::Ended(client)),
+                it if it.is_call() => self.history.push(Moment::Asked((client, step))),
+                _ => {}
             }
         }
         if self.host(server).stopped.is_some() {

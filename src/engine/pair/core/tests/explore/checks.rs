@@ -1,12 +1,15 @@
 //! What must hold in every state, and for every answer.
 
-use super::clients::{self, Moment};
+use super::clients::{self, Step};
 use super::cores::{Cores, Look, Try};
+use super::history::{Moment, Said};
+use super::owned;
 use super::scope::Scope;
 use super::world::World;
 use crate::machine::{Machine, Recall};
-use crate::service::{Answer, Refusal, RoleName};
+use crate::service::{Acquired, Answer, Refusal, RoleName};
 use crate::types::ServerId::{self, A, B};
+use crate::types::Token;
 
 /// What is broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub(super) fn told(
     scope: &Scope,
 ) -> Outcome {
     let epoch = world.epoch;
+    let step = scope.clients[usize::from(of.client)][usize::from(of.step)];
     let client = &mut world.clients[usize::from(of.client)];
     let current = !client.lost && client.done == of.step;
     match result {
@@ -39,34 +43,38 @@ pub(super) fn told(
             if current && !is_old {
                 client.record = Some(opened.record);
                 client.epoch = epoch;
-                advance(client, scope);
+                advance(world, of.client, scope);
             }
         }
-        Ok(Answer::Call(outcome)) => {
-            let call = (of.client, of.step);
-            if !current {
-                let before = world.history.told(call);
-                if before.is_some_and(|before| before != outcome) {
-                    return violation(format!("{of:?}: two answers to one call"));
+        Ok(Answer::Call(outcome)) => said(world, of, outcome.into(), None, scope)?,
+        Ok(Answer::Acquired(acquired)) => {
+            let (outcome, token) = match acquired {
+                Acquired::Granted(token) => (Said::Yes, Some(token)),
+                Acquired::Queued => (Said::Yes, None),
+                Acquired::Held => (Said::No, None),
+                Acquired::Ended if current => {
+                    return violation(format!("{of:?}: its place is gone, its session is not"));
                 }
-                return Ok(());
-            }
-            advance(client, scope);
-            world.history.push(Moment::Told(call, outcome));
-            if !world.history.is_explained(&scope.steps()) {
-                return violation(format!("no one order explains {:?}", world.history));
+                Acquired::Ended => return Ok(()),
+            };
+            said(world, of, outcome, token, scope)?;
+        }
+        Ok(Answer::News(news)) if !client.lost => {
+            owned::news(world, of.client, &news, scope)?;
+            is_one_order(world, scope)?;
+            let waits = step == Step::Await && !has_come(world, of.client, scope);
+            if current && !waits {
+                advance(world, of.client, scope);
             }
         }
-        Ok(Answer::Done) if current => advance(client, scope),
-        Ok(
-            Answer::Done
-            | Answer::Acquired(_)
-            | Answer::News(_)
-            | Answer::Lock(_)
-            | Answer::Page(_),
-        )
+        Ok(Answer::Done) if current => advance(world, of.client, scope),
+        Ok(Answer::Done | Answer::News(_) | Answer::Lock(_) | Answer::Page(_))
         | Err(Refusal::NotReady) => {}
         Err(Refusal::Interrupted) => client.unsure |= current,
+        Err(Refusal::Owned) if matches!(step, Step::Unlock(_)) => {
+            said(world, of, Said::Owned, None, scope)?;
+        }
+        Err(Refusal::UnknownRecord) if client.ended => client.lost |= !client.is_finished(),
         Err(refusal) => {
             let said_goodbye = client.is_finished();
             if current && !said_goodbye {
@@ -77,7 +85,40 @@ pub(super) fn told(
     Ok(())
 }
 
-fn advance(client: &mut clients::Client, scope: &Scope) {
+/// A client is told what came of a call, and the token if it holds a lock now.
+fn said(world: &mut World, of: Try, outcome: Said, token: Option<Token>, scope: &Scope) -> Outcome {
+    let call = (of.client, of.step);
+    let client = &world.clients[usize::from(of.client)];
+    if client.lost {
+        return Ok(());
+    }
+    if let Some(token) = token {
+        owned::granted(world, call, token, scope)?;
+    }
+    let client = &world.clients[usize::from(of.client)];
+    if client.done == of.step {
+        world.history.push(Moment::Told(call, outcome));
+        advance(world, of.client, scope);
+    } else if world
+        .history
+        .told(call)
+        .is_some_and(|before| before != outcome)
+    {
+        return violation(format!("{of:?}: two answers to one call"));
+    }
+    is_one_order(world, scope)
+}
+
+fn is_one_order(world: &World, scope: &Scope) -> Outcome {
+    if !world.history.is_explained(&scope.steps()) {
+        return violation(format!("no one order explains {:?}", world.history));
+    }
+    Ok(())
+}
+
+/// The client goes on with its next step, past waiting for what it has already.
+fn advance(world: &mut World, number: u8, scope: &Scope) {
+    let client = &mut world.clients[usize::from(number)];
     if !scope.hears_all {
         for slot in &mut client.slots[usize::from(client.done)] {
             slot.out = false;
@@ -86,6 +127,20 @@ fn advance(client: &mut clients::Client, scope: &Scope) {
     client.done += 1;
     client.asked = false;
     client.unsure = false;
+    if has_come(world, number, scope) {
+        advance(world, number, scope);
+    }
+}
+
+/// Whether the client's next step is to wait for what it has.
+fn has_come(world: &World, number: u8, scope: &Scope) -> bool {
+    let steps = scope.clients[usize::from(number)];
+    let done = world.clients[usize::from(number)].done;
+    let mut before = (0..done).zip(steps);
+    steps.get(usize::from(done)) == Some(&Step::Await)
+        && before.all(|(at, step)| {
+            step.acquires().is_none() || world.history.token((number, at)).is_some()
+        })
 }
 
 /// A primary answers. It must be one of the newest pair.
@@ -108,16 +163,19 @@ pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
     if role(A) == Some(RoleName::Alone) && role(B) == Some(RoleName::Alone) {
         return violation("both servers answer, apart from each other");
     }
+    let mut answering = Vec::new();
     for server in [A, B] {
         let Some(core) = look(server) else { continue };
         let Some(machine) = core.machine() else {
             continue;
         };
+        owned::places(server, machine)?;
         never_ran(world, scope, server, machine)?;
         let answers = role(server) == Some(RoleName::Alone);
         if answers {
             nothing_acknowledged_is_missing(world, scope, server, machine)?;
-            is_explained(world, scope, server, machine)?;
+            is_explained(world, scope, cores, (server, machine))?;
+            answering.push(machine);
         }
     }
     if world.is_whole(cores) {
@@ -126,11 +184,12 @@ pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
             let machine = machine.expect("a whole pair has machines");
             nothing_acknowledged_is_missing(world, scope, server, machine)?;
             if role(server) == Some(RoleName::Primary) {
-                is_explained(world, scope, server, machine)?;
+                is_explained(world, scope, cores, (server, machine))?;
+                answering.push(machine);
             }
         }
     }
-    Ok(())
+    owned::one_holder(world, scope, &answering)
 }
 
 /// Everything that was acknowledged is in `machine`, with its outcome.
@@ -140,21 +199,21 @@ fn nothing_acknowledged_is_missing(
     server: ServerId,
     machine: &Machine,
 ) -> Outcome {
+    owned::are_kept(world, scope, server, machine)?;
     for (client, steps) in (0..).zip(scope.clients) {
         let state = &world.clients[usize::from(client)];
         let Some(record) = state.record.filter(|_| !state.lost) else {
             continue;
         };
-        let leaving = steps
-            .iter()
-            .position(|step| *step == clients::Step::Goodbye);
-        let left = leaving.is_some_and(|at| {
-            usize::from(state.done) > at || usize::from(state.done) == at && state.asked
-        });
+        let leaving = steps.iter().position(|step| *step == Step::Goodbye);
+        let left = leaving.is_some_and(|at| state.has_asked(at));
         if left || state.epoch != world.epoch {
             continue;
         }
         if machine.record(record).is_none() {
+            if state.ended {
+                continue;
+            }
             return violation(format!("{server} lacks the record of client {client}"));
         }
         for (call, outcome) in world
@@ -165,13 +224,13 @@ fn nothing_acknowledged_is_missing(
             let id = clients::call_id(client, steps, call.1, record);
             let recall = machine.recall(&id);
             let known = match recall {
-                Recall::Done(known) => known == outcome,
+                Recall::Done(known) => outcome == known.into(),
                 Recall::Refused(_) => true,
-                Recall::Fresh => false,
+                Recall::Fresh => outcome == Said::Owned,
             };
             if !known {
                 return violation(format!(
-                    "{server} says {recall:?} of {call:?}, answered {outcome}"
+                    "{server} says {recall:?} of {call:?}, answered {outcome:?}"
                 ));
             }
         }
@@ -180,8 +239,16 @@ fn nothing_acknowledged_is_missing(
 }
 
 /// The locks that `machine` holds are those to which the calls lead that were answered, in one order.
-fn is_explained(world: &World, scope: &Scope, server: ServerId, machine: &Machine) -> Outcome {
+fn is_explained(
+    world: &World,
+    scope: &Scope,
+    cores: &Cores,
+    (server, machine): (ServerId, &Machine),
+) -> Outcome {
     let records: Vec<_> = world.clients.iter().map(|client| client.record).collect();
+    if !cores.is_new(&(&world.history, &records, machine.digest())) {
+        return Ok(());
+    }
     if !world.history.explains(&scope.steps(), &records, machine) {
         return violation(format!(
             "no one order of {:?} leads to the locks of {server}, which answers",
@@ -200,11 +267,7 @@ fn never_ran(world: &World, scope: &Scope, server: ServerId, machine: &Machine) 
         };
         let out = state.slots[usize::from(state.done)];
         let may_run = state.unsure || out.iter().any(|slot| slot.out);
-        let is_call = !matches!(
-            steps[usize::from(state.done)],
-            clients::Step::Open | clients::Step::Goodbye
-        );
-        if !is_call || !state.asked || may_run {
+        if !steps[usize::from(state.done)].is_call() || !state.asked || may_run {
             continue;
         }
         let id = clients::call_id(client, steps, state.done, record);

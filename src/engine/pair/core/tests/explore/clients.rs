@@ -1,9 +1,8 @@
-//! What clients do and what they are told, and whether one lock table that nobody shares explains it.
+//! What clients do, one step after the other.
 
-use super::cores::Try;
-use crate::machine::{Machine, Recall};
-use crate::service::{CallId, Request, Verb};
-use crate::types::{ClientId, LockName, OpNumber, RecordNumber, Seq};
+use super::cores::{LEASE, Try};
+use crate::service::{CallId, How, Mark, Mode, Request, Verb};
+use crate::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq};
 
 /// What a client does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +11,36 @@ pub(super) enum Step {
     Lock(u8),
     Unlock(u8),
     Goodbye,
+    /// Opens a record with a lease.
+    Session,
+    /// Acquires a lock, or queues for it.
+    Acquire(u8),
+    /// Acquires it if it is free.
+    Try(u8),
+    /// Polls until all that it queued for is its own.
+    Await,
+    /// Polls once, and takes any answer.
+    Poll,
+    /// Gives back what it acquired last, or leaves the queue.
+    Release,
+}
+
+impl Step {
+    /// Whether it is a call, which runs once.
+    pub(super) const fn is_call(self) -> bool {
+        matches!(
+            self,
+            Self::Lock(_) | Self::Unlock(_) | Self::Acquire(_) | Self::Try(_) | Self::Release
+        )
+    }
+
+    /// The lock that it acquires.
+    pub(super) const fn acquires(self) -> Option<u8> {
+        match self {
+            Self::Acquire(lock) | Self::Try(lock) => Some(lock),
+            _ => None,
+        }
+    }
 }
 
 /// How a try of the current step at a server stands, or of an earlier one.
@@ -32,8 +61,13 @@ pub(super) struct Client {
     pub(super) asked: bool,
     /// Whether the current step can have run, or can still.
     pub(super) unsure: bool,
-    /// Its record went down with a pair, as may happen when both servers are lost.
+    /// Its record went down with a pair, as may happen when both servers are lost; or it was told that its
+    /// session is over.
     pub(super) lost: bool,
+    /// The lease of its session was over at a server.
+    pub(super) ended: bool,
+    /// What it has been told of by polls.
+    pub(super) through: Mark,
     /// For each step, the tries at A and at B.
     pub(super) slots: Vec<[Slot; 2]>,
 }
@@ -47,12 +81,29 @@ impl Client {
             asked: false,
             unsure: false,
             lost: false,
+            ended: false,
+            through: Mark(0),
             slots: vec![[Slot::default(); 2]; steps],
         }
     }
 
     pub(super) fn is_finished(&self) -> bool {
         self.lost || usize::from(self.done) == self.slots.len()
+    }
+
+    /// Whether it has asked for `step`, if only once.
+    pub(super) fn has_asked(&self, step: usize) -> bool {
+        usize::from(self.done) > step || usize::from(self.done) == step && self.asked
+    }
+
+    /// Whether it may have given back what it acquired by `step`, or left altogether.
+    pub(super) fn may_have_released(&self, steps: &[Step], step: u8) -> bool {
+        let later = (0..).zip(steps).skip(usize::from(step) + 1);
+        let mut releases = later.filter(|(at, later)| match later {
+            Step::Release => acquired_by(steps, *at) == step,
+            later => **later == Step::Goodbye,
+        });
+        releases.any(|(at, _)| self.has_asked(at.into()))
     }
 }
 
@@ -67,9 +118,7 @@ fn id_of(client: u8) -> ClientId {
 /// How a client names a call.
 pub(super) fn call_id(client: u8, steps: &[Step], step: u8, record: RecordNumber) -> CallId {
     let before = &steps[..usize::from(step)];
-    let calls = before
-        .iter()
-        .filter(|step| matches!(step, Step::Lock(_) | Step::Unlock(_)));
+    let calls = before.iter().filter(|step| step.is_call());
     let seq = Seq(calls.count() as u64);
     CallId {
         client: id_of(client),
@@ -79,161 +128,59 @@ pub(super) fn call_id(client: u8, steps: &[Step], step: u8, record: RecordNumber
     }
 }
 
-fn name_of(lock: u8) -> LockName {
+/// The step that acquired what `step` gives back.
+pub(super) fn acquired_by(steps: &[Step], step: u8) -> u8 {
+    let before = (0..step).zip(steps);
+    let mut acquires = before.filter(|(_, step)| step.acquires().is_some());
+    acquires
+        .next_back()
+        .expect("something is acquired before")
+        .0
+}
+
+pub(super) fn name_of(lock: u8) -> LockName {
     LockName::new(["x", "y", "z"][usize::from(lock)]).expect("a good name")
 }
 
-pub(super) fn request(
-    client: u8,
-    steps: &[Step],
-    step: u8,
-    record: Option<RecordNumber>,
-) -> Request {
-    let record = record.unwrap_or_default();
+/// How many locks there are at the most.
+pub(super) const LOCKS: u8 = 3;
+
+pub(super) fn request(number: u8, steps: &[Step], step: u8, state: &Client) -> Request {
+    let record = state.record.unwrap_or_default();
+    let id = call_id(number, steps, step, record);
+    let client = id_of(number);
     let call = |verb, lock| Request::Call {
-        id: call_id(client, steps, step, record),
+        id,
         verb,
         name: name_of(lock),
     };
-    let client = id_of(client);
-    match steps[usize::from(step)] {
-        Step::Open => Request::Open {
-            client,
-            lease: None,
+    let acquire = |waits, lock| Request::Acquire {
+        id,
+        name: name_of(lock),
+        how: How {
+            mode: Mode::Exclusive,
+            waits,
         },
+    };
+    let open = |lease| Request::Open { client, lease };
+    match steps[usize::from(step)] {
+        Step::Open => open(None),
+        Step::Session => open(Some(Lease::new(LEASE).expect("a lease"))),
         Step::Lock(lock) => call(Verb::Lock, lock),
         Step::Unlock(lock) => call(Verb::Unlock, lock),
+        Step::Acquire(lock) => acquire(true, lock),
+        Step::Try(lock) => acquire(false, lock),
+        Step::Release => Request::Release {
+            id,
+            acquired: call_id(number, steps, acquired_by(steps, step), record).seq,
+        },
+        Step::Await | Step::Poll => Request::Poll {
+            client,
+            record,
+            since: state.through,
+        },
         Step::Goodbye => Request::Goodbye { client, record },
     }
-}
-
-/// A call, by its client and step.
-pub(super) type Call = (u8, u8);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Moment {
-    Asked(Call),
-    Told(Call, bool),
-}
-
-/// What happened to calls, in order. Neighbours of one kind are at the same time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct History(Vec<Moment>);
-
-impl History {
-    pub(super) fn push(&mut self, moment: Moment) {
-        self.0.push(moment);
-        let kind = std::mem::discriminant(&moment);
-        let same = self.0.iter().rev();
-        let same = same.take_while(|other| std::mem::discriminant(*other) == kind);
-        let start = self.0.len() - same.count();
-        self.0[start..].sort_unstable();
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    pub(super) fn told(&self, call: Call) -> Option<bool> {
-        self.0.iter().find_map(|moment| match moment {
-            Moment::Told(told, outcome) if *told == call => Some(*outcome),
-            _ => None,
-        })
-    }
-
-    pub(super) fn answered(&self) -> impl Iterator<Item = (Call, bool)> {
-        self.0.iter().filter_map(|moment| match moment {
-            Moment::Told(call, outcome) => Some((*call, *outcome)),
-            Moment::Asked(_) => None,
-        })
-    }
-
-    fn calls(&self, steps: &[Vec<Step>]) -> Vec<Known> {
-        let asked = self.0.iter().enumerate();
-        let asked = asked.filter_map(|(at, moment)| match moment {
-            Moment::Asked(call) => Some((at, *call)),
-            Moment::Told(..) => None,
-        });
-        let known = asked.map(|(asked, call)| Known {
-            call,
-            step: steps[usize::from(call.0)][usize::from(call.1)],
-            asked,
-            told: self
-                .0
-                .iter()
-                .position(|moment| matches!(moment, Moment::Told(told, _) if *told == call)),
-            outcome: self.told(call),
-            must: self.told(call).is_some(),
-        });
-        known.collect()
-    }
-
-    /// Whether there is one order of the calls that explains every answer.
-    pub(super) fn is_explained(&self, steps: &[Vec<Step>]) -> bool {
-        explain(&mut self.calls(steps), 0, &|_| true)
-    }
-
-    /// Whether there is one that leads to `machine` as well. `records`: of each client.
-    pub(super) fn explains(
-        &self,
-        steps: &[Vec<Step>],
-        records: &[Option<RecordNumber>],
-        machine: &Machine,
-    ) -> bool {
-        let mut calls = self.calls(steps);
-        for known in &mut calls {
-            let (client, step) = known.call;
-            let steps = &steps[usize::from(client)];
-            let record = records[usize::from(client)].unwrap_or_default();
-            if let Recall::Done(outcome) = machine.recall(&call_id(client, steps, step, record)) {
-                known.outcome.get_or_insert(outcome);
-                known.must = true;
-            }
-        }
-        let held = (0..3).filter(|lock| machine.is_held(&name_of(*lock)));
-        let held = held.fold(0, |held, lock| held | 1 << lock);
-        explain(&mut calls, 0, &|locks| locks == held)
-    }
-}
-
-struct Known {
-    call: Call,
-    step: Step,
-    asked: usize,
-    told: Option<usize>,
-    outcome: Option<bool>,
-    /// It has run.
-    must: bool,
-}
-
-fn explain(calls: &mut Vec<Known>, locks: u8, fits: &impl Fn(u8) -> bool) -> bool {
-    if calls.iter().all(|known| !known.must) && fits(locks) {
-        return true;
-    }
-    for at in 0..calls.len() {
-        let known = &calls[at];
-        let earlier = calls
-            .iter()
-            .any(|other| other.told.is_some_and(|told| told < known.asked));
-        if earlier {
-            continue;
-        }
-        let (granted, after) = match known.step {
-            Step::Lock(lock) => (locks & 1 << lock == 0, locks | 1 << lock),
-            Step::Unlock(lock) => (locks & 1 << lock != 0, locks & !(1 << lock)),
-            Step::Open | Step::Goodbye => continue,
-        };
-        if known.outcome.is_some_and(|outcome| outcome != granted) {
-            continue;
-        }
-        let known = calls.remove(at);
-        let found = explain(calls, after, fits);
-        calls.insert(at, known);
-        if found {
-            return true;
-        }
-    }
-    false
 }
 
 /// Where the ops of the pair begin that is formed next.

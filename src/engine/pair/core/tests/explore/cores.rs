@@ -1,8 +1,9 @@
 //! Every state of a single server that was met, kept once, and what became of it, worked out once: the
 //! real [`Core`] is run for each state and each thing that can happen to it.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher as _;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, Hash};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,11 +16,15 @@ use crate::engine::pair::core::{
 };
 use crate::machine::Machine;
 use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Standing};
-use crate::types::{OpNumber, ServerId, View};
+use crate::types::{OpNumber, RecordNumber, ServerId, View};
 
 /// The moment at which every kept core stands.
 pub(super) const NOW: Now = Now(Duration::from_secs(10));
 const PEER_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Longer than a server's clock is turned while it runs, so that a lease ends by [`Drive::LeaseEnds`] alone;
+/// shorter than the longest stop, so that a server which held that against its clients would be found out.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +74,11 @@ pub(super) enum Drive {
     Quiet,
     /// Nothing is heard for more than a `peer_timeout`, or until that leads to something.
     Timeout,
+    /// Nothing was heard of a session for as long as its lease. What else there was in that time has
+    /// happened already, so the clock is not turned: the last renewal is put back.
+    LeaseEnds(RecordNumber),
+    /// The poll of a session has waited for a quarter of its lease, likewise.
+    PollEnds(RecordNumber),
 }
 
 /// An effect, with canonical names.
@@ -102,6 +112,7 @@ pub(super) struct Cores {
     kept: Vec<Servant>,
     ids: HashMap<u64, CoreId, FixedState>,
     moved: HashMap<(CoreId, Drive, OpNumber), Rc<Moved>, FixedState>,
+    judged: RefCell<HashSet<u64, FixedState>>,
 }
 
 impl Cores {
@@ -121,6 +132,12 @@ impl Cores {
         let mut core = Core::new(settings, NOW);
         InUse::of(&mut core).rename(&mut core, NOW);
         self.keep(core)
+    }
+
+    /// Whether this has not been asked of the same thing before.
+    pub(super) fn is_new(&self, what: &impl Hash) -> bool {
+        let hash = FixedState::default().hash_one(what);
+        self.judged.borrow_mut().insert(hash)
     }
 
     fn keep(&mut self, core: Servant) -> CoreId {
@@ -166,6 +183,13 @@ fn drive_core(
     effects: &mut Vec<Effect<Caller>>,
 ) -> Now {
     let (beat, quiet) = (core.watch.heartbeat_interval(), core.watch.quiet());
+    if let Role::Primary(primary) = &mut core.role {
+        match drive {
+            Drive::LeaseEnds(record) => primary.leases.let_end(record, NOW),
+            Drive::PollEnds(record) => primary.polls.let_end(record, NOW),
+            _ => {}
+        }
+    }
     let mut step = |now: Now, input| {
         let running = u64::try_from(now.0.as_micros()).expect("not long");
         core.settings.started_at = base.0 - running;
@@ -182,6 +206,10 @@ fn drive_core(
             let now = NOW.after(lateness(late));
             step(now, input);
             now
+        }
+        Drive::LeaseEnds(_) | Drive::PollEnds(_) => {
+            step(NOW, Input::Wake);
+            NOW
         }
         Drive::Beat => {
             let now = NOW.after(beat);
@@ -253,6 +281,10 @@ pub(super) trait Look {
     fn is_starting(&self) -> bool;
     fn is_probing(&self) -> bool;
     fn is_primary(&self) -> bool;
+    /// It is a primary that may find the lease of this session over.
+    fn leases(&self, record: RecordNumber) -> bool;
+    /// It is a primary at which a poll of this session waits.
+    fn lets_wait(&self, record: RecordNumber) -> bool;
 }
 
 impl Look for Servant {
@@ -274,6 +306,14 @@ impl Look for Servant {
 
     fn is_primary(&self) -> bool {
         matches!(self.role, Role::Primary(_))
+    }
+
+    fn leases(&self, record: RecordNumber) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.leases.knows(record))
+    }
+
+    fn lets_wait(&self, record: RecordNumber) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.polls.waits_for(record))
     }
 
     fn is_probing(&self) -> bool {

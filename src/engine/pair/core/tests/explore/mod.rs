@@ -4,11 +4,13 @@
 //!
 //! In every state: nothing acknowledged is missing where somebody answers; no call has run twice; never do
 //! two servers answer apart from each other; all answers agree with one sequential history; a refusal that
-//! says "not executed" is true. And from every state the pair can still become whole, with every call
+//! says "not executed" is true; a session that was told that it has a lock has it, in its turn and with a
+//! token above those before, until it gives it back or is gone from every server that answers. And from every state the pair can still become whole, with every call
 //! answered, when nothing more goes wrong.
 //!
 //! Time is no number here. A server's clock is turned as far as makes one thing happen: the next heartbeat,
-//! a quiet peer, a whole `peer_timeout` of silence. Only a stopped peer is silent for that long.
+//! a quiet peer, a whole `peer_timeout` of silence. Only a stopped peer is silent for that long. A lease ends,
+//! and a poll has waited long enough, at any moment: clients may have been heard at any other.
 //!
 //! `EXPLORE="stop halts" cargo test --release --lib explore -- --nocapture` explores the scopes of those
 //! names, of which there are more in `scope.rs` than `cargo test` has time for.
@@ -19,8 +21,10 @@ mod checks;
 mod clients;
 mod cores;
 mod effects;
+mod history;
 mod names;
 mod network;
+mod owned;
 mod scope;
 mod search;
 mod world;
@@ -71,6 +75,21 @@ fn every_state_of_a_pair_whose_backup_stops_is_safe() {
 #[test]
 fn every_state_of_a_pair_that_gets_late_copies_is_safe() {
     explore("goodbye");
+}
+
+#[test]
+fn every_state_of_a_lock_that_is_passed_on_while_a_server_halts_is_safe() {
+    explore("owned-halt");
+}
+
+#[test]
+fn every_state_of_a_lock_whose_holder_is_silent_is_safe() {
+    explore("owned-lease");
+}
+
+#[test]
+fn every_state_of_two_locks_that_are_granted_at_once_is_safe() {
+    explore("owned-two");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::cores::{NOW, Servant};
+use super::cores::{LEASE, NOW, Servant};
 use crate::engine::pair::core::primary::Mode;
 use crate::engine::pair::core::{FrameNumber, InLink, Now, OutLink, ProbeId, RelayId, Role};
 
@@ -47,7 +47,7 @@ fn show(core: &mut Servant, names: &mut impl Names) {
         Role::Primary(primary) => {
             primary.heard.name(ttl, names);
             primary.leases.name(names);
-            primary.polls.name(crate::types::Lease::MAX / 4, names);
+            primary.polls.name(LEASE / 4, names);
             match &mut primary.mode {
                 Mode::Alone { sync } => {
                     if let Some(outbox) = sync {

@@ -1,6 +1,8 @@
 //! What is explored: who calls, and what may go wrong.
 
-use super::clients::Step::{self, Goodbye, Lock, Open, Unlock};
+use super::clients::Step::{
+    self, Acquire, Await, Goodbye, Lock, Open, Poll, Release, Session, Try, Unlock,
+};
 use super::world::Budget;
 use crate::types::ServerId::{self, A, B};
 
@@ -11,8 +13,8 @@ pub(super) struct Scope {
     pub(super) clients: &'static [&'static [Step]],
     /// It begins with a whole pair; else with two halted servers.
     pub(super) begins_whole: bool,
-    /// Every first step is answered before.
-    pub(super) opened: bool,
+    /// How many steps of each client are answered before, the first ones of all, then the second ones.
+    pub(super) before: u8,
     pub(super) budget: Budget,
     /// Who may halt, and who may stop.
     pub(super) halting: &'static [ServerId],
@@ -43,6 +45,7 @@ const NONE: Budget = Budget {
     resets: 0,
     drops: 0,
     copies: 0,
+    leases: 0,
     fences: 0,
 };
 
@@ -50,7 +53,7 @@ const QUIET: Scope = Scope {
     name: "",
     clients: &[&[Open, Lock(0)]],
     begins_whole: true,
-    opened: true,
+    before: 1,
     budget: NONE,
     halting: &[A, B],
     stopping: &[A, B],
@@ -87,6 +90,18 @@ const fn both(halts: u8, stops: u8) -> Budget {
 }
 
 const TWO_CALLS: &[&[Step]] = &[&[Open, Lock(0), Unlock(0)]];
+/// One has a lock, and another one waits for it.
+const HOLDER_AND_WAITER: &[&[Step]] = &[
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0), Await],
+];
+
+/// The first one has it for good.
+const SILENT_HOLDER_AND_WAITER: &[&[Step]] = &[
+    &[Session, Acquire(0)],
+    &[Session, Acquire(0), Await, Release],
+];
+
 const TWO_CLIENTS: &[&[Step]] = &[&[Open, Lock(0)], &[Open, Lock(0)]];
 
 pub(super) const SCOPES: &[Scope] = &[
@@ -135,12 +150,141 @@ pub(super) const SCOPES: &[Scope] = &[
         asked: &[A],
         ..QUIET
     },
+    // Owned locks, for every `cargo test`.
+    Scope {
+        name: "owned-halt",
+        views: 5,
+        budget: halts(1),
+        clients: HOLDER_AND_WAITER,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-lease",
+        views: 1,
+        budget: Budget {
+            resets: 1,
+            leases: 1,
+            ..NONE
+        },
+        clients: SILENT_HOLDER_AND_WAITER,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-two",
+        views: 1,
+        budget: Budget { resets: 1, ..NONE },
+        clients: &[
+            &[Session, Acquire(0), Acquire(1)],
+            &[Session, Acquire(0), Acquire(1), Await],
+        ],
+        before: 3,
+        asked: &[A],
+        ..QUIET
+    },
+    // Owned locks, larger.
+    Scope {
+        name: "owned-begin",
+        views: 1,
+        budget: Budget { copies: 1, ..NONE },
+        clients: HOLDER_AND_WAITER,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-mixed",
+        views: 1,
+        clients: &[
+            &[Session, Acquire(0), Await, Release],
+            &[Open, Lock(0), Unlock(0)],
+            &[Session, Try(0), Release],
+        ],
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-poll",
+        views: 1,
+        clients: &[
+            &[Session, Acquire(0), Poll, Release],
+            &[Session, Acquire(0), Await],
+        ],
+        before: 2,
+        ..QUIET
+    },
+    Scope {
+        name: "owned-stop",
+        views: 7,
+        budget: stops(1),
+        clients: HOLDER_AND_WAITER,
+        before: 2,
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-lease-halt",
+        budget: Budget {
+            leases: 1,
+            ..halts(1)
+        },
+        clients: SILENT_HOLDER_AND_WAITER,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-lease-stop",
+        budget: Budget {
+            leases: 1,
+            ..stops(1)
+        },
+        clients: SILENT_HOLDER_AND_WAITER,
+        before: 2,
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-reset",
+        views: 1,
+        budget: Budget { resets: 1, ..NONE },
+        clients: HOLDER_AND_WAITER,
+        before: 2,
+        ..QUIET
+    },
+    Scope {
+        name: "owned-mixed-halt",
+        budget: halts(1),
+        clients: &[
+            &[Session, Acquire(0), Release],
+            &[Session, Acquire(0), Await],
+            &[Open, Unlock(1), Lock(0)],
+        ],
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "owned-halt-begin",
+        budget: halts(1),
+        clients: HOLDER_AND_WAITER,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
     // What the rules that are taken out are refuted in.
     Scope {
         name: "stop-open",
         budget: stops(1),
         stopping: &[A],
-        opened: false,
+        before: 0,
         ..QUIET
     },
     Scope {

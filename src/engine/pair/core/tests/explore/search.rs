@@ -130,10 +130,12 @@ fn begin(scope: &Scope, cores: &mut Cores) -> World {
             act(&mut world, &mut context, *next);
         } else if !world.is_whole(context.cores) {
             act(&mut world, &mut context, Action::Quiet(A));
-        } else if let Some(client) = world
+        } else if let Some((client, _)) = world
             .clients
             .iter()
-            .position(|client| scope.opened && client.done == 0)
+            .enumerate()
+            .filter(|(_, client)| client.done < scope.before)
+            .min_by_key(|(_, client)| client.done)
         {
             let client = u8::try_from(client).expect("few");
             act(&mut world, &mut context, Action::Ask(client, A));

@@ -5,8 +5,9 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 
 use foldhash::quality::FixedState;
 
-use super::clients::{Client, History};
+use super::clients::Client;
 use super::cores::{Caller, CoreId, Cores, Late, Look};
+use super::history::History;
 use super::names::{CURRENT, FLOOR};
 use super::network::{Conn, Flight, Message};
 use super::scope::Scope;
@@ -38,6 +39,8 @@ pub(super) struct Budget {
     pub(super) drops: u8,
     /// Late copies of clients' requests.
     pub(super) copies: u8,
+    /// Leases that end although their clients would go on.
+    pub(super) leases: u8,
     /// Late copies of fences.
     pub(super) fences: u8,
 }

@@ -1,0 +1,329 @@
+//! What clients were told, and whether one lock table that nobody shares explains it: calls that lock and
+//! unlock, sessions that acquire, wait in turn and release, and leases that end.
+
+use super::clients::{self, LOCKS, Step, call_id, name_of};
+use crate::machine::{Machine, Recall};
+use crate::types::{RecordNumber, Token};
+
+/// A call, by its client and step.
+pub(super) type Call = (u8, u8);
+
+/// What came of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Said {
+    No,
+    Yes,
+    /// It was to unlock what a session owns, and changed nothing.
+    Owned,
+}
+
+impl From<bool> for Said {
+    fn from(outcome: bool) -> Self {
+        if outcome { Self::Yes } else { Self::No }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Moment {
+    Asked(Call),
+    /// From now on the session of a client may be gone.
+    Ended(u8),
+    Told(Call, Said),
+    /// The client was told that what it asked for by this call is its own.
+    Granted(Call, Token),
+}
+
+impl Moment {
+    const fn is_told(self) -> bool {
+        matches!(self, Self::Told(..) | Self::Granted(..))
+    }
+}
+
+/// What happened to calls, in order. Neighbours that are told are at the same time, and so are neighbours
+/// that are not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct History(Vec<Moment>);
+
+impl History {
+    pub(super) fn push(&mut self, moment: Moment) {
+        if self.0.contains(&moment) {
+            return;
+        }
+        self.0.push(moment);
+        let same = self.0.iter().rev();
+        let same = same.take_while(|other| other.is_told() == moment.is_told());
+        let start = self.0.len() - same.count();
+        self.0[start..].sort_unstable();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn told(&self, call: Call) -> Option<Said> {
+        self.answered()
+            .find_map(|(told, said)| (told == call).then_some(said))
+    }
+
+    pub(super) fn answered(&self) -> impl Iterator<Item = (Call, Said)> {
+        self.0.iter().filter_map(|moment| match moment {
+            Moment::Told(call, said) => Some((*call, *said)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn granted(&self) -> impl Iterator<Item = (Call, Token)> {
+        self.0.iter().filter_map(|moment| match moment {
+            Moment::Granted(call, token) => Some((*call, *token)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn token(&self, call: Call) -> Option<Token> {
+        self.granted()
+            .find_map(|(granted, token)| (granted == call).then_some(token))
+    }
+
+    fn position(&self, fits: impl Fn(&Moment) -> bool) -> Option<usize> {
+        self.0.iter().position(fits)
+    }
+
+    fn deeds(&self, steps: &[Vec<Step>]) -> Vec<Deed> {
+        let asked = self.0.iter().enumerate();
+        let deeds = asked.filter_map(|(at, moment)| {
+            let (call, step) = match *moment {
+                Moment::Asked(call) => {
+                    let step = steps[usize::from(call.0)][usize::from(call.1)];
+                    (call, Some(step))
+                }
+                Moment::Ended(client) => ((client, u8::MAX), None),
+                Moment::Told(..) | Moment::Granted(..) => return None,
+            };
+            let told = self.position(|it| matches!(it, Moment::Told(told, _) if *told == call));
+            let granted = self.position(|it| matches!(it, Moment::Granted(of, _) if *of == call));
+            Some(Deed {
+                call,
+                step,
+                asked: at,
+                told,
+                said: self.told(call),
+                granted,
+                token: self.token(call),
+                must: told.is_some(),
+            })
+        });
+        deeds.collect()
+    }
+
+    /// Whether there is one order of the calls that explains every answer.
+    pub(super) fn is_explained(&self, steps: &[Vec<Step>]) -> bool {
+        Order::new(steps, self.deeds(steps)).is_found(&|_, _| true)
+    }
+
+    /// Whether there is one that leads to `machine` as well. `records`: of each client.
+    pub(super) fn explains(
+        &self,
+        steps: &[Vec<Step>],
+        records: &[Option<RecordNumber>],
+        machine: &Machine,
+    ) -> bool {
+        let mut deeds = self.deeds(steps);
+        deeds.retain_mut(|deed| {
+            let (client, step) = deed.call;
+            let record = records[usize::from(client)].unwrap_or_default();
+            if deed.step.is_none() {
+                deed.must = true;
+                return machine.record(record).is_none();
+            }
+            let id = call_id(client, &steps[usize::from(client)], step, record);
+            if let Recall::Done(outcome) = machine.recall(&id) {
+                deed.said.get_or_insert(outcome.into());
+                deed.must = true;
+            }
+            true
+        });
+        let places = |lock| machine.queue_of(&name_of(lock));
+        let queues: Vec<_> = (0..LOCKS).map(places).collect();
+        let id_of = |(client, step): Call| {
+            let record = records[usize::from(client)].unwrap_or_default();
+            let id = call_id(client, &steps[usize::from(client)], step, record);
+            (id.record, id.seq)
+        };
+        for deed in &mut deeds {
+            let mut places = queues.iter().flat_map(|queue| &queue.places);
+            let place = places.find(|place| deed.step.is_some() && place.0 == id_of(deed.call));
+            deed.token = deed.token.or_else(|| place.and_then(|place| place.1));
+        }
+        let order = Order::new(steps, deeds);
+        order.is_found(&|order, table| {
+            table.locks.iter().zip(&queues).all(|(lock, queue)| {
+                let expected = lock.places.iter().zip(0..).map(|(at, nth)| {
+                    let call = order.deeds[*at].call;
+                    (id_of(call), nth == 0 && !lock.ownerless)
+                });
+                let found = queue.places.iter();
+                let found = found.map(|(id, token)| (*id, token.is_some()));
+                lock.ownerless == queue.ownerless && expected.eq(found)
+            })
+        })
+    }
+}
+
+/// Something that was asked for, or a lease that may have ended.
+#[derive(Debug)]
+struct Deed {
+    call: Call,
+    /// None of the end of a lease.
+    step: Option<Step>,
+    asked: usize,
+    told: Option<usize>,
+    said: Option<Said>,
+    /// When its client was told of the grant.
+    granted: Option<usize>,
+    /// The token, if anybody knows it.
+    token: Option<Token>,
+    /// It has happened.
+    must: bool,
+}
+
+/// Those that are looked for an order of.
+#[derive(Debug)]
+struct Order {
+    deeds: Vec<Deed>,
+    /// Of each that gives back: which one acquired.
+    acquired: Vec<Option<usize>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Table {
+    locks: [Lock; LOCKS as usize],
+    /// Which deeds are done, and which were granted a lock: a bit for each.
+    done: u32,
+    granted: u32,
+    /// Which clients' sessions are gone.
+    gone: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Lock {
+    ownerless: bool,
+    /// Whoever acquired it, in turn.
+    places: Vec<usize>,
+    /// The last token that is known.
+    token: Token,
+}
+
+impl Order {
+    fn new(steps: &[Vec<Step>], deeds: Vec<Deed>) -> Self {
+        let acquired = deeds.iter().map(|deed| {
+            let (client, step) = deed.call;
+            deed.step.filter(|step| *step == Step::Release)?;
+            let first = clients::acquired_by(&steps[usize::from(client)], step);
+            deeds.iter().position(|deed| deed.call == (client, first))
+        });
+        let acquired = acquired.collect();
+        Self { deeds, acquired }
+    }
+
+    fn is_found(&self, fits: &impl Fn(&Self, &Table) -> bool) -> bool {
+        self.search(&Table::default(), fits)
+    }
+
+    fn search(&self, table: &Table, fits: &impl Fn(&Self, &Table) -> bool) -> bool {
+        if self.is_complete(table) && fits(self, table) {
+            return true;
+        }
+        (0..self.deeds.len())
+            .filter(|at| self.may_come_next(*at, table))
+            .filter_map(|at| self.apply(at, table))
+            .any(|table| self.search(&table, fits))
+    }
+
+    fn is_complete(&self, table: &Table) -> bool {
+        let mut deeds = self.deeds.iter().enumerate();
+        deeds.all(|(at, deed)| {
+            (!deed.must || table.done & 1 << at != 0)
+                && (deed.token.is_none() || table.granted & 1 << at != 0)
+        })
+    }
+
+    /// Whether nothing is left that somebody knew of before this was asked for.
+    fn may_come_next(&self, at: usize, table: &Table) -> bool {
+        let deed = &self.deeds[at];
+        if table.done & 1 << at != 0 || table.gone & 1 << deed.call.0 != 0 {
+            return false;
+        }
+        let mut others = self.deeds.iter().enumerate();
+        others.all(|(other, known)| {
+            let before = |moment: Option<usize>| moment.is_some_and(|moment| moment < deed.asked);
+            (!before(known.told) || table.done & 1 << other != 0)
+                && (!before(known.granted) || table.granted & 1 << other != 0)
+        })
+    }
+
+    /// What it leads to; none if it leads to something else than what is known.
+    fn apply(&self, at: usize, table: &Table) -> Option<Table> {
+        let deed = &self.deeds[at];
+        let mut table = table.clone();
+        table.done |= 1 << at;
+        let Some(step) = deed.step else {
+            return self.end(deed.call.0, table);
+        };
+        let lock = match step {
+            Step::Lock(lock) | Step::Unlock(lock) | Step::Acquire(lock) | Step::Try(lock) => lock,
+            Step::Release => self.deeds[self.acquired[at]?].step?.acquires()?,
+            _ => return None,
+        };
+        let state = &mut table.locks[usize::from(lock)];
+        let is_free = !state.ownerless && state.places.is_empty();
+        let said = match step {
+            Step::Lock(_) => {
+                state.ownerless |= is_free;
+                is_free.into()
+            }
+            Step::Unlock(_) if !state.ownerless && !is_free => Said::Owned,
+            Step::Unlock(_) => std::mem::take(&mut state.ownerless).into(),
+            Step::Acquire(_) => {
+                state.places.push(at);
+                Said::Yes
+            }
+            Step::Try(_) => {
+                state.places.extend(is_free.then_some(at));
+                is_free.into()
+            }
+            _ => {
+                let first = self.acquired[at];
+                let place = state.places.iter().position(|place| Some(*place) == first);
+                place.map(|place| state.places.remove(place));
+                (place == Some(0) && !state.ownerless).into()
+            }
+        };
+        let as_known = deed.said.is_none_or(|known| known == said);
+        (as_known && self.pass_on(lock, &mut table)).then_some(table)
+    }
+
+    fn end(&self, client: u8, mut table: Table) -> Option<Table> {
+        table.gone |= 1 << client;
+        for lock in &mut table.locks {
+            lock.places.retain(|at| self.deeds[*at].call.0 != client);
+        }
+        let in_order = (0..LOCKS).all(|lock| self.pass_on(lock, &mut table));
+        in_order.then_some(table)
+    }
+
+    /// Whoever is first has the lock. False if its token is not above the one before.
+    fn pass_on(&self, lock: u8, table: &mut Table) -> bool {
+        let lock = &mut table.locks[usize::from(lock)];
+        let Some(first) = lock.places.first().filter(|_| !lock.ownerless) else {
+            return true;
+        };
+        if table.granted & 1 << first != 0 {
+            return true;
+        }
+        table.granted |= 1 << first;
+        let Some(token) = self.deeds[*first].token else {
+            return true;
+        };
+        std::mem::replace(&mut lock.token, token) < token
+    }
+}
