@@ -22,10 +22,6 @@ fn violation<V>(what: impl Into<String>) -> Result<V, Violation> {
 }
 
 /// A client is told the answer to a try.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the answer goes nowhere else"
-)]
 pub(super) fn told(
     world: &mut World,
     of: Try,

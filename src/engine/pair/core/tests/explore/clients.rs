@@ -51,6 +51,7 @@ pub(super) struct Slot {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct Client {
     pub(super) record: Option<RecordNumber>,
     /// The pair in which the record was opened.

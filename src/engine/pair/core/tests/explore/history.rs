@@ -137,7 +137,7 @@ impl History {
             }
             let id = call_id(client, &steps[usize::from(client)], step, record);
             if let Recall::Done(outcome) = machine.recall(&id) {
-                deed.said.get_or_insert(outcome.into());
+                deed.said.get_or_insert_with(|| outcome.into());
                 deed.must = true;
             }
             true
