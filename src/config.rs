@@ -111,6 +111,10 @@ pub const MAX_BROKEN: usize = 32;
 /// How many holders and waiters of one lock are shown.
 pub const MAX_PLACES_SHOWN: usize = 256;
 
+/// How many of them a listing shows, of each lock. Four: a lock rarely has more, and a page of a listing holds
+/// hundreds of locks.
+pub const MAX_PLACES_LISTED: usize = 4;
+
 /// How many shards of the table of locks are listed at a time: some thousand locks of a million, so that
 /// nobody has to wait for a listing.
 pub const SHARDS_LISTED: usize = 8;

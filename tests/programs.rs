@@ -151,8 +151,8 @@ async fn the_shell_answers_every_line_in_order() {
         .assert()
         .code(0)
         .stdout(
-            "true\nfalse\ntrue\nerror: unknown command `steal`; write `lock NAME` or `unlock NAME`\n\
-             true\ntrue\nfalse\n",
+            "true\nfalse\ntrue\nerror: unknown command `steal`; write lock, unlock, acquire, try, \
+             release or show, and NAME, or break NAME TOKEN REASON\ntrue\ntrue\nfalse\n",
         )
         .stderr("");
 }

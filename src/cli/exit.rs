@@ -18,6 +18,8 @@ pub(super) enum Exit {
     Usage,
     /// No server could answer, or the address could not be bound (`EX_UNAVAILABLE`).
     Unavailable,
+    /// The lock was lost while a command ran that needs it (`EX_TEMPFAIL`).
+    Lost,
     /// A failure of the program or of the machine under it (`EX_SOFTWARE`).
     Internal,
 }
@@ -30,6 +32,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Unavailable => 69,
             Self::Internal => 70,
+            Self::Lost => 75,
         }
     }
 }

@@ -6,12 +6,9 @@
 use super::Machine;
 use super::locks::Entry;
 use super::owned::Owned;
-use crate::config::{MAX_PAYLOAD_BYTES, MAX_PLACES_SHOWN, SHARDS_LISTED};
+use crate::config::{MAX_PAYLOAD_BYTES, MAX_PLACES_LISTED, MAX_PLACES_SHOWN, SHARDS_LISTED};
 use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
 use crate::types::{LockName, OpNumber};
-
-/// How many places of each lock a listing shows.
-const PLACES_LISTED: usize = 4;
 
 /// What a place takes on the wire, at the most.
 const PLACE_BYTES: usize = 40;
@@ -33,7 +30,7 @@ impl Machine {
                 return Page { locks, next: None };
             };
             for (name, entry) in entries {
-                let info = self.info(name, Some(entry), PLACES_LISTED);
+                let info = self.info(name, Some(entry), MAX_PLACES_LISTED);
                 let bytes = name.as_str().len() + PLACE_BYTES * (1 + info.places.len());
                 let Some(rest) = room.checked_sub(bytes) else {
                     let next = Some(next);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 
+use super::locks::{BreakOptions, ElectOptions, LsOptions, ShowOptions, WatchOptions, WhyOptions};
 use crate::cli::options::{self, PairOptions};
 use crate::types::LockName;
 
@@ -16,16 +17,20 @@ Examples:
   lockc lock -- -odd-name                   a name that begins with a hyphen
   lockc status --json | jq .whole           is the pair ready for a failure?
   printf 'lock a\\nlock a\\n' | lockc shell   prints true, then false
+  lockc show jobs/nightly                   who holds it, by which token, and who waits
   lockc torture --duration 5m               is every answer right, whatever fails meanwhile?
 
-A lock belongs to nobody: it stays held when its locker ends, and anyone can unlock it.
+A lock of `lock` belongs to nobody: it stays held when its locker ends, and anyone can unlock it.
 
 Exit codes:
-  0    yes: granted, released; status: a server answered; torture: every answer was right
-  1    no: held by someone, or not held; torture: an answer was wrong
+  0    yes: granted, released; show: held; why: no deadlock; elect: resigned;
+       status: a server answered; torture: every answer was right
+  1    no: held by someone, or not held; why: a deadlock; elect: stopped before it was elected;
+       torture: an answer was wrong
   2    the command line is wrong
   69   no server could answer in time
-  70   internal error";
+  70   internal error
+  75   elect: the leadership was lost";
 
 /// A client of a lock pair
 ///
@@ -61,11 +66,58 @@ pub(super) enum Command {
         /// The lock: 1 to 1,024 bytes of UTF-8
         name: LockName,
     },
-    /// Carry out commands from stdin, one a line: `lock NAME`, `unlock NAME`
+    /// Show which locks are held, by whom, and how many wait
     ///
-    /// Each is answered with one line, in order: `true`, `false`, or `error: WHY`. A name is the rest of
-    /// its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
-    /// with exit code 0 unless the input could not be read.
+    /// A row for each holder (of one lock, 256 at the most), by name. HOLDER is the beginning of the client's id
+    /// and the number of its session, or nobody for a lock of `lockc lock`. What is held all the while is listed;
+    /// what changes meanwhile may be.
+    Ls(LsOptions),
+    /// Show who holds a lock, and who waits for it
+    ///
+    /// Holders first, each with its token, then the queue in its order; 256 in all at the most. Exit code 0 when
+    /// the lock is held, 1 when it is free.
+    Show(ShowOptions),
+    /// Show who waits for whom, and name a deadlock
+    ///
+    /// Goes from the lock to those who hold it, to the locks that their sessions wait for, and so on. Exit code 0
+    /// when they do not wait for each other in a circle, 1 when they do: a deadlock, which ends when one of
+    /// them gives up, or when one of its locks is broken.
+    ///
+    /// The servers know sessions, not the tasks within: a session that holds and waits in two tasks may still go
+    /// on. One that waits for a lock that it holds itself is shown, and does not count as a deadlock.
+    Why(WhyOptions),
+    /// Take a lock from its holder: prints true when it was held by that token, false when it was not
+    ///
+    /// The holder is told, and the lock goes to whoever is next. That does not stop what the holder does: only
+    /// something that looks at tokens keeps its late writes off. For a lock that belongs to nobody there is
+    /// `lockc unlock`.
+    Break(BreakOptions),
+    /// Print a line for each change of a lock, until interrupted
+    ///
+    /// It looks every so often and compares, so what comes and goes in between is missed. It begins with what is
+    /// there. Events: granted, ended (released, broken, or its lease is over: a look does not tell which),
+    /// queued, left (the queue), and locked and unlocked for a lock that belongs to nobody. While no server
+    /// answers it says so on stderr and goes on. Exit code 0 when it was interrupted.
+    Watch(WatchOptions),
+    /// Be the leader: wait for a lock, and hold it until told to stop
+    ///
+    /// Prints `leader TOKEN` when it has been elected; the token rises with every leader. SIGINT and SIGTERM make
+    /// it resign. Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
+    /// leadership was lost: no server answered for a lease, or the lock was broken.
+    Elect(ElectOptions),
+    /// Carry out commands from stdin, one a line: `lock NAME`, `acquire NAME`, ...
+    ///
+    /// lock NAME, unlock NAME: as the commands of that name. acquire NAME: waits for the lock, for --timeout at
+    /// the most, and answers with its token; the lines behind it wait as well. try NAME: answers with the token, or
+    /// false when the lock is not to be had. release NAME: gives back what this shell has acquired.
+    /// show NAME: answers with the JSON of `lockc show --json`. break NAME TOKEN REASON: as `lockc break`; this
+    /// NAME has no blanks.
+    ///
+    /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A name is the
+    /// rest of its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
+    /// with exit code 0 unless the input could not be read; what it has acquired and not released is released
+    /// then. That a lock was lost meanwhile (no server answered for 10s, or it was broken) is told when it is
+    /// released.
     Shell,
     /// Show how each server sees itself and its peer
     ///

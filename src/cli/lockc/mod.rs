@@ -4,7 +4,9 @@
 
 mod args;
 mod bench;
+mod customer;
 mod latency;
+mod locks;
 mod progress;
 mod shell;
 mod status;
@@ -17,21 +19,17 @@ use std::time::Duration;
 
 use clap::CommandFactory as _;
 use tokio::io::BufReader;
-use tokio::time::{Instant, timeout_at};
 
 use self::args::{Cli, Command};
-use self::shell::{Order, ShellError};
+use self::customer::Customer;
+use self::shell::{ShellError, Teller};
 use self::status::PairStatus;
 use super::exit::{self, Exit, block_on, complain};
 use super::options::print_completions;
-use crate::clerk::{self, CallError, Clerk, ConnectError, ServerReport};
+use crate::clerk::{self, ServerReport};
 use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::Verb;
 use crate::types::LockName;
-
-/// How much later than asked for the program gives up by itself: the clerk, which can say more, comes
-/// first unless connecting has taken time already.
-const GRACE: Duration = Duration::from_millis(100);
 
 /// Does what the command line says.
 #[must_use]
@@ -45,6 +43,12 @@ async fn run(cli: Cli) -> Exit {
         Command::Lock { name } => once(customer, Verb::Lock, name).await,
         Command::Unlock { name } => once(customer, Verb::Unlock, name).await,
         Command::Shell => shell(customer).await,
+        Command::Ls(options) => locks::ls(customer, &options).await,
+        Command::Show(options) => locks::show(customer, &options).await,
+        Command::Why(options) => locks::why(customer, &options).await,
+        Command::Break(options) => locks::break_lock(customer, &options).await,
+        Command::Watch(options) => locks::watch(customer, &options).await,
+        Command::Elect(options) => locks::elect(customer, &options).await,
         Command::Status { json } => status(customer, json).await,
         Command::Bench(options) => bench::run(&customer.servers, cli.timeout, &options).await,
         Command::Torture(options) => {
@@ -54,78 +58,8 @@ async fn run(cli: Cli) -> Exit {
     }
 }
 
-/// Who asks the servers: a clerk, connected when it is first needed.
-struct Customer {
-    servers: Servers,
-    timeout: Duration,
-    clerk: Option<Clerk>,
-}
-
-/// Why there is no answer to an [`Order`].
-#[derive(Debug, thiserror::Error)]
-enum OrderFailure {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error("no answer within {}; the operation may have happened", humantime::format_duration(*.0))]
-    TimedOut(Duration),
-}
-
-impl OrderFailure {
-    const fn exit(&self) -> Exit {
-        match self {
-            Self::Call(CallError::InvalidName(_)) => Exit::Usage,
-            Self::Call(CallError::Closed) => Exit::Internal,
-            Self::Connect(_) | Self::Call(_) | Self::TimedOut(_) => Exit::Unavailable,
-        }
-    }
-}
-
-impl Customer {
-    const fn new(servers: Servers, timeout: Duration) -> Self {
-        Self {
-            servers,
-            timeout,
-            clerk: None,
-        }
-    }
-
-    /// Carries out one order, within the timeout in all.
-    async fn execute(&mut self, order: Order) -> Result<bool, OrderFailure> {
-        let deadline = Instant::now() + self.timeout + GRACE;
-        let clerk = self.clerk().await?;
-        let name = order.name.as_str();
-        let answer = timeout_at(deadline, async {
-            match order.verb {
-                Verb::Lock => clerk.lock(name).await,
-                Verb::Unlock => clerk.unlock(name).await,
-            }
-        });
-        match answer.await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(OrderFailure::TimedOut(self.timeout)),
-        }
-    }
-
-    async fn clerk(&mut self) -> Result<Clerk, ConnectError> {
-        if let Some(clerk) = &self.clerk {
-            return Ok(clerk.clone());
-        }
-        let builder = Clerk::builder(self.servers.clone()).timeout(self.timeout);
-        let clerk = builder.connect().await?;
-        Ok(self.clerk.insert(clerk).clone())
-    }
-
-    async fn close(self) {
-        if let Some(clerk) = self.clerk {
-            clerk.close().await;
-        }
-    }
-}
-
 async fn once(mut customer: Customer, verb: Verb, name: LockName) -> Exit {
-    match customer.execute(Order { verb, name }).await {
+    match customer.call(verb, &name).await {
         Ok(outcome) => {
             let exit = told(
                 print(&outcome.to_string()),
@@ -141,10 +75,11 @@ async fn once(mut customer: Customer, verb: Verb, name: LockName) -> Exit {
     }
 }
 
-async fn shell(mut customer: Customer) -> Exit {
+async fn shell(customer: Customer) -> Exit {
+    let mut teller = Teller::new(customer);
     let input = BufReader::new(tokio::io::stdin());
     let ended = shell::run(input, tokio::io::stdout(), async |order| {
-        customer.execute(order).await
+        teller.execute(order).await
     });
     let exit = match ended.await {
         // Whoever closes the other end of a pipe has had enough.
@@ -154,7 +89,7 @@ async fn shell(mut customer: Customer) -> Exit {
             Exit::Internal
         }
     };
-    customer.close().await;
+    teller.close().await;
     exit
 }
 

@@ -1,56 +1,22 @@
 //! `lockc shell`: commands from a stream, one a line; answers to another, one a line, in order.
 
+mod order;
+mod teller;
+
 use std::fmt;
 use std::io;
-use std::str::FromStr;
 
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
 };
 
+pub(super) use self::teller::Teller;
+
+use self::order::{Order, OrderError};
 use crate::cli::exit::one_line;
-use crate::service::Verb;
-use crate::types::{LockName, NameError};
 
 /// The longest line that is looked at, in bytes: room for the longest name and many blanks.
 const MAX_LINE_BYTES: usize = 8 * 1024;
-
-/// One line of input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Order {
-    pub(super) verb: Verb,
-    pub(super) name: LockName,
-}
-
-/// Why a line is no [`Order`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum OrderError {
-    #[error("unknown command `{0}`; write `lock NAME` or `unlock NAME`")]
-    UnknownCommand(String),
-    #[error(transparent)]
-    Name(#[from] NameError),
-    #[error("the line is not UTF-8")]
-    NotUtf8,
-    #[error("the line has more than {MAX_LINE_BYTES} bytes")]
-    TooLong,
-}
-
-impl FromStr for Order {
-    type Err = OrderError;
-
-    /// The name is the rest of the line, for names may have blanks within.
-    fn from_str(line: &str) -> Result<Self, OrderError> {
-        let line = line.trim();
-        let (word, name) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let verb = match word {
-            "lock" => Verb::Lock,
-            "unlock" => Verb::Unlock,
-            _ => return Err(OrderError::UnknownCommand(word.to_owned())),
-        };
-        let name = LockName::new(name.trim_start())?;
-        Ok(Self { verb, name })
-    }
-}
 
 /// Why a shell ends before its input does.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +28,10 @@ pub(super) enum ShellError {
 }
 
 /// Answers each line of `input` with a line of `output`, until the input ends.
-pub(super) async fn run<E: fmt::Display>(
+pub(super) async fn run<A: fmt::Display, E: fmt::Display>(
     mut input: impl AsyncBufRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
-    mut execute: impl AsyncFnMut(Order) -> Result<bool, E>,
+    mut execute: impl AsyncFnMut(Order) -> Result<A, E>,
 ) -> Result<(), ShellError> {
     let mut line = Vec::new();
     while read_line(&mut input, &mut line)
@@ -75,7 +41,7 @@ pub(super) async fn run<E: fmt::Display>(
         let answer = match parse(&line) {
             None => continue,
             Some(Ok(order)) => match execute(order).await {
-                Ok(outcome) => format!("{outcome}\n"),
+                Ok(answer) => format!("{answer}\n"),
                 Err(error) => refusal(&error),
             },
             Some(Err(error)) => refusal(&error),
@@ -133,56 +99,22 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-
-    fn order(line: &str) -> Result<Order, OrderError> {
-        line.parse()
-    }
-
-    fn expected(verb: Verb, name: &str) -> Order {
-        let name = name.parse().expect("a good name");
-        Order { verb, name }
-    }
+    use crate::service::Verb;
 
     /// The answers to `input`, of a shell that locks in memory.
     async fn answers(input: &[u8]) -> String {
         let mut held = BTreeSet::new();
         let mut output = Vec::new();
         run(input, &mut output, async |order: Order| {
-            Ok::<_, Infallible>(match order.verb {
-                Verb::Lock => held.insert(order.name),
-                Verb::Unlock => held.remove(&order.name),
+            Ok::<_, &str>(match order {
+                Order::Call(Verb::Lock, name) => held.insert(name),
+                Order::Call(Verb::Unlock, name) => held.remove(&name),
+                _ => return Err("it has no sessions"),
             })
         })
         .await
         .expect("memory can be read and written");
         String::from_utf8(output).expect("answers are text")
-    }
-
-    #[test]
-    fn a_name_is_the_rest_of_its_line() {
-        for (line, verb, name) in [
-            ("lock a", Verb::Lock, "a"),
-            ("unlock a", Verb::Unlock, "a"),
-            ("  lock \t a b  \r", Verb::Lock, "a b"),
-            ("lock lock", Verb::Lock, "lock"),
-            ("lock \"ä\"", Verb::Lock, "\"ä\""),
-        ] {
-            assert_eq!(order(line), Ok(expected(verb, name)), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_line_that_is_no_order_is_told_why() {
-        assert_eq!(order("lock"), Err(OrderError::Name(NameError::Empty)));
-        assert_eq!(
-            order("Lock a"),
-            Err(OrderError::UnknownCommand("Lock".to_owned()))
-        );
-        let long = order(&format!("lock {}", "x".repeat(1_025)));
-        assert_eq!(
-            long,
-            Err(OrderError::Name(NameError::TooLong { bytes: 1_025 }))
-        );
     }
 
     #[tokio::test]
@@ -210,9 +142,11 @@ mod tests {
     #[tokio::test]
     async fn an_error_is_one_line_whatever_it_says() {
         let mut output = Vec::new();
-        run(&b"lock a\n"[..], &mut output, async |_| Err("one\ntwo"))
-            .await
-            .expect("memory can be read and written");
+        run(&b"lock a\n"[..], &mut output, async |_| {
+            Err::<bool, _>("one\ntwo")
+        })
+        .await
+        .expect("memory can be read and written");
         assert_eq!(output, b"error: one two\n");
     }
 

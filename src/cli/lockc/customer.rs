@@ -1,0 +1,104 @@
+//! Who asks the servers, for the commands that ask a few things.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::clerk::{AcquireError, CallError, Clerk, ConnectError, ReleaseError};
+use crate::cli::exit::Exit;
+use crate::net::Servers;
+use crate::service::Verb;
+use crate::types::LockName;
+
+/// How much later than asked for the program gives up by itself: the clerk, which can say more, comes
+/// first unless connecting has taken time already.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A clerk, connected when it is first needed.
+pub(super) struct Customer {
+    pub(super) servers: Servers,
+    pub(super) timeout: Duration,
+    clerk: Option<Clerk>,
+}
+
+/// Why there is no answer to what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    #[error("no answer within {}; the operation may have happened", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+}
+
+impl Failure {
+    pub(super) const fn exit(&self) -> Exit {
+        match self {
+            Self::Call(CallError::InvalidName(_))
+            | Self::Acquire(AcquireError::InvalidName(_))
+            | Self::Connect(ConnectError::InvalidLease(_)) => Exit::Usage,
+            Self::Call(CallError::Closed) | Self::Acquire(AcquireError::Closed) => Exit::Internal,
+            Self::Connect(_)
+            | Self::Call(_)
+            | Self::Acquire(_)
+            | Self::Release(_)
+            | Self::TimedOut(_) => Exit::Unavailable,
+        }
+    }
+}
+
+impl Customer {
+    pub(super) const fn new(servers: Servers, timeout: Duration) -> Self {
+        Self {
+            servers,
+            timeout,
+            clerk: None,
+        }
+    }
+
+    /// Locks or unlocks, within the timeout in all.
+    pub(super) async fn call(&mut self, verb: Verb, name: &LockName) -> Result<bool, Failure> {
+        let name = name.as_str();
+        self.ask(async |clerk| match verb {
+            Verb::Lock => clerk.lock(name).await,
+            Verb::Unlock => clerk.unlock(name).await,
+        })
+        .await
+    }
+
+    /// Asks the servers something, within the timeout in all.
+    pub(super) async fn ask<T, E>(
+        &mut self,
+        question: impl AsyncFnOnce(&Clerk) -> Result<T, E>,
+    ) -> Result<T, Failure>
+    where
+        Failure: From<E>,
+    {
+        let deadline = Instant::now() + self.timeout + GRACE;
+        let clerk = self.clerk().await?;
+        match timeout_at(deadline, question(&clerk)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Failure::TimedOut(self.timeout)),
+        }
+    }
+
+    async fn clerk(&mut self) -> Result<Clerk, ConnectError> {
+        if let Some(clerk) = &self.clerk {
+            return Ok(clerk.clone());
+        }
+        let builder = Clerk::builder(self.servers.clone()).timeout(self.timeout);
+        let clerk = builder.connect().await?;
+        Ok(self.clerk.insert(clerk).clone())
+    }
+
+    pub(super) async fn close(self) {
+        if let Some(clerk) = self.clerk {
+            clerk.close().await;
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Locks for tests. A session has the number of its client.
+
+use crate::service::{LockInfo, Mode, PlaceInfo};
+use crate::types::{ClientId, RecordNumber, Token};
+
+fn place(session: u64, mode: Mode, token: Option<u64>) -> PlaceInfo {
+    PlaceInfo {
+        // The first part of the client's id is its number.
+        client: ClientId::from_u128(u128::from(session) << 96),
+        session: RecordNumber(session),
+        mode,
+        token: token.map(Token::new),
+    }
+}
+
+fn with_mode(name: &str, mode: Mode, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+    let holders = holders
+        .iter()
+        .map(|(session, token)| place(*session, mode, Some(*token)));
+    let waiters = queue
+        .iter()
+        .map(|session| place(*session, Mode::Exclusive, None));
+    LockInfo {
+        name: name.parse().expect("a good name"),
+        is_ownerless: false,
+        places: holders.chain(waiters).collect(),
+        waiters: queue.len() as u64,
+    }
+}
+
+/// Held by sessions, each by a token; other sessions wait.
+pub(super) fn lock(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+    with_mode(name, Mode::Exclusive, holders, queue)
+}
+
+pub(super) fn shared(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+    with_mode(name, Mode::Shared, holders, queue)
+}
+
+pub(super) fn plain(name: &str, queue: &[u64]) -> LockInfo {
+    LockInfo {
+        is_ownerless: true,
+        ..lock(name, &[], queue)
+    }
+}
+
+pub(super) fn free(name: &str) -> LockInfo {
+    lock(name, &[], &[])
+}

@@ -1,0 +1,291 @@
+//! Locks as they are told: tables for people, JSON for machines.
+
+use std::fmt::{self, Write as _};
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use serde::Serialize;
+
+use crate::cli::exit::one_line;
+use crate::service::{LockInfo, Mode, PlaceInfo};
+use crate::types::{LockName, Token};
+
+/// All locks of a listing. Field names are a contract.
+#[derive(Debug, Serialize)]
+pub(super) struct Listing {
+    locks: Vec<LockView>,
+}
+
+/// A lock. Field names are a contract.
+#[derive(Debug, Serialize)]
+pub(in crate::cli::lockc) struct LockView {
+    name: LockName,
+    state: State,
+    holders: Vec<PlaceView>,
+    waiters: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<Vec<PlaceView>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Free,
+    /// Held, by nobody.
+    Plain,
+    Owned,
+}
+
+/// Who holds a lock, or waits for it.
+#[derive(Debug, Serialize)]
+pub(super) struct PlaceView {
+    client: String,
+    session: u64,
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<u64>,
+}
+
+impl PlaceView {
+    pub(super) fn new(place: &PlaceInfo) -> Self {
+        Self {
+            client: place.client.to_string(),
+            session: place.session.0,
+            mode: mode(place.mode),
+            token: place.token.map(Token::get),
+        }
+    }
+}
+
+impl LockView {
+    /// Without its queue.
+    pub(super) fn new(lock: &LockInfo) -> Self {
+        Self {
+            name: lock.name.clone(),
+            state: match lock {
+                lock if lock.is_ownerless => State::Plain,
+                lock if lock.is_held() => State::Owned,
+                _ => State::Free,
+            },
+            holders: holders(lock).map(PlaceView::new).collect(),
+            waiters: lock.waiters,
+            queue: None,
+        }
+    }
+
+    /// With its queue.
+    pub(in crate::cli::lockc) fn whole(lock: &LockInfo) -> Self {
+        Self {
+            queue: Some(queue(lock).map(PlaceView::new).collect()),
+            ..Self::new(lock)
+        }
+    }
+
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+
+    pub(in crate::cli::lockc) fn json_line(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+}
+
+impl Listing {
+    pub(super) fn new(locks: &[LockInfo]) -> Self {
+        Self {
+            locks: locks.iter().map(LockView::new).collect(),
+        }
+    }
+
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+/// A row for each holder.
+pub(super) fn listing_table(locks: &[LockInfo]) -> String {
+    let mut rows = Vec::new();
+    for lock in locks {
+        let name = one_line(lock.name.as_str());
+        let waiters = lock.waiters.to_string();
+        if lock.is_ownerless {
+            let [nobody, none] = ["nobody", "-"].map(str::to_owned);
+            rows.push([name.clone(), nobody, none.clone(), none, waiters.clone()]);
+        }
+        for holder in holders(lock) {
+            let [who, mode, token] = cells(holder);
+            rows.push([name.clone(), who, mode, token, waiters.clone()]);
+        }
+    }
+    table(["NAME", "HOLDER", "MODE", "TOKEN", "WAITERS"], rows)
+}
+
+/// What the lock is, and its places.
+pub(super) fn show_text(lock: &LockInfo) -> String {
+    let mut text = headline(lock);
+    if lock.places.is_empty() {
+        return text;
+    }
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    for holder in holders(lock) {
+        let [who, mode, token] = cells(holder);
+        rows.push(["holds".to_owned(), who, mode, token]);
+    }
+    for (at, waiter) in (1..).zip(queue(lock)) {
+        let [who, mode, token] = cells(waiter);
+        rows.push([format!("waits, {at}"), who, mode, token]);
+    }
+    text.push_str("\n\n");
+    text.push_str(&table(["PLACE", "WHO", "MODE", "TOKEN"], rows));
+    let unseen = lock.waiters.saturating_sub(queue(lock).count() as u64);
+    if unseen > 0 {
+        // A string takes what is written to it.
+        let _ = write!(text, "\nand {unseen} more wait");
+    }
+    text
+}
+
+/// The lock in one line.
+pub(super) fn headline(lock: &LockInfo) -> String {
+    let name = one_line(lock.name.as_str());
+    let waiters = match lock.waiters {
+        0 => "nobody waits".to_owned(),
+        1 => "1 waits".to_owned(),
+        count => format!("{count} wait"),
+    };
+    let holders: Vec<_> = holders(lock).map(holder).collect();
+    match &holders[..] {
+        _ if lock.is_ownerless => format!("{name} is held, but by nobody; {waiters}"),
+        [] => format!("{name} is free"),
+        holders => format!("{name} is held by {}; {waiters}", holders.join(", ")),
+    }
+}
+
+fn holder(place: &PlaceInfo) -> String {
+    let [who, mode, token] = cells(place);
+    format!("{who} ({mode}, token {token})")
+}
+
+fn cells(place: &PlaceInfo) -> [String; 3] {
+    let token = place
+        .token
+        .map_or_else(|| "-".to_owned(), |token| token.to_string());
+    [Who(place).to_string(), mode(place.mode).to_owned(), token]
+}
+
+/// Whose place it is: as much of the client as can be told at a glance, and which of its sessions.
+pub(super) struct Who<'a>(pub(super) &'a PlaceInfo);
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client = self.0.client.to_string();
+        let short = client.split('-').next().unwrap_or_default();
+        write!(f, "{short}/{}", self.0.session)
+    }
+}
+
+pub(super) const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive => "exclusive",
+        Mode::Shared => "shared",
+    }
+}
+
+pub(super) fn holders(lock: &LockInfo) -> impl Iterator<Item = &PlaceInfo> {
+    lock.places.iter().filter(|place| place.token.is_some())
+}
+
+pub(super) fn queue(lock: &LockInfo) -> impl Iterator<Item = &PlaceInfo> {
+    lock.places.iter().filter(|place| place.token.is_none())
+}
+
+fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header);
+    table.add_rows(rows);
+    let lines: Vec<_> = table.lines().map(|line| line.trim().to_owned()).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::samples::{free, lock, plain, shared};
+    use super::*;
+
+    const CLIENT_1: &str = "00000001-0000-0000-0000-000000000000";
+    const CLIENT_2: &str = "00000002-0000-0000-0000-000000000000";
+
+    fn words(line: &str) -> Vec<&str> {
+        line.split_whitespace().collect()
+    }
+
+    #[test]
+    fn the_json_of_a_lock_tells_holders_and_the_queue_in_its_order() {
+        let told = LockView::whole(&lock("a", &[(1, 10)], &[3, 2]));
+        let told: Value = serde_json::from_str(&told.json().expect("it encodes")).expect("JSON");
+        assert_eq!(told["name"], "a");
+        assert_eq!(told["state"], "owned");
+        assert_eq!(
+            told["holders"],
+            json!([{ "client": CLIENT_1, "session": 1, "mode": "exclusive", "token": 10 }])
+        );
+        assert_eq!(told["waiters"], 2);
+        assert_eq!(told["queue"][0]["session"], 3);
+        assert_eq!(
+            told["queue"][1],
+            json!({ "client": CLIENT_2, "session": 2, "mode": "exclusive" })
+        );
+    }
+
+    #[test]
+    fn the_json_of_a_listing_leaves_the_queues_out() {
+        let locks = [lock("a", &[(1, 10)], &[2]), plain("b", &[])];
+        let json = Listing::new(&locks).json().expect("it encodes");
+        let told: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(told["locks"][0].get("queue"), None);
+        assert_eq!(
+            told["locks"][1],
+            json!({ "name": "b", "state": "plain", "holders": [], "waiters": 0 })
+        );
+    }
+
+    #[test]
+    fn a_listing_has_a_row_for_each_holder() {
+        let locks = [
+            shared("a\tb", &[(1, 10), (2, 11)], &[3]),
+            plain("b", &[1, 2]),
+        ];
+        let table = listing_table(&locks);
+        let rows: Vec<_> = table.lines().map(words).collect();
+        assert_eq!(rows[0], ["NAME", "HOLDER", "MODE", "TOKEN", "WAITERS"]);
+        assert_eq!(rows[1], ["a", "b", "00000001/1", "shared", "10", "1"]);
+        assert_eq!(rows[2], ["a", "b", "00000002/2", "shared", "11", "1"]);
+        assert_eq!(rows[3], ["b", "nobody", "-", "-", "2"]);
+        assert_eq!(rows.len(), 4);
+    }
+
+    #[test]
+    fn a_lock_is_shown_with_its_places() {
+        assert_eq!(show_text(&free("a")), "a is free");
+        assert_eq!(
+            show_text(&plain("a", &[])),
+            "a is held, but by nobody; nobody waits"
+        );
+        let mut lock = lock("a", &[(1, 10)], &[3, 2]);
+        lock.waiters = 7;
+        let text = show_text(&lock);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "a is held by 00000001/1 (exclusive, token 10); 7 wait"
+        );
+        assert_eq!(words(lines[3]), ["holds", "00000001/1", "exclusive", "10"]);
+        assert_eq!(
+            words(lines[5]),
+            ["waits,", "2", "00000002/2", "exclusive", "-"]
+        );
+        assert_eq!(lines[6], "and 5 more wait");
+    }
+}

@@ -1,0 +1,146 @@
+//! What a line asks for.
+
+use std::num::ParseIntError;
+use std::str::FromStr;
+
+use crate::cli::lockc::locks::{Reason, ReasonError};
+use crate::service::Verb;
+use crate::types::{LockName, NameError, Token};
+
+/// One line of input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli::lockc) enum Order {
+    /// Lock or unlock, without an owner.
+    Call(Verb, LockName),
+    /// Acquire, and wait for it.
+    Acquire(LockName),
+    /// Acquire if that is possible at once.
+    Try(LockName),
+    /// Give back what was acquired.
+    Release(LockName),
+    /// Tell who holds it.
+    Show(LockName),
+    /// Take it from its holder.
+    Break(LockName, Token, Reason),
+}
+
+/// Why a line is no [`Order`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::cli::lockc) enum OrderError {
+    #[error(
+        "unknown command `{0}`; write lock, unlock, acquire, try, release or show, and NAME, or \
+         break NAME TOKEN REASON"
+    )]
+    UnknownCommand(String),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("`{text}` is no token: {error}; write break NAME TOKEN REASON")]
+    Token { text: String, error: ParseIntError },
+    #[error(transparent)]
+    Reason(#[from] ReasonError),
+    #[error("the line is not UTF-8")]
+    NotUtf8,
+    #[error("the line has more than {} bytes", super::MAX_LINE_BYTES)]
+    TooLong,
+}
+
+impl FromStr for Order {
+    type Err = OrderError;
+
+    /// The name is the rest of the line, for names may have blanks within. Not so where more follows it.
+    fn from_str(line: &str) -> Result<Self, OrderError> {
+        let (word, rest) = split(line.trim());
+        let name = || LockName::new(rest);
+        match word {
+            "lock" => Ok(Self::Call(Verb::Lock, name()?)),
+            "unlock" => Ok(Self::Call(Verb::Unlock, name()?)),
+            "acquire" => Ok(Self::Acquire(name()?)),
+            "try" => Ok(Self::Try(name()?)),
+            "release" => Ok(Self::Release(name()?)),
+            "show" => Ok(Self::Show(name()?)),
+            "break" => breaking(rest),
+            _ => Err(OrderError::UnknownCommand(word.to_owned())),
+        }
+    }
+}
+
+fn breaking(rest: &str) -> Result<Order, OrderError> {
+    let (name, rest) = split(rest);
+    let (token, reason) = split(rest);
+    let name = LockName::new(name)?;
+    let token = token.parse().map_err(|error| OrderError::Token {
+        text: token.to_owned(),
+        error,
+    })?;
+    Ok(Order::Break(name, token, reason.parse()?))
+}
+
+/// The first word, and what follows the blanks behind it.
+fn split(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(line: &str) -> Result<Order, OrderError> {
+        line.parse()
+    }
+
+    fn name(name: &str) -> LockName {
+        name.parse().expect("a good name")
+    }
+
+    #[test]
+    fn a_name_is_the_rest_of_its_line() {
+        for (line, expected) in [
+            ("lock a", Order::Call(Verb::Lock, name("a"))),
+            ("unlock a", Order::Call(Verb::Unlock, name("a"))),
+            ("  lock \t a b  \r", Order::Call(Verb::Lock, name("a b"))),
+            ("lock lock", Order::Call(Verb::Lock, name("lock"))),
+            ("lock \"ä\"", Order::Call(Verb::Lock, name("\"ä\""))),
+            ("acquire a b", Order::Acquire(name("a b"))),
+            ("try a", Order::Try(name("a"))),
+            ("release a  b", Order::Release(name("a  b"))),
+            ("show a", Order::Show(name("a"))),
+        ] {
+            assert_eq!(order(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn to_break_a_lock_takes_its_name_its_token_and_a_reason_in_words() {
+        let reason = "its holder  hangs".parse().expect("a good reason");
+        assert_eq!(
+            order("break  a/b  17 its holder  hangs "),
+            Ok(Order::Break(name("a/b"), Token::new(17), reason))
+        );
+        assert!(matches!(order("break"), Err(OrderError::Name(_))));
+        for line in ["break a", "break a b 17 why", "break a -1 why"] {
+            assert!(
+                matches!(order(line), Err(OrderError::Token { .. })),
+                "{line}"
+            );
+        }
+        assert_eq!(
+            order("break a 17"),
+            Err(OrderError::Reason(ReasonError::Empty))
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_order_is_told_why() {
+        assert_eq!(order("lock"), Err(OrderError::Name(NameError::Empty)));
+        assert_eq!(
+            order("Lock a"),
+            Err(OrderError::UnknownCommand("Lock".to_owned()))
+        );
+        let long = order(&format!("lock {}", "x".repeat(1_025)));
+        assert_eq!(
+            long,
+            Err(OrderError::Name(NameError::TooLong { bytes: 1_025 }))
+        );
+    }
+}

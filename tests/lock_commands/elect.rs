@@ -1,0 +1,98 @@
+//! One leader at a time.
+
+use lockservice::{ServerId, Token};
+use rustix::process::Signal;
+
+use crate::stage::{Lockc, Stage, wait_for_waiters};
+
+/// The token of a program that has been elected.
+async fn elected(candidate: &mut Lockc) -> u64 {
+    let line = candidate.line().await;
+    let token = line.strip_prefix("leader ").expect(&line);
+    token.parse().expect("a token")
+}
+
+#[tokio::test]
+async fn a_leader_that_resigns_is_followed_by_the_next_with_a_higher_token() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let stage = Stage::new().await;
+        let clerk = stage.clerk().await;
+        let mut first = stage.start("elect boss");
+        let token = elected(&mut first).await;
+        let mut second = stage.start("elect boss");
+        wait_for_waiters(&clerk, "boss", 1).await;
+        first.send(signal);
+        let ended = first.ended().await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        assert!(elected(&mut second).await > token);
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_is_killed_is_followed_when_its_lease_is_over() {
+    let stage = Stage::new().await;
+    let mut first = stage.start("elect boss --lease 500ms");
+    let token = elected(&mut first).await;
+    let mut second = stage.start("elect boss");
+    wait_for_waiters(&stage.clerk().await, "boss", 1).await;
+    first.send(Signal::KILL);
+    assert!(elected(&mut second).await > token);
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_stopped_leaves_with_1() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let held = clerk.acquire("boss").await.expect("it is free");
+    let candidate = stage.start("elect boss");
+    wait_for_waiters(&clerk, "boss", 1).await;
+    candidate.send(Signal::TERM);
+    let ended = candidate.ended().await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    wait_for_waiters(&clerk, "boss", 0).await;
+    held.release().await.expect("it is held");
+}
+
+#[tokio::test]
+async fn a_leader_that_no_server_answers_any_more_ends_with_75() {
+    let mut stage = Stage::new().await;
+    let mut leader = stage.start("elect boss --lease 500ms");
+    elected(&mut leader).await;
+    for server in ServerId::BOTH {
+        stage.pair.stop(server);
+    }
+    let ended = leader.ended().await;
+    assert_eq!(ended.code, Some(75));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the leadership was lost"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_leader_whose_lock_is_broken_ends_with_75_and_the_next_is_elected() {
+    let stage = Stage::new().await;
+    let mut first = stage.start("elect boss");
+    let token = elected(&mut first).await;
+    let mut second = stage.start("elect boss");
+    wait_for_waiters(&stage.clerk().await, "boss", 1).await;
+    let line = format!("break boss --token {token} --reason it-hangs");
+    assert_eq!(stage.run(&line).await.code, Some(0));
+    assert_eq!(first.ended().await.code, Some(75));
+    assert!(elected(&mut second).await > token);
+}
+
+#[tokio::test]
+async fn a_leader_outlives_a_failover() {
+    let mut stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let mut leader = stage.start("elect boss");
+    let token = elected(&mut leader).await;
+    stage.pair.kill(ServerId::A);
+    let lock = clerk.show("boss").await.expect("an answer");
+    assert_eq!(lock.places[0].token.map(Token::get), Some(token));
+    leader.send(Signal::TERM);
+    assert_eq!(leader.ended().await.code, Some(0));
+}

@@ -1,0 +1,145 @@
+//! Owned locks in a shell.
+
+use serde_json::Value;
+
+use crate::stage::{Stage, queue, wait_for_waiters};
+
+#[tokio::test]
+async fn a_shell_owns_what_it_acquires_until_it_releases_it() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let mut shell = stage.start("shell");
+    let token: u64 = shell
+        .answer("acquire my job")
+        .await
+        .parse()
+        .expect("a token");
+    assert!(
+        clerk
+            .try_acquire("my job")
+            .await
+            .expect("an answer")
+            .is_none()
+    );
+    assert_eq!(shell.answer("try my job").await, "false");
+    assert_eq!(shell.answer("release my job").await, "true");
+    let again: u64 = shell.answer("try my job").await.parse().expect("a token");
+    assert!(again > token);
+    let told: Value = serde_json::from_str(&shell.answer("show my job").await).expect("JSON");
+    assert_eq!(told["holders"][0]["token"], again);
+    let ended = shell.ended().await;
+    assert_eq!(
+        (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
+        (Some(0), "", "")
+    );
+    // It has given back the rest at its end, and not left it to the lease.
+    assert!(
+        clerk
+            .try_acquire("my job")
+            .await
+            .expect("an answer")
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn what_a_shell_does_not_own_it_does_not_free() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let held = clerk.acquire("theirs").await.expect("it is free");
+    assert!(clerk.lock("plain").await.expect("an answer"));
+    let mut shell = stage.start("shell");
+    for line in ["release theirs", "release plain", "release free"] {
+        assert_eq!(
+            shell.answer(line).await,
+            "error: this shell does not own the lock; nothing has changed"
+        );
+    }
+    shell.answer("acquire mine").await;
+    for line in ["unlock theirs", "unlock mine"] {
+        let answer = shell.answer(line).await;
+        assert!(answer.starts_with("error: the lock is owned"), "{answer}");
+    }
+    assert_eq!(shell.answer("lock mine").await, "false");
+    assert_eq!(shell.answer("release mine").await, "true");
+    assert_eq!(
+        shell.answer("release mine").await,
+        "error: this shell does not own the lock; nothing has changed"
+    );
+    assert!(!clerk.lock("plain").await.expect("an answer"), "it is held");
+    held.release().await.expect("it is held");
+}
+
+#[tokio::test]
+async fn a_line_that_waits_holds_up_the_next_and_the_answers_come_in_order() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let held = clerk.acquire("a").await.expect("it is free");
+    let mut shell = stage.start("shell");
+    shell.tell("acquire a\ntry b").await;
+    wait_for_waiters(&clerk, "a", 1).await;
+    assert!(!clerk.show("b").await.expect("an answer").is_held());
+    let token = held.token().get();
+    held.release().await.expect("it was held");
+    let first: u64 = shell.line().await.parse().expect("a token");
+    let second: u64 = shell.line().await.parse().expect("a token");
+    assert!(token < first && first < second);
+}
+
+#[tokio::test]
+async fn a_shell_waits_no_longer_than_the_timeout_and_leaves_the_queue() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let _held = clerk.acquire("a").await.expect("it is free");
+    let mut shell = stage.start("--timeout 2s shell");
+    assert_eq!(
+        shell.answer("acquire a").await,
+        "error: the lock was held by others for 2s"
+    );
+    assert_eq!(shell.answer("lock b").await, "true");
+    wait_for_waiters(&clerk, "a", 0).await;
+}
+
+#[tokio::test]
+async fn a_shell_breaks_a_lock_by_its_token_and_tells_of_bad_lines() {
+    let stage = Stage::new().await;
+    let (alice, bob) = (stage.clerk().await, stage.clerk().await);
+    let held = alice.acquire("a").await.expect("it is free");
+    let next = queue(&bob, "a", 0).await;
+    let token = held.token().get();
+    let mut shell = stage.start("shell");
+    for (line, beginning) in [
+        ("break a", "error: `` is no token"),
+        (&format!("break a {token}"), "error: a reason must be given"),
+        ("steal a", "error: unknown command `steal`"),
+        (&format!("break a {} it hangs", token + 1), "false"),
+        (&format!("break a {token} it hangs"), "true"),
+    ] {
+        let answer = shell.answer(line).await;
+        assert!(answer.starts_with(beginning), "{line}: {answer}");
+    }
+    drop(next.await.expect("no panic"));
+}
+
+#[tokio::test]
+async fn a_shell_tells_that_a_lock_was_lost_when_it_is_released_and_can_have_it_again() {
+    let stage = Stage::new().await;
+    let mut shell = stage.start("shell");
+    let token: u64 = shell.answer("acquire a").await.parse().expect("a token");
+    assert_eq!(
+        shell.answer(&format!("break a {token} a test")).await,
+        "true"
+    );
+    let answer = shell.answer("release a").await;
+    assert!(answer.starts_with("error: the lock was"), "{answer}");
+    let again: u64 = shell.answer("acquire a").await.parse().expect("a token");
+    assert!(again > token);
+    assert_eq!(
+        shell.answer(&format!("break a {again} a test")).await,
+        "true"
+    );
+    // Also without having released what it has lost.
+    let third: u64 = shell.answer("try a").await.parse().expect("a token");
+    assert!(third > again);
+    assert_eq!(shell.answer("release a").await, "true");
+}
