@@ -16,6 +16,25 @@ use crate::types::{LockName, Token};
 ///
 /// Dropping it gives the lock back in the background; [`release`](Self::release) says whether that has
 /// happened. It keeps the session alive when the clerk is dropped.
+///
+/// # Leader election
+///
+/// Whoever holds the lock is the leader, and its token is the term. A candidate acquires the lock, leads until the
+/// guard is lost or until it resigns, and is a candidate again.
+///
+/// ```no_run
+/// # use lockservice::{Clerk, Token};
+/// # async fn lead(term: Token) {}
+/// # async fn example(clerk: Clerk) -> Result<(), Box<dyn std::error::Error>> {
+/// loop {
+///     let leadership = clerk.acquire("scheduler/leader").await?;
+///     tokio::select! {
+///         () = lead(leadership.token()) => leadership.release().await?,
+///         reason = leadership.lost() => eprintln!("deposed: {reason}"),
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a guard that is dropped gives its lock back"]
 pub struct LockGuard {
