@@ -37,9 +37,13 @@ pub(super) struct Locks {
 
 /// What becomes of an `unlock`.
 pub(super) enum Unlocked {
-    /// It was held without an owner, or free.
-    Was(bool),
-    /// A session owns it.
+    /// It was free already.
+    WasFree,
+    /// It is free now.
+    Freed,
+    /// It has no owner any more, and sessions wait for it.
+    Awaited,
+    /// A session owns it: nothing was changed.
     Owned,
 }
 
@@ -70,13 +74,19 @@ impl Locks {
     pub(super) fn unlock(&mut self, name: &LockName) -> Unlocked {
         let hash = digest::of_lock(name);
         match self.table.get(place(hash), name) {
-            None => return Unlocked::Was(false),
-            Some(Some(owned)) if owned.is_owned() => return Unlocked::Owned,
-            Some(Some(_)) => self.change(name, |owned| owned.ownerless = false),
-            Some(None) => drop(self.table.remove(place(hash), name)),
+            None => Unlocked::WasFree,
+            Some(Some(owned)) if owned.is_owned() => Unlocked::Owned,
+            Some(Some(_)) => {
+                self.change(name, |owned| owned.ownerless = false);
+                self.sum.remove(hash);
+                Unlocked::Awaited
+            }
+            Some(None) => {
+                self.table.remove(place(hash), name);
+                self.sum.remove(hash);
+                Unlocked::Freed
+            }
         }
-        self.sum.remove(hash);
-        Unlocked::Was(true)
     }
 
     pub(super) fn is_held(&self, name: &LockName) -> bool {
@@ -173,18 +183,17 @@ impl Locks {
         grant: Grant,
         told: &mut impl FnMut(Ticket, Claim, Grant),
     ) {
-        let Some(Place { claim, .. }) = self.remove(name, ticket) else {
+        let Some(before) = self.change(name, |owned| owned.grant(ticket, grant)) else {
             return;
         };
-        let grant_of = Some(grant);
-        self.insert(
-            name,
-            ticket,
-            Place {
-                claim,
-                grant: grant_of,
-            },
-        );
+        let claim = before.claim;
+        let after = Place {
+            claim,
+            grant: Some(grant),
+        };
+        self.sum.remove(digest::of_place(name, ticket, &before));
+        self.sum.add(digest::of_place(name, ticket, &after));
+        self.waiters -= u64::from(before.grant.is_none());
         told(ticket, claim, grant);
     }
 

@@ -130,9 +130,11 @@ impl Machine {
             Verb::Lock => self.locks.lock(name),
             Verb::Unlock => match self.locks.unlock(name) {
                 Unlocked::Owned => return Outcome::Refused(CallRefusal::Owned),
-                Unlocked::Was(held) => {
+                Unlocked::WasFree => false,
+                Unlocked::Freed => true,
+                Unlocked::Awaited => {
                     self.pass_on(name, told);
-                    held
+                    true
                 }
             },
         };

@@ -51,7 +51,8 @@ pub(super) struct Place {
 pub(super) struct Owned {
     /// Held without an owner, until it is unlocked. Those who wait do so behind that.
     pub(super) ownerless: bool,
-    holders: BTreeMap<Ticket, (Claim, Grant)>,
+    /// In the order of their tickets. Nearly always there is one.
+    holders: Vec<(Ticket, Claim, Grant)>,
     queue: BTreeMap<Ticket, Claim>,
 }
 
@@ -76,8 +77,8 @@ impl Owned {
     fn is_compatible(&self, mode: Mode) -> bool {
         let shared = mode == Mode::Shared;
         // Holders have one mode, or there is but one.
-        let first = self.holders.values().next();
-        !self.ownerless && first.is_none_or(|(claim, _)| shared && claim.mode == Mode::Shared)
+        let first = self.holders.first();
+        !self.ownerless && first.is_none_or(|(_, claim, _)| shared && claim.mode == Mode::Shared)
     }
 
     pub(super) fn is_owned(&self) -> bool {
@@ -90,17 +91,20 @@ impl Owned {
     }
 
     pub(super) fn place(&self, ticket: Ticket) -> Option<Place> {
-        if let Some((claim, grant)) = self.holders.get(&ticket) {
-            let (claim, grant) = (*claim, Some(*grant));
-            return Some(Place { claim, grant });
+        if let Ok(at) = self.holder(ticket) {
+            return self.holders.get(at).map(held);
         }
         let claim = *self.queue.get(&ticket)?;
         Some(Place { claim, grant: None })
     }
 
+    /// Where the holder with this ticket is, or would be.
+    fn holder(&self, ticket: Ticket) -> Result<usize, usize> {
+        self.holders.binary_search_by_key(&ticket, |(its, ..)| *its)
+    }
+
     pub(super) fn holders(&self) -> impl Iterator<Item = (Ticket, Claim, Grant)> {
-        let holders = self.holders.iter();
-        holders.map(|(ticket, (claim, grant))| (*ticket, *claim, *grant))
+        self.holders.iter().copied()
     }
 
     pub(super) fn waiters(&self) -> u64 {
@@ -109,10 +113,9 @@ impl Owned {
 
     /// All places from the ticket `from` on, in their order: whoever waits came after all holders.
     pub(super) fn places(&self, from: Ticket) -> impl Iterator<Item = (Ticket, Place)> {
-        let holders = self.holders.range(from..).map(|(ticket, (claim, grant))| {
-            let (claim, grant) = (*claim, Some(*grant));
-            (*ticket, Place { claim, grant })
-        });
+        let (Ok(first) | Err(first)) = self.holder(from);
+        let holders = self.holders[first..].iter();
+        let holders = holders.map(|holder| (holder.0, held(holder)));
         let queue = self.queue.range(from..);
         holders.chain(queue.map(|(ticket, claim)| {
             let claim = *claim;
@@ -122,20 +125,38 @@ impl Owned {
 
     /// Puts in a place with a ticket that is new. False if it is not.
     pub(super) fn insert(&mut self, ticket: Ticket, place: Place) -> bool {
-        if self.place(ticket).is_some() {
+        let (Err(at), false) = (self.holder(ticket), self.queue.contains_key(&ticket)) else {
             return false;
-        }
+        };
         match place.grant {
-            Some(grant) => drop(self.holders.insert(ticket, (place.claim, grant))),
+            Some(grant) => {
+                if self.holders.is_empty() {
+                    self.holders.reserve_exact(1);
+                }
+                self.holders.insert(at, (ticket, place.claim, grant));
+            }
             None => drop(self.queue.insert(ticket, place.claim)),
         }
         true
     }
 
+    /// Grants a place, or changes its grant. Gives the place as it was.
+    pub(super) fn grant(&mut self, ticket: Ticket, grant: Grant) -> Option<Place> {
+        if let Ok(at) = self.holder(ticket) {
+            let holder = self.holders.get_mut(at)?;
+            let before = held(holder);
+            holder.2 = grant;
+            return Some(before);
+        }
+        let before = self.remove(ticket)?;
+        let grant = Some(grant);
+        self.insert(ticket, Place { grant, ..before });
+        Some(before)
+    }
+
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Place> {
-        if let Some((claim, grant)) = self.holders.remove(&ticket) {
-            let grant = Some(grant);
-            return Some(Place { claim, grant });
+        if let Ok(at) = self.holder(ticket) {
+            return Some(held(&self.holders.remove(at)));
         }
         let claim = self.queue.remove(&ticket)?;
         Some(Place { claim, grant: None })
@@ -155,8 +176,15 @@ impl Owned {
         // All are told at once, so those that are not came last.
         let newest_first = self.holders.iter().rev();
         newest_first
-            .take_while(|(_, (_, grant))| grant.contended.is_none())
-            .map(|(ticket, _)| *ticket)
+            .take_while(|(_, _, grant)| grant.contended.is_none())
+            .map(|(ticket, ..)| *ticket)
             .collect()
+    }
+}
+
+const fn held(holder: &(Ticket, Claim, Grant)) -> Place {
+    Place {
+        claim: holder.1,
+        grant: Some(holder.2),
     }
 }

@@ -217,7 +217,7 @@ impl<T> Primary<T> {
         match request {
             Request::Open { client, lease } => self.open(now, settings, *client, *lease),
             Request::Call { id, verb, name } => {
-                let grows = *verb == Verb::Lock && !self.machine.is_held(name);
+                let grows = |machine: &Machine| *verb == Verb::Lock && !machine.is_held(name);
                 self.call(now, settings, id, grows, || Command::Call {
                     id: *id,
                     verb: *verb,
@@ -229,25 +229,41 @@ impl<T> Primary<T> {
                     self.hear(id.record, now);
                     return Verdict::Executed(Ok(Answer::Acquired(self.machine.acquired(id))));
                 }
-                self.call(now, settings, id, true, || Command::Acquire {
-                    id: *id,
-                    name: name.clone(),
-                    how: *how,
-                })
+                self.call(
+                    now,
+                    settings,
+                    id,
+                    |_| true,
+                    || Command::Acquire {
+                        id: *id,
+                        name: name.clone(),
+                        how: *how,
+                    },
+                )
             }
-            Request::Release { id, acquired } => {
-                self.call(now, settings, id, false, || Command::Release {
+            Request::Release { id, acquired } => self.call(
+                now,
+                settings,
+                id,
+                |_| false,
+                || Command::Release {
                     id: *id,
                     acquired: *acquired,
-                })
-            }
+                },
+            ),
             Request::Break {
                 id, name, token, ..
-            } => self.call(now, settings, id, false, || Command::Break {
-                id: *id,
-                name: name.clone(),
-                token: *token,
-            }),
+            } => self.call(
+                now,
+                settings,
+                id,
+                |_| false,
+                || Command::Break {
+                    id: *id,
+                    name: name.clone(),
+                    token: *token,
+                },
+            ),
             Request::Show { name } => Verdict::Read(Ok(Answer::Lock(self.machine.show(name)))),
             Request::List { prefix, from } => {
                 Verdict::Read(Ok(Answer::Page(self.machine.list(prefix, from))))
@@ -284,7 +300,7 @@ impl<T> Primary<T> {
         now: Now,
         settings: &Settings,
         id: &CallId,
-        grows: bool,
+        grows: impl FnOnce(&Machine) -> bool,
         command: impl FnOnce() -> Command,
     ) -> Verdict {
         self.hear(id.record, now);
@@ -293,8 +309,8 @@ impl<T> Primary<T> {
             Recall::Done(done) => Verdict::Executed(Ok(Answer::Call(done))),
             Recall::Refused(refusal) => Verdict::Read(Err(refusal.into())),
             Recall::Fresh
-                if grows
-                    && self.machine.locks() + self.machine.places() >= settings.limits.locks =>
+                if self.machine.locks() + self.machine.places() >= settings.limits.locks
+                    && grows(&self.machine) =>
             {
                 Verdict::Read(Err(Refusal::Overloaded(Resource::Locks)))
             }
