@@ -185,3 +185,15 @@ async fn why_names_a_deadlock_and_breaking_one_of_its_locks_ends_it() {
     drop(alice_waits.await.expect("no panic"));
     assert_eq!(stage.run("why a").await.code, Some(0));
 }
+
+#[tokio::test]
+async fn a_lock_that_is_owned_is_not_unlocked_and_whoever_tries_is_told_why() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let guard = clerk.acquire("job").await.expect("it is free");
+    let ended = stage.run("unlock job").await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert!(ended.stderr.contains("owned"), "{ended:?}");
+    assert_eq!(stage.run("lock job").await.code, Some(1));
+    guard.release().await.expect("it was held all the time");
+}

@@ -42,6 +42,7 @@ impl Failure {
             Self::Call(CallError::InvalidName(_))
             | Self::Acquire(AcquireError::InvalidName(_))
             | Self::Connect(ConnectError::InvalidLease(_)) => Exit::Usage,
+            Self::Call(CallError::Owned { .. }) => Exit::No,
             Self::Call(CallError::Closed) | Self::Acquire(AcquireError::Closed) => Exit::Internal,
             Self::Connect(_)
             | Self::Call(_)
