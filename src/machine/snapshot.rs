@@ -61,9 +61,9 @@ pub struct Chunk {
 }
 
 impl Snapshot {
-    /// The smallest size that [`next_chunk`](Self::next_chunk) can cut to, in bytes: a record with a full
-    /// window of outcomes fits in.
-    pub const MIN_CHUNK_BYTES: usize = 2 * 1024;
+    /// The smallest size that [`next_chunk`](Self::next_chunk) can cut to, in bytes: the largest record, with a
+    /// full window of outcomes and every lock broken that may be, fits in.
+    pub const MIN_CHUNK_BYTES: usize = 3 * 1024;
 
     pub(super) fn new(machine: &Machine) -> Self {
         Self {

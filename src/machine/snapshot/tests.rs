@@ -1,11 +1,11 @@
 //! Facts about copies: cutting a snapshot into chunks, and putting them together again.
 
 use super::*;
-use crate::config::{CALL_WINDOW, MAX_PAYLOAD_BYTES};
+use crate::config::{CALL_WINDOW, MAX_BROKEN, MAX_PAYLOAD_BYTES};
 use crate::machine::Command;
 use crate::machine::Outcome;
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
-use crate::service::{CallId, How, Mark, Mode, Verb};
+use crate::service::{Acquired, CallId, How, Mark, Mode, Verb};
 use crate::types::{ClientId, Lease, Seq};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
@@ -202,7 +202,8 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
             mode: Mode::Exclusive,
             waits: true,
         };
-        let name = name(if seq % 2 == 0 { "lock-1" } else { "queue" });
+        let longest = "q".repeat(LockName::MAX_BYTES);
+        let name = name(if seq % 2 == 0 { "lock-1" } else { &longest });
         machine.apply(&Command::Acquire { id, name, how });
     }
     let chunks = chunks(machine.snapshot(), SMALL);
@@ -226,4 +227,87 @@ fn after_the_last_chunk_a_restore_is_as_new() {
         assert_eq!(restore.add(chunk), Ok(Some(machine.clone())));
         assert_eq!(restore, Restore::new());
     }
+}
+
+#[test]
+fn records_full_of_the_longest_numbers_are_cut_to_fit() {
+    let mut machine = Machine::new(OpNumber(u64::MAX / 4));
+    let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
+    for client in 0..1_000 {
+        let client = ClientId::from_u128(u128::MAX - client);
+        let Outcome::Opened(record) = machine.apply(&Command::Open { client, lease }) else {
+            panic!("no record");
+        };
+        // The last of a word, so that the highest bits are set.
+        let seq = Seq(u64::MAX - 32);
+        let id = CallId {
+            client,
+            record,
+            seq,
+            done_below: seq,
+        };
+        let (verb, name) = (Verb::Lock, name("job"));
+        machine.apply(&Command::Call { id, verb, name });
+    }
+    assert!(chunks(machine.snapshot(), MAX_PAYLOAD_BYTES).len() > 1);
+    assert_eq!(machine.snapshot().op(), machine.op());
+    assert_eq!(restored(machine.snapshot()), machine);
+}
+
+/// A session that has made so many calls, with as many locks broken as may be.
+fn broken_session(machine: &mut Machine, client: u128, calls: u64) {
+    let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
+    let client = ClientId::from_u128(u128::MAX - client);
+    let Outcome::Opened(record) = machine.apply(&Command::Open { client, lease }) else {
+        panic!("no record");
+    };
+    let mut admin = Caller::open(machine, ALICE);
+    let first = Seq(u64::MAX - CALL_WINDOW - 1);
+    let how = How {
+        mode: Mode::Exclusive,
+        waits: true,
+    };
+    for call in 0..calls {
+        let id = CallId {
+            client,
+            record,
+            seq: Seq(first.0 + call),
+            done_below: first,
+        };
+        let name = name(&format!("job of {record}"));
+        let acquire = Command::Acquire {
+            id,
+            name: name.clone(),
+            how,
+        };
+        if let Outcome::Acquired(Acquired::Granted(token)) = machine.apply(&acquire)
+            && call < MAX_BROKEN as u64
+        {
+            let id = admin.id;
+            admin.id.seq = id.seq.next();
+            let broken = machine.apply(&Command::Break { id, name, token });
+            assert_eq!(broken, Outcome::Call(true));
+        }
+    }
+    assert_eq!(machine.news(record, Mark(0), 1).broken.len(), MAX_BROKEN);
+}
+
+#[test]
+fn the_largest_record_fits_into_the_smallest_chunk() {
+    let mut machine = Machine::new(OpNumber(u64::MAX / 4));
+    broken_session(&mut machine, 0, CALL_WINDOW);
+    let mut snapshot = machine.snapshot();
+    let most = usize::try_from(CALL_WINDOW).expect("a few thousand");
+    let chunks = std::iter::from_fn(|| snapshot.next_chunk(SMALL)).take(most);
+    assert!(chunks.count() < most, "it does not get past the record");
+    assert_eq!(restored(machine.snapshot()), machine);
+}
+
+#[test]
+fn records_with_broken_locks_are_cut_to_fit() {
+    let mut machine = Machine::new(OpNumber(u64::MAX / 4));
+    for client in 0..20 {
+        broken_session(&mut machine, client, MAX_BROKEN as u64);
+    }
+    assert_eq!(restored(machine.snapshot()), machine);
 }
