@@ -270,3 +270,21 @@ fn the_digest_is_the_same_in_every_build() {
     machine.apply(&alice.next(Verb::Lock, &"long".repeat(100)));
     assert_eq!(machine.digest().to_string(), "d0cc8e784b0e39cd");
 }
+
+#[test]
+fn locks_spread_over_their_shards() {
+    let places = (0..100).map(|lock| digest::of_lock(&name(&format!("lock-{lock}"))).bits());
+    let places: std::collections::BTreeSet<_> = places.collect();
+    assert_eq!(places.len(), 100);
+}
+
+#[test]
+fn the_longest_command_takes_no_more_than_is_said_of_it() {
+    let mut machine = Machine::new(OpNumber(u64::MAX / 4));
+    let mut caller = Caller::open(&mut machine, ClientId::from_u128(u128::MAX));
+    caller.id.seq = Seq(u64::MAX - 1);
+    let longest = "n".repeat(LockName::MAX_BYTES);
+    let command = call(caller.id, Verb::Lock, &longest);
+    let bytes = postcard::to_stdvec(&command).expect("it encodes");
+    assert!(bytes.len() <= command.max_encoded_bytes());
+}

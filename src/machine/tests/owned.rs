@@ -351,3 +351,92 @@ fn tokens_of_a_new_pair_are_above_the_old_ones() {
     let (first, _) = again.acquire(&mut machine, "job", WAITS);
     assert!(again.token(&machine, first) > old);
 }
+
+#[test]
+fn the_digest_of_places_is_the_same_in_every_build() {
+    let mut machine = Machine::new(OpNumber(u64::MAX / 3));
+    let mut alice = Session::open(&mut machine, ALICE);
+    let mut bob = Session::open(&mut machine, BOB);
+    alice.acquire(&mut machine, "job", WAITS);
+    bob.acquire(&mut machine, "job", SHARES);
+    bob.acquire(&mut machine, "file", SHARES);
+    assert_eq!(machine.digest().to_string(), "f57ef394fe7503b5");
+}
+
+#[test]
+fn who_only_tries_gets_a_lock_that_it_can_share_unless_somebody_waits() {
+    let tries_to_share = How {
+        mode: Mode::Shared,
+        ..TRIES
+    };
+    let (mut machine, mut alice, mut bob) = two();
+    alice.acquire(&mut machine, "file", SHARES);
+    let (_, granted) = bob.acquire(&mut machine, "file", tries_to_share);
+    assert!(matches!(granted, Acquired::Granted(_)));
+    bob.acquire(&mut machine, "file", WAITS);
+    let (_, held) = alice.acquire(&mut machine, "file", tries_to_share);
+    assert_eq!(held, Acquired::Held);
+}
+
+#[test]
+fn those_who_wait_are_counted_in_what_is_shown() {
+    let (mut machine, mut alice, mut bob) = two();
+    let waiters = |machine: &Machine| machine.show(&name("job")).waiters;
+    for waiting in 0..3 {
+        alice.acquire(&mut machine, "job", WAITS);
+        assert_eq!(waiters(&machine), waiting * 2);
+        bob.acquire(&mut machine, "job", WAITS);
+        assert_eq!(waiters(&machine), waiting * 2 + 1);
+    }
+}
+
+#[test]
+fn news_that_is_cut_off_does_not_pass_over_what_is_left() {
+    let (mut machine, mut alice, _) = two();
+    let calls: Vec<_> = ["one", "two", "three"]
+        .iter()
+        .map(|lock| alice.acquire(&mut machine, lock, WAITS).0)
+        .collect();
+    let Caller { id } = Caller::open(&mut machine, BOB);
+    let (name, token) = (name("three"), alice.token(&machine, calls[2]));
+    machine.apply(&Command::Break { id, name, token });
+
+    let (mut since, mut acquired) = (Mark(0), Vec::new());
+    for _ in 0..3 {
+        let news = machine.news(alice.0.record, since, 1);
+        acquired.extend(news.changes.iter().map(|change| change.acquired));
+        since = news.through;
+    }
+    assert_eq!(acquired, calls[..2]);
+    let nothing = News {
+        through: since,
+        ..News::default()
+    };
+    assert_eq!(machine.news(alice.0.record, since, 1), nothing);
+    assert_eq!(machine.news(id.record, since, 1), nothing, "nor back");
+}
+
+#[test]
+fn a_listing_of_places_and_long_names_fits_and_gets_on() {
+    let (mut machine, mut alice, mut bob) = two();
+    machine.op = OpNumber(u64::MAX / 4);
+    let longest = "n".repeat(LockName::MAX_BYTES);
+    for lock in 0..400 {
+        let short = format!("lock-{lock}");
+        let lock = if lock == 0 { &longest } else { &short };
+        for session in [&mut alice, &mut bob] {
+            session.acquire(&mut machine, lock, SHARES);
+            session.acquire(&mut machine, lock, SHARES);
+        }
+    }
+    let (mut listed, mut next) = (0, Some(Cursor::default()));
+    while let Some(from) = next {
+        let page = machine.list("", &from);
+        let bytes = postcard::to_stdvec(&page).expect("it encodes").len();
+        assert!(bytes <= crate::config::MAX_PAYLOAD_BYTES, "{bytes}");
+        assert_ne!(page.next, Some(from), "it gets on");
+        listed += page.locks.len();
+        next = page.next;
+    }
+    assert_eq!(listed, 400);
+}

@@ -128,6 +128,11 @@ proptest! {
 
     #[test]
     fn a_command_survives_the_wire(commands in commands()) {
+        for command in &commands {
+            let bytes = postcard::to_stdvec(command).expect("a command encodes").len();
+            let most = command.max_encoded_bytes();
+            prop_assert!(bytes <= most && most <= bytes + 80, "{bytes} {most}");
+        }
         let bytes = postcard::to_stdvec(&commands).expect("commands encode");
         prop_assert_eq!(postcard::from_bytes::<Vec<Command>>(&bytes).expect("they decode"), commands);
     }

@@ -75,3 +75,23 @@ impl Heard {
         records.for_each(|heard| names.past(heard, ttl));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_looked_through_eight_times_in_a_time_to_live() {
+        let ttl = Duration::from_secs(8);
+        let at = |seconds| Now(Duration::from_secs(seconds));
+        let half = Now(Duration::from_millis(8_500));
+        let mut heard = Heard::new([RecordNumber(1)].into_iter(), at(0), ttl);
+        for second in 1..8 {
+            assert_eq!(heard.next_sweep(), at(second));
+            assert_eq!(heard.sweep(at(second), ttl), []);
+        }
+        heard.next_sweep = at(9);
+        assert_eq!(heard.sweep(half, ttl), []);
+        assert_eq!(heard.sweep(at(10), ttl), [RecordNumber(1)]);
+    }
+}

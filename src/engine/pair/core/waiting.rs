@@ -99,3 +99,33 @@ impl<T> Waiting<T> {
         frames.for_each(|(frame, _, _)| names.frame(frame));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ClientId, RecordNumber};
+
+    #[test]
+    fn an_answer_without_an_op_waits_for_its_frame_and_for_the_op_that_it_saw() {
+        let client = ClientId::from_u128(1);
+        let record = RecordNumber(1);
+        let pending = Pending {
+            to: (),
+            via: Via::Client,
+            request: Request::KeepAlive { client, record },
+            result: Ok(Answer::Done),
+        };
+        let mut waiting = Waiting::new();
+        for frame in [5, 6] {
+            waiting.push_for_frame(FrameNumber(frame), OpNumber(30), pending.clone());
+        }
+        let mut is_safe = |frame, op| {
+            let popped = waiting.pop_for_frame(FrameNumber(frame), OpNumber(op));
+            popped.is_some()
+        };
+        assert!(!is_safe(4, 30) && !is_safe(4, 31));
+        assert!(!is_safe(5, 29) && !is_safe(7, 29));
+        assert!(is_safe(5, 30) && !is_safe(5, 30));
+        assert!(is_safe(7, 31));
+    }
+}

@@ -247,3 +247,57 @@ impl Watch {
         self.doubt.iter_mut().for_each(|frame| names.frame(frame));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER_TIMEOUT: Duration = Duration::from_millis(640);
+    const INSTANT: Duration = Duration::from_millis(1);
+
+    fn watch() -> Watch {
+        Watch::new(PEER_TIMEOUT, Now(Duration::ZERO))
+    }
+
+    #[test]
+    fn a_tick_that_is_late_by_a_quarter_voids_and_one_by_a_half_makes_doubt() {
+        let late = |late| watch().check_clock(Now(watch().tick() + late));
+        let (quarter, half) = (PEER_TIMEOUT / 4, PEER_TIMEOUT / 2);
+        assert_eq!(late(quarter), Lateness::None);
+        assert_eq!(late(quarter + INSTANT), Lateness::Voids);
+        assert_eq!(late(half), Lateness::Voids);
+        assert_eq!(late(half + INSTANT), Lateness::Doubt(half + INSTANT));
+    }
+
+    #[test]
+    fn a_probe_that_breaks_is_repeated_at_once_and_then_ever_later() {
+        let mut watch = watch();
+        watch.begin_probe(Now::default());
+        let pauses = (0..11).map(|_| watch.repeat_probe(Now::default()).1);
+        let sixty_fourths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8];
+        assert!(pauses.eq(sixty_fourths.map(|pause| PEER_TIMEOUT / 64 * pause)));
+        watch.end_probe();
+        assert!(!watch.is_probing());
+    }
+
+    #[test]
+    fn a_peer_without_a_link_is_asked_ever_less_often() {
+        let mut watch = watch();
+        let paces = (0..8).map(|_| {
+            watch.back_off(Now::default());
+            watch.next_probe().0
+        });
+        let sixteenths = [1, 2, 4, 8, 16, 32, 32, 32];
+        assert!(paces.eq(sixteenths.map(|pace| PEER_TIMEOUT / 16 * pace)));
+    }
+
+    #[test]
+    fn doubt_ends_with_a_frame_that_was_sent_since() {
+        let mut watch = watch();
+        watch.doubt_from(FrameNumber(5));
+        watch.note_acked(FrameNumber(4));
+        assert!(watch.is_in_doubt());
+        watch.note_acked(FrameNumber(5));
+        assert!(!watch.is_in_doubt());
+    }
+}

@@ -1,5 +1,6 @@
 //! The role machine, step by step.
 
+mod edges;
 mod explore;
 mod scenarios;
 mod sessions;

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::world::{Client, Envelope, Message, PEER_TIMEOUT, World, name};
-use crate::service::{Acquired, Answer, CallId, Frame, How, Mark, Mode, News, Refusal, Request};
+use crate::config::Limits;
+use crate::engine::pair::core::{Effect, Event, Input, Now};
+use crate::service::{
+    Acquired, Answer, CallId, Frame, How, Mark, Mode, News, Refusal, Request, Resource,
+};
 use crate::types::ServerId::{self, A, B};
 use crate::types::{Lease, Seq, Token};
 
@@ -247,4 +251,68 @@ fn a_primary_that_was_fenced_renews_nothing() {
     world.run(PEER_TIMEOUT * 2);
     let answer = world.reply_to(renewal);
     assert!(matches!(answer, Some(Err(_))), "{answer:?}");
+}
+
+#[test]
+fn places_count_as_locks_do_against_the_limit() {
+    let limits = Limits {
+        locks: 2,
+        ..Limits::default()
+    };
+    let mut world = World::new().with_limits(limits).whole();
+    let mut alice = Session::open(&mut world, A, 1);
+    granted(world.answer(A, alice.acquire("one")));
+    let refused = world.answer(A, alice.acquire("other"));
+    assert_eq!(refused, Err(Refusal::Overloaded(Resource::Locks)));
+}
+
+#[test]
+fn a_primary_wakes_when_a_poll_has_waited_long_enough() {
+    let (mut world, _, bob) = contended();
+    world.halt(B);
+    world.run(PEER_TIMEOUT);
+    let (asked, instant) = (world.now, Duration::from_millis(1));
+    world.ask(A, bob.poll(0));
+    world.now = asked + (LEASE / 4).saturating_sub(instant);
+    world.input(A, Input::Wake);
+    assert!(world.core(A).next_wake() <= Now(asked + LEASE / 4));
+}
+
+#[test]
+fn a_poll_that_waits_at_a_primary_that_is_fenced_is_handed_to_the_new_one() {
+    let (mut world, _, bob) = contended();
+    world.ask(A, bob.poll(0));
+    let view = world.view(A).expect("A has a view").next(B);
+    let mut effects = Vec::new();
+    let mut core = world.core(A).clone();
+    core.step(Now(world.now), Input::Fenced { view }, &mut effects);
+    let handed_on = effects.iter().filter_map(|effect| match effect {
+        Effect::Relay { request, .. } => Some(request.clone()),
+        _ => None,
+    });
+    assert_eq!(handed_on.collect::<Vec<_>>(), [bob.poll(0)]);
+}
+
+#[test]
+fn that_a_lock_was_broken_is_reported_and_that_it_was_not_is_not() {
+    let mut world = World::new().whole();
+    let mut alice = Session::open(&mut world, A, 1);
+    let mut admin = Session::open(&mut world, A, 2);
+    let held = granted(world.answer(A, alice.acquire("job")));
+    for (token, is_broken) in [(Token(held.get() + 1), false), (held, true)] {
+        let request = Request::Break {
+            id: admin.next(),
+            name: name("job"),
+            token,
+            reason: String::from("it hangs"),
+        };
+        assert_eq!(world.answer(A, request), Ok(Answer::Call(is_broken)));
+        let reported = world.events(A).contains(&Event::LockBroken {
+            name: name("job"),
+            token,
+            client: admin.0.id,
+            reason: String::from("it hangs"),
+        });
+        assert_eq!(reported, is_broken);
+    }
 }

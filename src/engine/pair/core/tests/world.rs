@@ -689,6 +689,15 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// The one that a test opened a record for by itself.
+    pub(super) const fn new(id: ClientId, record: RecordNumber) -> Self {
+        Self {
+            id,
+            record,
+            next: 0,
+        }
+    }
+
     pub(super) fn call(&mut self, verb: Verb, lock: &str) -> Request {
         let seq = Seq(self.next);
         self.next += 1;
