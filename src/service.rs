@@ -59,8 +59,9 @@ pub trait LockService {
     async fn keep_alive(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
     /// Closes the record.
     async fn goodbye(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
-    /// How this server sees itself and its peer.
-    async fn status() -> ServerStatus;
+    /// How this server sees itself and its peer. In a box, for each connection has room for some answers, and
+    /// this is by far the largest.
+    async fn status() -> Box<ServerStatus>;
 }
 
 /// What the two servers of a pair ask of each other. `docs` of the pair protocol: [`crate::engine::pair`].

@@ -83,7 +83,7 @@ impl Connection {
     pub(super) async fn status(&self, deadline: Instant) -> Result<ServerStatus, TryError> {
         let live = self.live().await?;
         let status = live.client.status(until(deadline));
-        live.judge(status.await)
+        live.judge(status.await).map(|status| *status)
     }
 
     async fn live(&self) -> Result<Arc<Live>, TryError> {

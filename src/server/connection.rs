@@ -36,6 +36,9 @@ use crate::service::{LockService as _, Replication as _};
 /// relayed, and is counted against the limit of calls.
 const PEER_REQUESTS: usize = usize::MAX;
 
+/// How many answers of a connection are kept until it takes them; the handlers of the others wait.
+const READY_ANSWERS: usize = 64;
+
 /// Serves one connection until it ends.
 pub(super) async fn serve(
     shared: Arc<Shared>,
@@ -117,7 +120,7 @@ async fn answer_requests<S>(
     ClientMessage<S::Req>: Incoming,
 {
     let config = Config {
-        pending_response_buffer: most.min(1_024),
+        pending_response_buffer: most.min(READY_ANSWERS),
     };
     let channel = BaseChannel::new(config, transport).max_concurrent_requests(most);
     let mut requests = pin!(channel.requests());

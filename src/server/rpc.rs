@@ -154,11 +154,11 @@ impl LockService for LockRpc {
         answer.map(|_| ())
     }
 
-    async fn status(self, _: Context) -> ServerStatus {
+    async fn status(self, _: Context) -> Box<ServerStatus> {
         let overview = self.shared.pair.overview().await;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let (server, uptime) = (self.shared.config.me, self.shared.started.elapsed());
-        ServerStatus {
+        Box::new(ServerStatus {
             server,
             role: overview.role,
             view: overview.view,
@@ -172,7 +172,7 @@ impl LockService for LockRpc {
             uptime,
             cpu_time: cpu_time(),
             version,
-        }
+        })
     }
 }
 

@@ -350,14 +350,14 @@ impl LockService for Server {
         Ok(())
     }
 
-    async fn status(self, _: Context) -> ServerStatus {
+    async fn status(self, _: Context) -> Box<ServerStatus> {
         let role = match self.state().role {
             Role::Primary => RoleName::Primary,
             Role::Backup => RoleName::Backup,
             Role::Alone => RoleName::Alone,
             Role::Deposed => RoleName::Starting,
         };
-        ServerStatus {
+        Box::new(ServerStatus {
             server: self.me,
             role,
             view: Some(View::first(ServerId::A)),
@@ -371,7 +371,7 @@ impl LockService for Server {
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
             version: String::new(),
-        }
+        })
     }
 }
 

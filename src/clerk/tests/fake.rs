@@ -524,8 +524,8 @@ impl LockService for Handler {
             .map(drop)
     }
 
-    async fn status(self, _: Context) -> ServerStatus {
-        ServerStatus {
+    async fn status(self, _: Context) -> Box<ServerStatus> {
+        Box::new(ServerStatus {
             server: self.fake.0.server,
             role: RoleName::Alone,
             view: None,
@@ -539,6 +539,6 @@ impl LockService for Handler {
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
             version: String::new(),
-        }
+        })
     }
 }
