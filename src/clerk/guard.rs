@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::error::ReleaseError;
 use super::session::{Claim, GuardState, LossReason};
-use crate::types::{LockName, Token};
+use crate::types::{LockName, RecordNumber, Token};
 
 /// An owned lock, held until the guard is released, dropped or lost.
 ///
@@ -57,6 +57,12 @@ impl LockGuard {
     #[must_use]
     pub const fn token(&self) -> Token {
         self.token
+    }
+
+    /// The number of the session that holds the lock, which the servers tell of it too.
+    #[must_use]
+    pub fn session(&self) -> RecordNumber {
+        self.claim.session_number()
     }
 
     /// Until when the lock is certainly held, if nothing more is heard of the servers and nothing is lost

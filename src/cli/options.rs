@@ -7,7 +7,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 
 use crate::net::{Addr, AddrError, Servers};
-use crate::types::ServerId;
+use crate::types::{Lease, LeaseError, ServerId};
 
 /// Which pair it is about.
 #[derive(Debug, Args)]
@@ -45,6 +45,21 @@ pub(super) fn duration(text: &str) -> Result<Duration, DurationError> {
     } else {
         Err(DurationError::OutOfRange)
     }
+}
+
+/// Why a text is no lease.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(super) enum LeaseTextError {
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+}
+
+/// Parses a lease, which is written as a duration.
+pub(super) fn lease(text: &str) -> Result<humantime::Duration, LeaseTextError> {
+    let duration = duration(text)?;
+    Ok(Lease::new(duration)?.duration().into())
 }
 
 /// Why a text is no address that a program can use.

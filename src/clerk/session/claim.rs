@@ -9,7 +9,7 @@ use super::{AcquireError, GuardState, Handle, LossReason, ReleaseError, Session,
 use crate::clerk::call::AskError;
 use crate::clerk::record::Numbered;
 use crate::service::{Acquired, Answer, How, Request, Resource};
-use crate::types::{LockName, Token};
+use crate::types::{LockName, RecordNumber, Token};
 
 /// A place in a session, from before it is asked for until it is dropped.
 #[derive(Debug)]
@@ -118,6 +118,10 @@ impl Claim {
             reason = self.session().life.lost() => Err(reason.into()),
             token = self.place.granted() => token.ok_or(AcquireError::Ended),
         }
+    }
+
+    pub(in crate::clerk) fn session_number(&self) -> RecordNumber {
+        self.session().record.number
     }
 
     /// Until when it is certainly held, unless it is lost.

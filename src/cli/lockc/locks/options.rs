@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::exit::one_line;
-use crate::cli::options::{self, DurationError};
+use crate::cli::options;
 use crate::config::LEASE;
-use crate::types::{Lease, LeaseError, LockName, NameError, Token};
+use crate::types::{LockName, NameError, Token};
 
 const JSON_OF_WHY: &str = "\
 Print JSON
@@ -88,7 +88,7 @@ pub(in crate::cli::lockc) struct ElectOptions {
     /// The lock that the leader holds: 1 to 1,024 bytes of UTF-8
     pub(super) name: LockName,
     /// How long nobody else is elected when this machine is gone: 100ms to 1h
-    #[arg(long, value_name = "DURATION", default_value_t = LEASE.into(), value_parser = lease)]
+    #[arg(long, value_name = "DURATION", default_value_t = LEASE.into(), value_parser = options::lease)]
     pub(super) lease: humantime::Duration,
 }
 
@@ -134,20 +134,6 @@ fn prefix(text: &str) -> Result<String, NameError> {
         bytes if bytes > LockName::MAX_BYTES => Err(NameError::TooLong { bytes }),
         _ => Ok(text.to_owned()),
     }
-}
-
-/// Why a text is no lease.
-#[derive(Debug, PartialEq, thiserror::Error)]
-enum LeaseTextError {
-    #[error(transparent)]
-    Duration(#[from] DurationError),
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-}
-
-fn lease(text: &str) -> Result<humantime::Duration, LeaseTextError> {
-    let duration = options::duration(text)?;
-    Ok(Lease::new(duration)?.duration().into())
 }
 
 #[cfg(test)]
