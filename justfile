@@ -52,7 +52,7 @@ interleave SCHEDULES="100000":
 
 # Run the tests on real processes with as many rounds as they are meant for
 breaking *FILTER:
-    LONG_TESTS=1 cargo test --locked --release --test torture --test breaking {{ FILTER }}
+    LONG_TESTS=1 cargo test --locked --release --test torture --test breaking --test run {{ FILTER }}
 
 # Throw a million malformed frames at live servers, and exhaust what can be exhausted
 hostile *FILTER:

@@ -20,6 +20,8 @@ pub(super) enum Exit {
     Unavailable,
     /// The lock was lost while a command ran that needs it (`EX_TEMPFAIL`).
     Lost,
+    /// As a command that was run did, or as was asked for.
+    Code(u8),
     /// A failure of the program or of the machine under it (`EX_SOFTWARE`).
     Internal,
 }
@@ -33,6 +35,7 @@ impl Exit {
             Self::Unavailable => 69,
             Self::Internal => 70,
             Self::Lost => 75,
+            Self::Code(code) => code,
         }
     }
 }

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 
 use super::locks::{BreakOptions, ElectOptions, LsOptions, ShowOptions, WatchOptions, WhyOptions};
+#[cfg(target_os = "linux")]
+use super::run::RunOptions;
 use crate::cli::options::{self, PairOptions};
 use crate::types::LockName;
 
@@ -14,6 +16,7 @@ const AFTER_HELP: &str = "\
 Examples:
   lockc lock jobs/nightly && ./nightly      run it unless somebody holds the lock
   lockc unlock jobs/nightly
+  lockc run jobs/nightly -- ./nightly       the same, safe: it waits, and the lock cannot outlive the job
   lockc lock -- -odd-name                   a name that begins with a hyphen
   lockc status --json | jq .whole           is the pair ready for a failure?
   printf 'lock a\\nlock a\\n' | lockc shell   prints true, then false
@@ -30,7 +33,9 @@ Exit codes:
   2    the command line is wrong
   69   no server could answer in time
   70   internal error
-  75   elect: the leadership was lost";
+  75   elect: the leadership was lost; run: the lock was lost while the command ran
+
+lockc run ends as its command does; `lockc run --help` tells of its own codes.";
 
 /// A client of a lock pair
 ///
@@ -66,6 +71,21 @@ pub(super) enum Command {
         /// The lock: 1 to 1,024 bytes of UTF-8
         name: LockName,
     },
+    /// Run a command while a lock is held
+    ///
+    /// Waits for its turn, holds the lock for the command, and releases it when the command has ended; exits
+    /// with the command's code, or 128 and the number of the signal that ended it. The command finds
+    /// `LOCK_NAME`, `LOCK_TOKEN` (for what refuses a late holder) and `LOCK_SESSION` in its environment.
+    ///
+    /// The lock is lost when the servers cannot be reached for a lease. The command is ended before others can
+    /// have it, with SIGTERM, and SIGKILL after the grace; also when this program is killed or stopped. Signals
+    /// are passed on to the command's process group; what it leaves behind in that group when it ends is ended
+    /// as well.
+    ///
+    /// Exit code 1, or that of -E: the lock was not to be had; 69: no server could answer in time; 75: the
+    /// lock was lost while the command ran; 126 and 127: the command cannot be executed, or was not found.
+    #[cfg(target_os = "linux")]
+    Run(RunOptions),
     /// Show which locks are held, by whom, and how many wait
     ///
     /// A row for each holder (of one lock, 256 at the most), by name. HOLDER is the beginning of the client's id

@@ -8,6 +8,8 @@ mod customer;
 mod latency;
 mod locks;
 mod progress;
+#[cfg(target_os = "linux")]
+mod run;
 mod shell;
 mod status;
 mod torture;
@@ -34,6 +36,10 @@ use crate::types::LockName;
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(code) = run::help() {
+        return code;
+    }
     exit::main(|cli| block_on("lockc", run(cli)))
 }
 
@@ -54,6 +60,8 @@ async fn run(cli: Cli) -> Exit {
         Command::Torture(options) => {
             torture::run(&customer.servers, customer.timeout, options).await
         }
+        #[cfg(target_os = "linux")]
+        Command::Run(options) => run::run(customer.servers, cli.timeout, options).await,
         Command::Completions { shell } => told(print_completions(Cli::command(), shell), Exit::Yes),
     }
 }

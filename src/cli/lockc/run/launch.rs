@@ -1,0 +1,78 @@
+//! How a command is started: on the leash before its first instruction.
+//!
+//! Between the start of a process and the moment when the leash knows its group, `lockc run` can be killed.
+//! So a command is started by way of this program, which asks the kernel to be killed with `lockc run`, stops
+//! itself, and becomes the command when it is continued: by then the leash has its group.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use clap::Parser;
+use rustix::process::{
+    Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal,
+};
+
+use super::THIS_PROGRAM;
+use super::group::Group;
+use crate::cli::exit::{Exit, complain};
+
+/// What this program is called when it is to become a command.
+pub(super) const PROGRAM: &str = "lock-launch";
+
+/// The codes that shells have for commands that cannot be run.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Starts `command` with more in its `environment`, in a process group of its own. It stops before it
+/// becomes the command, and waits to be continued.
+pub(super) fn launch(command: &[OsString], environment: &[(&str, String)]) -> io::Result<Group> {
+    let child = Command::new(THIS_PROGRAM)
+        .arg0(PROGRAM)
+        .args([&getpid().to_string(), "--"])
+        .args(command)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .process_group(0)
+        .spawn()?;
+    Ok(Group::led_by(Pid::from_child(&child)))
+}
+
+/// What is to become of this process.
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM)]
+pub(super) struct Launch {
+    /// The process that has it on a leash
+    parent: i32,
+    /// The command, and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Becomes a command once that is on a leash.
+pub(super) fn become_command(Launch { parent, command }: Launch) -> Exit {
+    if let Err(error) = wait_for_leash(parent) {
+        complain("lockc", &format!("cannot start a command: {error}"));
+        return Exit::Internal;
+    }
+    let Some((program, args)) = command.split_first() else {
+        return Exit::Usage;
+    };
+    let error = Command::new(program).args(args).exec();
+    let program = program.to_string_lossy();
+    complain("lockc", &format!("cannot run `{program}`: {error}"));
+    Exit::Code(match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    })
+}
+
+fn wait_for_leash(parent: i32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid().map(Pid::as_raw_pid) != Some(parent) {
+        return Err(io::Error::other("lockc was killed"));
+    }
+    kill_process(getpid(), Signal::STOP)?;
+    set_parent_process_death_signal(None)?;
+    Ok(())
+}

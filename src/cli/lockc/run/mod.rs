@@ -1,0 +1,167 @@
+//! `lockc run`: a command that runs while a lock is held, and never without it.
+//!
+//! ```text
+//! lockc run ------ orders, at last EOF -----> leash
+//!     |                                         :
+//!     | its child                               : SIGTERM, SIGKILL, in time
+//!     v                                         v
+//! the command, leader of a process group with all that it starts
+//! ```
+//! Either of `lockc run` and its leash may be killed, be stopped, or hang: the other one ends the command
+//! before the lease can end. What the command moves to a process group of its own is not watched over.
+
+mod acquire;
+mod group;
+mod launch;
+mod leash;
+mod options;
+mod signals;
+mod supervise;
+mod terminal;
+
+use std::env;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+pub(super) use self::options::RunOptions;
+
+use self::acquire::acquire;
+use self::options::{GraceError, Terms};
+use self::signals::{Signals, stop_job};
+use self::supervise::{Cut, Ended, supervise};
+use crate::clerk::{Clerk, LockGuard, LossReason, ReleaseError};
+use crate::cli::exit::{self, Exit, complain};
+use crate::cli::lockc::customer::Failure;
+use crate::net::Servers;
+
+/// This very program, also when its file has been replaced since.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// Does what a `lockc run` has started this program for, if one has.
+pub(super) fn help() -> Option<ExitCode> {
+    match env::args_os().next()?.to_str()? {
+        leash::PROGRAM => Some(exit::main(leash::watch)),
+        launch::PROGRAM => Some(exit::main(launch::become_command)),
+        _ => None,
+    }
+}
+
+/// Why a command did not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error(transparent)]
+    Grace(#[from] GraceError),
+    #[error(transparent)]
+    NoLock(#[from] Failure),
+    #[error("cannot watch over the command: {0}")]
+    System(#[from] io::Error),
+    #[error("the command was ended: {0}")]
+    CutShort(#[from] Cut),
+    #[error("the lock was lost while the command ran: {0}")]
+    Lost(ReleaseError),
+}
+
+impl Unfinished {
+    const fn exit(&self) -> Exit {
+        match self {
+            Self::Grace(_) => Exit::Usage,
+            Self::NoLock(failure) => failure.exit(),
+            Self::System(_) | Self::CutShort(Cut::NoLeash(_)) => Exit::Internal,
+            Self::CutShort(_) | Self::Lost(_) => Exit::Lost,
+        }
+    }
+}
+
+/// Runs a command under a lock, and ends as it does.
+pub(super) async fn run(servers: Servers, timeout: Duration, options: RunOptions) -> Exit {
+    match connect_and_run(servers, timeout, &options).await {
+        Ok(exit) => exit,
+        Err(unfinished) => {
+            complain("lockc", &unfinished);
+            unfinished.exit()
+        }
+    }
+}
+
+async fn connect_and_run(
+    servers: Servers,
+    timeout: Duration,
+    options: &RunOptions,
+) -> Result<Exit, Unfinished> {
+    let terms = options.terms()?;
+    let mut signals = Signals::catch()?;
+    let builder = Clerk::builder(servers).timeout(timeout).lease(terms.lease);
+    let clerk = tokio::select! {
+        biased;
+        exit = interruption(&mut signals) => return Ok(exit),
+        clerk = builder.connect() => clerk.map_err(Failure::from)?,
+    };
+    let exit = acquire_and_run(&clerk, &mut signals, terms, options).await;
+    clerk.close().await;
+    exit
+}
+
+async fn acquire_and_run(
+    clerk: &Clerk,
+    signals: &mut Signals,
+    terms: Terms,
+    options: &RunOptions,
+) -> Result<Exit, Unfinished> {
+    let acquired = tokio::select! {
+        biased;
+        exit = interruption(signals) => return Ok(exit),
+        acquired = acquire(clerk, options) => acquired.map_err(Failure::from)?,
+    };
+    let Some(guard) = acquired else {
+        return Ok(Exit::Code(options.conflict_exit_code));
+    };
+    let environment = [
+        ("LOCK_NAME", guard.name().to_string()),
+        ("LOCK_TOKEN", guard.token().to_string()),
+        ("LOCK_SESSION", guard.session().to_string()),
+    ];
+    let Ended { code, cut_short } =
+        supervise(&options.command, &environment, &guard, signals, terms).await?;
+    if let Some(cut) = cut_short {
+        return Err(cut.into());
+    }
+    release(guard, signals).await?;
+    Ok(Exit::Code(code))
+}
+
+/// Gives the lock back, now that the command has ended by itself.
+async fn release(guard: LockGuard, signals: &mut Signals) -> Result<(), Unfinished> {
+    let released = tokio::select! {
+        biased;
+        _ = interruption(signals) => return Ok(()),
+        released = guard.release() => released,
+    };
+    match released {
+        Ok(()) => Ok(()),
+        // Nobody knows since when.
+        Err(
+            lost @ (ReleaseError::NotHeld
+            | ReleaseError::Lost(LossReason::SessionLost | LossReason::Broken)),
+        ) => Err(Unfinished::Lost(lost)),
+        Err(error) => {
+            complain("lockc", &format!("cannot release the lock: {error}"));
+            Ok(())
+        }
+    }
+}
+
+/// Waits for a signal that ends a program that has not caught it.
+async fn interruption(signals: &mut Signals) -> Exit {
+    loop {
+        match signals.next().await {
+            Signal::TSTP => {
+                stop_job();
+            }
+            Signal::CONT | Signal::WINCH => {}
+            signal => return Exit::Code(signals::exit_code(signal.as_raw())),
+        }
+    }
+}

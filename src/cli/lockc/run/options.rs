@@ -1,0 +1,181 @@
+//! The command line of `lockc run`, which is much like that of flock(1).
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+
+use crate::cli::options::{self, DurationError};
+use crate::config::LEASE;
+use crate::types::LockName;
+
+/// Which part of a lease the grace is, unless it is given.
+const GRACE_IN_LEASE: u32 = 5;
+
+/// Which part of a lease the grace is at the most. A half: a lock that is renewed in time has more than that
+/// left at any moment, and one whose renewal has to be repeated about as much.
+const LONGEST_GRACE_IN_LEASE: u32 = 2;
+
+/// What to run, under which lock.
+#[derive(Debug, Args)]
+pub(in crate::cli::lockc) struct RunOptions {
+    /// The lock: 1 to 1,024 bytes of UTF-8
+    pub(super) name: LockName,
+    /// Fail at once when the lock is not to be had
+    #[arg(short, long, conflicts_with = "wait")]
+    pub(super) nonblock: bool,
+    /// Fail when the lock is not to be had within so many seconds; default: wait for ever
+    ///
+    /// `0.5`, or a duration: `500ms`
+    #[arg(short, long, value_name = "SECS", value_parser = seconds)]
+    pub(super) wait: Option<Duration>,
+    /// Hold the lock together with others that hold it shared
+    #[arg(short, long)]
+    pub(super) shared: bool,
+    /// Exit with this code when the lock was not to be had
+    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 1)]
+    pub(super) conflict_exit_code: u8,
+    /// How long the lock stays held when this machine is gone: 100ms to 1h
+    #[arg(long, value_name = "DURATION", default_value_t = LEASE.into(), value_parser = options::lease)]
+    lease: humantime::Duration,
+    /// How long the command may take to end when the lock is lost; default: a fifth of the lease
+    ///
+    /// It gets SIGTERM so early that it can be killed after that, before the lease is over.
+    #[arg(long, value_name = "DURATION", value_parser = options::duration)]
+    grace: Option<Duration>,
+    /// The command, and its arguments, whatever they look like
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, action = ArgAction::Append)]
+    pub(super) command: Vec<OsString>,
+}
+
+/// How a command is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How long the lock lasts when it is not renewed.
+    pub(super) lease: Duration,
+    /// How long the command may take to end.
+    pub(super) grace: Duration,
+}
+
+/// A command could not be ended in time, or would be while all is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "--grace {} is too long for --lease {}: it may be half of it",
+    humantime::format_duration(self.0.grace),
+    humantime::format_duration(self.0.lease)
+)]
+pub(super) struct GraceError(Terms);
+
+impl RunOptions {
+    pub(super) fn terms(&self) -> Result<Terms, GraceError> {
+        let lease = *self.lease;
+        let grace = self.grace.unwrap_or(lease / GRACE_IN_LEASE);
+        let terms = Terms { lease, grace };
+        if grace > lease / LONGEST_GRACE_IN_LEASE {
+            return Err(GraceError(terms));
+        }
+        Ok(terms)
+    }
+}
+
+/// Parses seconds as flock(1) does, or a duration.
+fn seconds(text: &str) -> Result<Duration, DurationError> {
+    match text.parse().map(Duration::try_from_secs_f64) {
+        Ok(Ok(seconds)) => Ok(seconds),
+        Ok(Err(_)) => Err(DurationError::OutOfRange),
+        Err(_) => options::duration(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::lockc::args::{Cli, Command};
+    use crate::cli::options::tests::parse;
+
+    fn run(line: &str) -> RunOptions {
+        match parse::<Cli>(line).expect(line).command {
+            Command::Run(options) => options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str) {
+        let error = parse::<Cli>(line).expect_err(line);
+        assert!(error.use_stderr(), "{line}");
+    }
+
+    #[test]
+    fn what_follows_the_name_and_its_options_belongs_to_the_command() {
+        for (line, command) in [
+            ("lockc run a ls -n -w 5 a", "ls -n -w 5 a"),
+            ("lockc run a -- ls -n --help", "ls -n --help"),
+            ("lockc run -n a ls --servers x", "ls --servers x"),
+            ("lockc run a -n -s -- ls -- -x", "ls -- -x"),
+            ("lockc run a -n -s ls -- -x", "ls -- -x"),
+            ("lockc run a -- -odd", "-odd"),
+            ("lockc run -- a -odd", "-odd"),
+        ] {
+            let options = run(line);
+            assert_eq!(options.name.as_str(), "a", "{line}");
+            assert_eq!(options.command.join(" ".as_ref()), command, "{line}");
+        }
+        assert!(!run("lockc run a ls -n").nonblock);
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_name() {
+        for line in [
+            "lockc run -s -w 1.5 -E 9 --lease 4s a ls",
+            "lockc run a -sw1.5 -E9 --lease 4s -- ls",
+            "lockc run -s a -w 1500ms -E 9 --lease 4s ls",
+        ] {
+            let options = run(line);
+            assert!(options.shared, "{line}");
+            assert_eq!(options.wait, Some(Duration::from_millis(1_500)), "{line}");
+            assert_eq!(options.conflict_exit_code, 9, "{line}");
+            let [lease, grace] = [4_000, 800].map(Duration::from_millis);
+            assert_eq!(options.terms(), Ok(Terms { lease, grace }), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_the_help_tells() {
+        let options = run("lockc run a ls");
+        let [lease, grace] = [10, 2].map(Duration::from_secs);
+        assert_eq!(options.terms(), Ok(Terms { lease, grace }));
+        assert_eq!((options.wait, options.conflict_exit_code), (None, 1));
+        assert_eq!(run("lockc run -w 0 a ls").wait, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_command_must_have_time_to_end_and_time_to_run() {
+        assert!(run("lockc run --lease 2s --grace 1s a ls").terms().is_ok());
+        let error = run("lockc run --lease 2s --grace 1001ms a ls").terms();
+        let error = error.expect_err("it is too long").to_string();
+        assert!(
+            error.starts_with("--grace 1s 1ms is too long for --lease 2s"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "lockc run",
+            "lockc run a",
+            "lockc run a --",
+            "lockc run -n -w 1 a ls",
+            "lockc run -w -1 a ls",
+            "lockc run -w soon a ls",
+            "lockc run -w inf a ls",
+            "lockc run -E 256 a ls",
+            "lockc run --lease 99ms a ls",
+            "lockc run --lease 2h a ls",
+            "lockc run --lease 5 a ls",
+            "lockc run -x a ls",
+        ] {
+            refused(line);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Signals that `lockc run` is sent, and job control.
+//!
+//! A signal that was ignored when the program was started stays ignored, by it and by the command, as `nohup`
+//! and shells mean it.
+
+use std::fs;
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use rustix::process::{Pid, Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
+use tokio::signal::unix::{self, SignalKind, signal};
+
+/// What can be asked of a command by way of `lockc run`.
+const CAUGHT: [Signal; 9] = [
+    Signal::TERM,
+    Signal::INT,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::TSTP,
+    Signal::CONT,
+];
+
+/// The signals that this process is sent.
+pub(super) struct Signals(Vec<(Signal, unix::Signal)>);
+
+impl Signals {
+    /// Catches them from now on.
+    pub(super) fn catch() -> io::Result<Self> {
+        let ignored = ignored()?;
+        let heeded = CAUGHT
+            .into_iter()
+            .filter(|signal| ignored & bit(*signal) == 0);
+        let catch = |number: Signal| Ok((number, signal(SignalKind::from_raw(number.as_raw()))?));
+        heeded.map(catch).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Waits for the next one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(super) async fn next(&mut self) -> Signal {
+        poll_fn(|context| {
+            let caught = self.0.iter_mut().find_map(|(number, signal)| {
+                signal.poll_recv(context).is_ready().then_some(*number)
+            });
+            caught.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+const fn bit(signal: Signal) -> u64 {
+    1 << (signal.as_raw() - 1)
+}
+
+/// The signals that this process ignores, a bit each.
+fn ignored() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The exit code of a program that the signal `number` has ended, as shells tell it.
+pub(super) fn exit_code(number: i32) -> u8 {
+    u8::try_from(128 + number).unwrap_or(u8::MAX)
+}
+
+/// Stops the job that this process belongs to, as the terminal does at Ctrl-Z, and returns when it goes on.
+///
+/// False when nobody would be there to continue it: then nothing is stopped.
+pub(super) fn stop_job() -> bool {
+    !is_orphaned() && kill_current_process_group(Signal::STOP).is_ok()
+}
+
+/// Whether no shell looks after the process group of this process: one of the same session, but of another
+/// group.
+fn is_orphaned() -> bool {
+    let mut ancestor = getppid();
+    while let Some(process) = ancestor {
+        if getpgid(Some(process)) != Ok(getpgrp()) {
+            return getsid(Some(process)) != getsid(None);
+        }
+        ancestor = parent_of(process);
+    }
+    true
+}
+
+fn parent_of(process: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The number, the name in brackets, the state, the parent.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    Pid::from_raw(rest.split(' ').nth(1)?.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_of_a_process_is_found() {
+        assert_eq!(parent_of(rustix::process::getpid()), getppid());
+    }
+}

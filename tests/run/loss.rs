@@ -1,0 +1,154 @@
+//! What becomes of a command when its lock is lost.
+
+use std::time::{Duration, Instant};
+
+use lockservice::ServerId;
+use rustix::process::{Signal, kill_process};
+
+use crate::stage::Stage;
+
+const LEASE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn without_servers_a_command_is_ended_in_time_and_the_code_is_75() {
+    let mut stage = Stage::new().await;
+    let witness = stage.witness("witness");
+    let script = witness.of("trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait");
+    let mut run = stage.run("--lease 3s x", &script);
+    run.says("ready").await;
+    stage.kill_servers();
+    // Nothing was renewed later than this.
+    let killed = Instant::now();
+    run.says("bye").await;
+    witness.is_freed().await;
+    assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
+    assert_eq!(run.ended().await.code(), Some(75));
+    let (_, err) = run.rest().await;
+    assert!(
+        err.starts_with("lockc: the command was ended: the lock was not renewed in time"),
+        "{err}"
+    );
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+#[tokio::test]
+async fn without_servers_a_command_that_does_not_listen_is_killed_in_time() {
+    let mut stage = Stage::new().await;
+    let witness = stage.witness("witness");
+    let script = witness.of("trap '' TERM; echo ready; sleep 1000 & wait");
+    let mut run = stage.run("--lease 3s x", &script);
+    run.says("ready").await;
+    stage.kill_servers();
+    // Nothing was renewed later than this.
+    let killed = Instant::now();
+    witness.is_freed().await;
+    assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
+    assert_eq!(run.ended().await.code(), Some(75));
+}
+
+#[tokio::test]
+async fn without_servers_a_command_is_killed_in_time_though_its_leash_hangs() {
+    let mut stage = Stage::new().await;
+    let witness = stage.witness("witness");
+    let script = witness.of("trap '' TERM; echo ready; sleep 1000 & wait");
+    let mut run = stage.run("--lease 3s x", &script);
+    run.says("ready").await;
+    let leash = run.leash().await;
+    kill_process(leash, Signal::STOP).expect("it runs");
+    stage.kill_servers();
+    // Nothing was renewed later than this.
+    let killed = Instant::now();
+    witness.is_freed().await;
+    assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
+    assert_eq!(run.ended().await.code(), Some(75));
+    kill_process(leash, Signal::KILL).expect("it was stopped");
+}
+
+#[tokio::test]
+async fn when_the_pair_has_lost_its_state_a_command_is_ended() {
+    let mut stage = Stage::new().await;
+    let script = "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait";
+    let mut run = stage.run("--lease 1h --grace 5s x", script);
+    run.says("ready").await;
+    stage.kill_servers();
+    for server in ServerId::BOTH {
+        stage.pair.restart(server);
+    }
+    run.says("bye").await;
+    assert_eq!(run.ended().await.code(), Some(75));
+    let (_, err) = run.rest().await;
+    assert!(
+        err.starts_with("lockc: the command was ended: the lock was lost: "),
+        "{err}"
+    );
+}
+
+#[tokio::test]
+async fn when_its_lock_is_broken_a_command_is_ended() {
+    let stage = Stage::new().await;
+    let script = "trap 'echo bye; exit 0' TERM; echo $LOCK_TOKEN; sleep 1000 & wait";
+    let mut run = stage.run("--lease 1h --grace 5s x", script);
+    let token = run.line().await;
+    stage.break_lock("x", &token).await;
+    run.says("bye").await;
+    assert_eq!(run.ended().await.code(), Some(75));
+    let (_, err) = run.rest().await;
+    assert_eq!(
+        err,
+        "lockc: the command was ended: the lock was lost: the lock was broken\n"
+    );
+}
+
+#[tokio::test]
+async fn when_its_lock_is_broken_a_command_is_killed_though_its_leash_hangs() {
+    let stage = Stage::new().await;
+    let witness = stage.witness("witness");
+    let script = witness.of("trap '' TERM; echo $LOCK_TOKEN; sleep 1000 & wait");
+    let mut run = stage.run("--lease 1h --grace 200ms x", &script);
+    let token = run.line().await;
+    let leash = run.leash().await;
+    kill_process(leash, Signal::STOP).expect("it runs");
+    stage.break_lock("x", &token).await;
+    witness.is_freed().await;
+    assert_eq!(run.ended().await.code(), Some(75));
+    kill_process(leash, Signal::KILL).expect("it was stopped");
+}
+
+#[tokio::test]
+async fn when_the_lock_is_lost_a_stopped_command_may_clean_up_too() {
+    let stage = Stage::new().await;
+    let script = "trap 'echo bye; exit' TERM; echo $LOCK_TOKEN; echo $$; kill -STOP $$";
+    let mut run = stage.run("--lease 1h --grace 5s x", script);
+    let token = run.line().await;
+    run.says_that_it_stops().await;
+    stage.break_lock("x", &token).await;
+    run.says("bye").await;
+    assert_eq!(run.ended().await.code(), Some(75));
+}
+
+#[tokio::test]
+async fn when_one_server_is_lost_a_command_goes_on_under_its_lock() {
+    let mut stage = Stage::new().await;
+    let mut run = stage.run("--lease 5s x", "echo ready; cat; exit 6");
+    run.says("ready").await;
+    stage.pair.kill(ServerId::A);
+    assert_eq!(stage.code("-n x", "true").await, Some(1));
+    run.tell("still here\n").await;
+    run.says("still here").await;
+    run.hush();
+    assert_eq!(run.ended().await.code(), Some(6));
+    assert_eq!(stage.code("-n x", "exit 5").await, Some(5));
+}
+
+#[tokio::test]
+async fn a_command_that_ended_under_its_lock_counts_though_the_release_fails() {
+    let mut stage = Stage::new().await;
+    let mut run = stage.run("--timeout 200ms x", "echo ready; cat; exit 7");
+    run.says("ready").await;
+    stage.kill_servers();
+    run.hush();
+    let (_, err) = run.rest().await;
+    assert_eq!(run.ended().await.code(), Some(7));
+    assert!(err.starts_with("lockc: cannot release the lock: "), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+}

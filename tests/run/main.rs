@@ -1,0 +1,257 @@
+//! `lockc run` as its users know it: a real pair, real commands, signals, kills.
+#![cfg(target_os = "linux")]
+
+mod death;
+#[path = "../edition/mod.rs"]
+mod edition;
+mod loss;
+mod stage;
+mod terminal;
+
+use rustix::process::Signal;
+
+use self::stage::{Run, Stage, lockc};
+
+#[tokio::test]
+async fn it_ends_as_its_command_does() {
+    let stage = Stage::new().await;
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -TERM $$", 128 + 15),
+        ("kill -KILL $$", 128 + 9),
+    ] {
+        assert_eq!(stage.code("x", script).await, Some(code), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_run_ends_with_126_or_127() {
+    let stage = Stage::new().await;
+    for (command, code) in [
+        ("/no/such/command", 127),
+        ("nosuchcommand", 127),
+        ("/etc/passwd", 126),
+        ("/", 126),
+    ] {
+        let mut run = Run::start(stage.lockc(&format!("run x {command} -x")));
+        let (out, err) = run.rest().await;
+        assert_eq!(run.ended().await.code(), Some(code), "{command}");
+        assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
+        assert!(
+            err.starts_with(&format!("lockc: cannot run `{command}`: ")),
+            "{err}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_command_has_the_streams_and_knows_its_lock() {
+    let stage = Stage::new().await;
+    let script = "cat; echo \"$LOCK_NAME\"; echo $LOCK_TOKEN $LOCK_SESSION; echo oops >&2";
+    let mut run = stage.run("jobs/nightly", script);
+    run.tell("one\ntwo\n").await;
+    run.says("one").await;
+    run.says("two").await;
+    run.hush();
+    run.says("jobs/nightly").await;
+    let numbers = run.line().await;
+    let numbers: Vec<u64> = numbers
+        .split(' ')
+        .map(|number| number.parse().expect("a number"))
+        .collect();
+    assert!(
+        numbers[0] > numbers[1],
+        "the session is older than its lock: {numbers:?}"
+    );
+    assert_eq!(run.rest().await, (String::new(), "oops\n".to_owned()));
+    assert_eq!(run.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn every_run_has_a_higher_token_than_those_before() {
+    let stage = Stage::new().await;
+    let mut last = 0;
+    for _ in 0..3 {
+        let mut run = stage.run("x", "echo $LOCK_TOKEN");
+        let token: u64 = run.line().await.parse().expect("a number");
+        assert!(token > last);
+        last = token;
+        run.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn what_follows_the_name_and_its_options_belongs_to_the_command() {
+    let stage = Stage::new().await;
+    for words in [
+        "x echo -n -- -s",
+        "x -n echo -n -- -s",
+        "-s x -- echo -n -- -s",
+    ] {
+        let mut run = Run::start(stage.lockc(&format!("run {words}")));
+        assert_eq!(run.rest().await.0, "-- -s", "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_is_waited_for_or_not_as_it_is_told() {
+    let stage = Stage::new().await;
+    let mut holder = stage.run("x", "echo held; cat");
+    holder.says("held").await;
+    for (words, code) in [
+        ("-n x", 1),
+        ("-n -E 44 x", 44),
+        ("-w 0 x", 1),
+        ("-w 0.05 x", 1),
+        ("-E 0 x -w 50ms", 0),
+    ] {
+        let mut run = stage.run(words, "echo ran");
+        assert_eq!(run.rest().await, (String::new(), String::new()), "{words}");
+        assert_eq!(run.ended().await.code(), Some(code), "{words}");
+    }
+    assert_eq!(stage.code("-n y", "exit 5").await, Some(5));
+
+    let mut patient = stage.run("-w 60 x", "echo mine");
+    let mut stubborn = stage.run("x", "echo mine");
+    assert!(!patient.has_ended() && !stubborn.has_ended());
+    holder.hush();
+    for run in [&mut patient, &mut stubborn] {
+        run.says("mine").await;
+        assert_eq!(run.ended().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_lock_can_be_shared_but_only_by_those_who_all_do() {
+    let stage = Stage::new().await;
+    let mut holder = stage.run("-s x", "echo held; cat");
+    holder.says("held").await;
+    assert_eq!(stage.code("-s -n x", "exit 5").await, Some(5));
+    assert_eq!(stage.code("-n x", "exit 5").await, Some(1));
+}
+
+#[tokio::test]
+async fn the_lock_is_free_when_the_command_has_ended() {
+    let stage = Stage::new().await;
+    for _ in 0..5 {
+        assert_eq!(stage.code("-n x", "true").await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_behind_ends_before_the_lock_is_free() {
+    let stage = Stage::new().await;
+    for (left, last) in [
+        (
+            "trap 'echo bye; exit' TERM; echo up; while :; do sleep 0.01; done",
+            "bye\n",
+        ),
+        ("trap '' TERM; echo up; exec sleep 1000", ""),
+        ("echo up; sleep 1000 & kill -STOP $!", ""),
+    ] {
+        let witness = stage.witness("witness");
+        let script = witness.of(&format!("({left}) & read go; exit 3"));
+        let mut run = stage.run("--lease 5s x", &script);
+        run.says("up").await;
+        run.tell("go\n").await;
+        assert_eq!(run.ended().await.code(), Some(3), "{left}");
+        assert!(witness.is_free(), "{left}");
+        assert_eq!(run.rest().await.0, last);
+        assert_eq!(stage.code("-n x", "true").await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn signals_are_passed_on_to_the_whole_group() {
+    let stage = Stage::new().await;
+    for (name, signal) in [
+        ("TERM", Signal::TERM),
+        ("INT", Signal::INT),
+        ("HUP", Signal::HUP),
+        ("QUIT", Signal::QUIT),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+        ("WINCH", Signal::WINCH),
+    ] {
+        let trap = |who| format!("trap 'echo {who}; exit 4' {name}");
+        let script = format!(
+            "{}; ({}; echo ready; while :; do sleep 0.01; done)",
+            trap("parent"),
+            trap("child")
+        );
+        let mut run = stage.run(name, &script);
+        run.says("ready").await;
+        run.send(signal);
+        run.says("child").await;
+        run.says("parent").await;
+        assert_eq!(run.ended().await.code(), Some(4), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_that_was_ignored_stays_so() {
+    let stage = Stage::new().await;
+    let script = "trap 'echo got it' HUP; echo ready; cat";
+    let mut run = stage.run_without_hangup("x", script);
+    run.says("ready").await;
+    run.send(Signal::HUP);
+    run.tell("still here\n").await;
+    run.says("still here").await;
+    run.hush();
+    assert_eq!(run.rest().await.0, "");
+    assert_eq!(run.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn whoever_is_interrupted_while_it_waits_leaves_the_queue() {
+    let stage = Stage::new().await;
+    let clerk = stage.pair.clerk().await;
+    for signal in [Signal::TERM, Signal::INT, Signal::USR1] {
+        let name = format!("{signal:?}");
+        let guard = clerk.acquire(&name).await.expect("the pair answers");
+        let mut waiter = stage.run(&format!("--lease 1h {name}"), "echo ran");
+        guard.contended().await;
+        waiter.send(signal);
+        assert_eq!(waiter.ended().await.code(), Some(128 + signal.as_raw()));
+        assert_eq!(waiter.rest().await, (String::new(), String::new()));
+        guard.release().await.expect("it is held");
+        assert_eq!(stage.code(&name, "exit 5").await, Some(5));
+    }
+}
+
+#[tokio::test]
+async fn without_a_server_it_ends_with_69() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().display();
+    let mut command = lockc();
+    command.args([
+        "--servers",
+        &format!("unix:{path}/a,unix:{path}/b"),
+        "--timeout",
+        "50ms",
+    ]);
+    command.args(["run", "x", "true"]);
+    let mut run = Run::start(command);
+    let (_, err) = run.rest().await;
+    assert_eq!(run.ended().await.code(), Some(69));
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_2() {
+    for words in [
+        "run x",
+        "run -n -w 1 x true",
+        "run --lease 1s --grace 600ms x true",
+        "run --lease 5ms x true",
+    ] {
+        let mut command = lockc();
+        command.args(words.split(' '));
+        let mut run = Run::start(command);
+        let (out, err) = run.rest().await;
+        assert_eq!(run.ended().await.code(), Some(2), "{words}");
+        assert!(out.is_empty() && !err.is_empty(), "{words}");
+    }
+}
