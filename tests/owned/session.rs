@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use std::process::Stdio;
+
+use lockservice::fence::{FileGate, GateError};
 use lockservice::testkit::{Pair, PairOptions};
-use lockservice::types::ServerId;
+use lockservice::types::{ServerId, Token};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::stage::{LONG, clerk};
@@ -63,4 +69,55 @@ async fn tokens_rise_also_when_both_servers_were_lost() {
     held.lost().await;
     let again = alice.acquire("job").await.expect("a new pair has no locks");
     assert!(again.token() > held.token());
+}
+
+/// Its process is stopped for longer than its lease (SIGSTOP), and somebody else works meanwhile.
+#[tokio::test]
+async fn a_holder_that_was_stopped_finds_its_lock_lost_and_its_late_write_is_refused() {
+    let pair = Pair::start(PairOptions::processes(env!("CARGO_BIN_EXE_lockd"))).await;
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_lockc"))
+        .args(["--servers", &pair.servers().to_string(), "shell"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("lockc starts");
+    let mut orders = holder.stdin.take().expect("it is piped");
+    let mut answers = BufReader::new(holder.stdout.take().expect("it is piped")).lines();
+    orders
+        .write_all(b"acquire report\n")
+        .await
+        .expect("it reads");
+    let answer = answers
+        .next_line()
+        .await
+        .expect("an answer")
+        .expect("an answer");
+    let first: Token = answer.parse().expect("a token");
+
+    let process = holder
+        .id()
+        .and_then(|id| Pid::from_raw(id.try_into().ok()?));
+    let process = process.expect("it runs");
+    kill_process(process, Signal::STOP).expect("it is ours");
+    let other = clerk(&pair, LONG).await;
+    let second = other.acquire("report").await.expect("its lease ends");
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let gate = FileGate::new(directory.path().join("report.fence"));
+    gate.write(second.token(), || {}).expect("the newer one");
+    kill_process(process, Signal::CONT).expect("it is ours");
+    orders
+        .write_all(b"release report\n")
+        .await
+        .expect("it reads");
+    let answer = answers
+        .next_line()
+        .await
+        .expect("an answer")
+        .expect("an answer");
+    assert!(answer.starts_with("error: "), "{answer}");
+    let late = gate.write(first, || panic!("it must not be written"));
+    assert!(matches!(late, Err(GateError::Stale(_))), "{late:?}");
+    second.release().await.expect("nobody took it away");
 }
