@@ -85,10 +85,16 @@ impl Stage {
     }
 }
 
+/// Runs a program as from a terminal: whoever runs the tests may ignore interrupts, and that is inherited.
+pub(crate) const FROM_A_TERMINAL: [&str; 2] = ["env", "--default-signal=INT,QUIT"];
+
 /// The program, with an empty environment.
 pub(crate) fn lockc() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockc"));
-    command.env_clear();
+    let [env, default] = FROM_A_TERMINAL;
+    let mut command = Command::new(env);
+    command
+        .args([default, env!("CARGO_BIN_EXE_lockc")])
+        .env_clear();
     command
 }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, Stage, state_of};
+use crate::stage::{FROM_A_TERMINAL, PATIENCE, Stage, state_of};
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_Z: &str = "\u{1a}";
@@ -23,8 +23,9 @@ struct Shell {
 
 impl Shell {
     async fn start(stage: &Stage) -> Self {
-        let mut child = Command::new("script")
-            .args(["-qefc", "exec sh -i", "/dev/null"])
+        let [env, default] = FROM_A_TERMINAL;
+        let mut child = Command::new(env)
+            .args([default, "script", "-qefc", "exec sh -i", "/dev/null"])
             .env_clear()
             .env("PS1", "READY> ")
             .env("LOCK_SERVERS", stage.pair.servers().to_string())
