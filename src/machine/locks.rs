@@ -151,12 +151,12 @@ impl Locks {
     }
 
     /// Grants the lock to those whose turn has come, and tells its holders if others wait; each with the
-    /// next mark. Names the sessions that have to be told, and what their places are.
+    /// next mark. Names the claims whose sessions have to be told, with their grants.
     pub(super) fn settle(
         &mut self,
         name: &LockName,
         mut next_mark: impl FnMut() -> Mark,
-        mut told: impl FnMut(Ticket, Claim, Grant),
+        mut told: impl FnMut(Claim, Grant),
     ) {
         while let Some(ticket) = self.owned(name).and_then(Owned::next_in_turn) {
             let grant = Grant {
@@ -181,7 +181,7 @@ impl Locks {
         name: &LockName,
         ticket: Ticket,
         grant: Grant,
-        told: &mut impl FnMut(Ticket, Claim, Grant),
+        told: &mut impl FnMut(Claim, Grant),
     ) {
         let Some(before) = self.change(name, |owned| owned.grant(ticket, grant)) else {
             return;
@@ -194,7 +194,7 @@ impl Locks {
         self.sum.remove(digest::of_place(name, ticket, &before));
         self.sum.add(digest::of_place(name, ticket, &after));
         self.waiters -= u64::from(before.grant.is_none());
-        told(ticket, claim, grant);
+        told(claim, grant);
     }
 
     /// Changes who has a lock and who waits for it; drops what is free, and shrinks what is plain.

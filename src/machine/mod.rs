@@ -121,10 +121,8 @@ impl Machine {
         name: &LockName,
         told: &mut impl FnMut(RecordNumber),
     ) -> Outcome {
-        match self.clients.recall(id) {
-            Recall::Done(outcome) => return Outcome::Call(outcome),
-            Recall::Refused(refusal) => return Outcome::Refused(refusal),
-            Recall::Fresh => {}
+        if let Some(known) = self.known(id) {
+            return known;
         }
         let outcome = match verb {
             Verb::Lock => self.locks.lock(name),
@@ -140,6 +138,15 @@ impl Machine {
         };
         self.clients.settle(id, outcome);
         Outcome::Call(outcome)
+    }
+
+    /// The outcome of a call that is not to be executed now.
+    fn known(&self, id: &CallId) -> Option<Outcome> {
+        match self.clients.recall(id) {
+            Recall::Done(outcome) => Some(Outcome::Call(outcome)),
+            Recall::Refused(refusal) => Some(Outcome::Refused(refusal)),
+            Recall::Fresh => None,
+        }
     }
 
     /// What [`apply`](Self::apply) would make of the call, without executing it.

@@ -53,10 +53,8 @@ impl Machine {
         acquired: Seq,
         told: &mut impl FnMut(RecordNumber),
     ) -> Outcome {
-        match self.clients.recall(id) {
-            Recall::Done(outcome) => return Outcome::Call(outcome),
-            Recall::Refused(refusal) => return Outcome::Refused(refusal),
-            Recall::Fresh => {}
+        if let Some(known) = self.known(id) {
+            return known;
         }
         let mut was_held = false;
         self.clients.forget_broken(id.record, acquired);
@@ -85,10 +83,8 @@ impl Machine {
         token: Token,
         told: &mut impl FnMut(RecordNumber),
     ) -> Outcome {
-        match self.clients.recall(id) {
-            Recall::Done(outcome) => return Outcome::Call(outcome),
-            Recall::Refused(refusal) => return Outcome::Refused(refusal),
-            Recall::Fresh => {}
+        if let Some(known) = self.known(id) {
+            return known;
         }
         let holder = self.locks.holder(name, token);
         if let Some((ticket, Claim { session, seq, .. })) = holder {
@@ -131,11 +127,10 @@ impl Machine {
     pub(super) fn pass_on(&mut self, name: &LockName, told: &mut impl FnMut(RecordNumber)) {
         let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
         let next_mark = || mark_after(mark, op);
-        self.locks
-            .settle(name, next_mark, |_, claim, grant: Grant| {
-                sessions.note(claim.session, claim.seq, grant);
-                told(claim.session);
-            });
+        self.locks.settle(name, next_mark, |claim, grant: Grant| {
+            sessions.note(claim.session, claim.seq, grant);
+            told(claim.session);
+        });
     }
 
     fn next_mark(&mut self) -> Mark {
