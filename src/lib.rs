@@ -109,9 +109,9 @@ pub mod types;
 
 // The client.
 #[doc(no_inline)]
-pub use clerk::{AcquireError, GuardState, LockGuard, LockRequest, LossReason, ReleaseError};
+pub use clerk::{AcquireError, AllRequest, GuardState, LockGuard, LockRequest, LossReason};
 #[doc(no_inline)]
-pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError};
+pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError, ReleaseError};
 // The server.
 #[doc(no_inline)]
 pub use config::{Limits, Timing};

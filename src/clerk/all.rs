@@ -4,29 +4,119 @@
 //! that want some of the same locks never wait for each other in a circle.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
+use super::attempt::{Attempt, Terms};
 use super::error::AcquireError;
-use super::{Clerk, LockGuard};
-use crate::types::LockName;
+use super::{Clerk, LockGuard, LossReason};
+use crate::service::Mode;
+use crate::types::{LockName, NameError};
 
-/// The locks to be acquired, in their order.
-pub(super) fn in_order<N: AsRef<str>>(
-    names: impl IntoIterator<Item = N>,
-) -> Result<BTreeSet<LockName>, AcquireError> {
-    let parse = |name: N| Ok(LockName::new(name.as_ref())?);
-    names.into_iter().map(parse).collect()
+/// How several locks are to be acquired, all of them or none. [`Clerk::request_all`] makes it.
+///
+/// A name that comes twice counts once. The locks are acquired one after the other in the order of their names,
+/// whatever the order they are given in, so that two callers never wait for each other. Those that are held
+/// already stay held while the others are waited for.
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before `acquire` or `try_acquire`"]
+pub struct AllRequest {
+    clerk: Clerk,
+    names: Result<BTreeSet<LockName>, NameError>,
+    terms: Terms,
 }
 
-/// Acquires them. Those that it has are given back when it is dropped or does not come to an end.
-pub(super) async fn acquire(
-    clerk: &Clerk,
-    names: BTreeSet<LockName>,
-) -> Result<Vec<LockGuard>, AcquireError> {
-    let mut guards = Vec::with_capacity(names.len());
-    for name in names {
-        guards.push(clerk.acquire(name.as_str()).await?);
+impl AllRequest {
+    pub(super) fn new<N: AsRef<str>>(clerk: Clerk, names: impl IntoIterator<Item = N>) -> Self {
+        let names = names.into_iter().map(|name| LockName::new(name.as_ref()));
+        Self {
+            clerk,
+            names: names.collect(),
+            terms: Terms::new(),
+        }
     }
-    // The session of the first ones may have been lost before the last one was acquired in another.
+
+    /// Lets others hold the locks as well, if they share them too.
+    pub const fn shared(mut self) -> Self {
+        self.terms.mode = Mode::Shared;
+        self
+    }
+
+    /// How long the locks are waited for, all of them together. The default is for ever; but the servers' answer
+    /// for each lock is never waited for longer than [`ClerkBuilder::timeout`](super::ClerkBuilder::timeout) says.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.terms.timeout = Some(timeout);
+        self
+    }
+
+    /// Acquires all of the locks, and waits for the turn of each. The guards come in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`]: of the first lock that was not to be had, or of the first that was lost while the others
+    /// were waited for. Nothing stays behind.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what it has come to is given back in the background.
+    pub async fn acquire(self) -> Result<Vec<LockGuard>, AcquireError> {
+        let attempt = self.terms.begin(&self.clerk);
+        let mut guards = Vec::new();
+        for name in self.names? {
+            let guard = next(&attempt, &name, &guards).await?;
+            guards.push(guard);
+        }
+        all_held(guards)
+    }
+
+    /// Acquires all of the locks if that is possible at once; none when others hold one of them or wait for it.
+    /// The guards come in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what it has come to is given back in the background.
+    pub async fn try_acquire(self) -> Result<Option<Vec<LockGuard>>, AcquireError> {
+        let attempt = self.terms.begin(&self.clerk);
+        let mut guards = Vec::new();
+        for name in self.names? {
+            let Some(guard) = attempt.try_acquire(&name).await? else {
+                return Ok(None);
+            };
+            guards.push(guard);
+        }
+        all_held(guards).map(Some)
+    }
+}
+
+/// Acquires one more lock, as long as those before it are `held`.
+async fn next(
+    attempt: &Attempt<'_>,
+    name: &LockName,
+    held: &[LockGuard],
+) -> Result<LockGuard, AcquireError> {
+    tokio::select! {
+        biased;
+        reason = any_lost(held) => Err(reason.into()),
+        guard = attempt.acquire(name) => guard,
+    }
+}
+
+/// Waits until one of `guards` is lost: for ever, if there is none.
+async fn any_lost(guards: &[LockGuard]) -> LossReason {
+    let mut losses: FuturesUnordered<_> = guards.iter().map(LockGuard::lost).collect();
+    match losses.next().await {
+        Some(reason) => reason,
+        None => std::future::pending().await,
+    }
+}
+
+/// A guard may have been lost while the last ones were acquired, those in another session.
+fn all_held(guards: Vec<LockGuard>) -> Result<Vec<LockGuard>, AcquireError> {
     match guards.iter().find_map(LockGuard::loss) {
         None => Ok(guards),
         Some(reason) => Err(reason.into()),

@@ -14,6 +14,7 @@
 //! [`Clerk::close`] waits for it.
 
 mod all;
+mod attempt;
 mod both;
 mod call;
 mod connection;
@@ -40,6 +41,7 @@ use futures::future::join;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub use self::all::AllRequest;
 pub use self::error::{
     AcquireError, CallError, ConnectError, ReleaseError, Tried, TriedServer, TryError,
 };
@@ -188,8 +190,7 @@ impl Clerk {
     /// Acquires all of `names`, each as its only owner, and waits for them: all or none. A name that comes twice
     /// counts once; the guards come in the order of their names.
     ///
-    /// They are acquired in that order whatever the order they are given in, so that two callers never wait for
-    /// each other. Those that it has are held while it waits for the others.
+    /// It waits as long as it takes; [`request_all`](Self::request_all) sets a limit.
     ///
     /// # Errors
     ///
@@ -202,12 +203,30 @@ impl Clerk {
         &self,
         names: impl IntoIterator<Item = N>,
     ) -> Result<Vec<LockGuard>, AcquireError> {
-        all::acquire(self, all::in_order(names)?).await
+        self.request_all(names).acquire().await
     }
 
     /// Begins to describe how `name` is to be acquired: shared, or within a time.
     pub fn request(&self, name: &str) -> LockRequest {
         LockRequest::new(self.clone(), name)
+    }
+
+    /// Begins to describe how all of `names` are to be acquired: shared, or within a time.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use lockservice::Clerk;
+    /// # async fn example(clerk: Clerk) -> Result<(), Box<dyn std::error::Error>> {
+    /// let accounts = clerk.request_all(["account/7", "account/3"]);
+    /// let guards = accounts.timeout(Duration::from_secs(5)).acquire().await?;
+    /// assert_eq!(guards[0].name().as_str(), "account/3");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request_all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> AllRequest {
+        AllRequest::new(self.clone(), names)
     }
 
     /// Closes the clerk at the servers, waiting a second for them at the most. Calls on other clones fail from

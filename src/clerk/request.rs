@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
-
+use super::Clerk;
+use super::attempt::Terms;
 use super::error::AcquireError;
 use super::guard::LockGuard;
-use super::session::{Asked, Claim, Within};
-use super::{Clerk, clamp};
-use crate::service::{How, Mode};
+use crate::service::Mode;
 use crate::types::{LockName, NameError};
 
 /// How a lock is to be acquired. [`Clerk::request`] makes it.
@@ -17,8 +15,7 @@ use crate::types::{LockName, NameError};
 pub struct LockRequest {
     clerk: Clerk,
     name: Result<LockName, NameError>,
-    mode: Mode,
-    timeout: Option<Duration>,
+    terms: Terms,
 }
 
 impl LockRequest {
@@ -26,21 +23,20 @@ impl LockRequest {
         Self {
             clerk,
             name: LockName::new(name),
-            mode: Mode::Exclusive,
-            timeout: None,
+            terms: Terms::new(),
         }
     }
 
     /// Lets others hold the lock as well, if they share it too.
     pub const fn shared(mut self) -> Self {
-        self.mode = Mode::Shared;
+        self.terms.mode = Mode::Shared;
         self
     }
 
     /// How long the lock is waited for. The default is for ever; but the servers' answer to the request itself
     /// is never waited for longer than [`ClerkBuilder::timeout`](super::ClerkBuilder::timeout) says.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.terms.timeout = Some(timeout);
         self
     }
 
@@ -54,21 +50,8 @@ impl LockRequest {
     ///
     /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
     pub async fn acquire(self) -> Result<LockGuard, AcquireError> {
-        let begun = Instant::now();
-        let claim = match self.ask(true).await? {
-            Asked::Granted(claim, token) => return Ok(LockGuard::new(claim, token)),
-            Asked::Queued(claim) => claim,
-            // No answer to a request that waits.
-            Asked::Held => return Err(AcquireError::Ended),
-        };
-        let turn = match self.timeout.map(clamp) {
-            Some(after) => timeout_at(begun + after, claim.turn())
-                .await
-                .map_err(|_| AcquireError::TimedOut { after })?,
-            None => claim.turn().await,
-        };
-        let token = turn?;
-        Ok(LockGuard::new(claim, token))
+        let attempt = self.terms.begin(&self.clerk);
+        attempt.acquire(&self.name?).await
     }
 
     /// Acquires the lock if that is possible at once; none when others hold it or wait for it.
@@ -81,25 +64,7 @@ impl LockRequest {
     ///
     /// Safe: the lock, if it was granted, is given back in the background.
     pub async fn try_acquire(self) -> Result<Option<LockGuard>, AcquireError> {
-        match self.ask(false).await? {
-            Asked::Granted(claim, token) => Ok(Some(LockGuard::new(claim, token))),
-            Asked::Queued(_) | Asked::Held => Ok(None),
-        }
-    }
-
-    /// Asks in the current session; in another one if that is found lost.
-    async fn ask(&self, waits: bool) -> Result<Asked, AcquireError> {
-        let name = self.name.clone()?;
-        let mode = self.mode;
-        let shared = &self.clerk.shared;
-        let timeout = self.timeout.unwrap_or(Duration::MAX);
-        let within = Within::new(timeout.min(shared.timeout()));
-        loop {
-            let session = self.clerk.sessions.current(shared, within).await?;
-            let asked = Claim::ask(session, &name, How { mode, waits }, within);
-            if let Some(asked) = asked.await? {
-                return Ok(asked);
-            }
-        }
+        let attempt = self.terms.begin(&self.clerk);
+        attempt.try_acquire(&self.name?).await
     }
 }

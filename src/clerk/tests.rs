@@ -694,6 +694,7 @@ fn a_clerk_and_its_calls_go_to_any_task() {
     let _ = |clerk: Clerk| is_send(&clerk.lock("x"));
     let _ = |clerk: Clerk| is_send(&clerk.acquire("x"));
     let _ = |clerk: Clerk| is_send(&clerk.acquire_all(["x"]));
+    let _ = |clerk: Clerk| is_send(&clerk.request_all(["x"]).try_acquire());
     let _ = |guard: LockGuard| is_send(&guard.release());
     let _ = |guard: LockGuard| is_send(&guard.lost());
 }

@@ -94,7 +94,7 @@ async fn a_shell_waits_no_longer_than_the_timeout_and_leaves_the_queue() {
     let mut shell = stage.start("--timeout 2s shell");
     assert_eq!(
         shell.answer("acquire a").await,
-        "error: the lock was held by others for 2s"
+        "error: \"a\" was still held by others after 2s"
     );
     assert_eq!(shell.answer("lock b").await, "true");
     wait_for_waiters(&clerk, "a", 0).await;

@@ -68,6 +68,27 @@ async fn a_waiter_that_gives_up_leaves_the_queue() {
         .expect("it was held");
 }
 
+/// Whoever takes them in the order that it names them in waits for the other for ever.
+#[tokio::test]
+async fn those_that_want_the_same_locks_in_other_orders_never_wait_for_each_other() {
+    const ROUNDS: usize = 50;
+    let pair = Pair::start(PairOptions::threads()).await;
+    let mut workers = JoinSet::new();
+    for names in [["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]] {
+        let clerk = clerk(&pair, LONG).await;
+        workers.spawn(async move {
+            for _ in 0..ROUNDS {
+                let request = clerk.request_all(names).timeout(PATIENCE);
+                let guards = request.acquire().await.expect("their turn comes");
+                for guard in guards {
+                    guard.release().await.expect("it was held");
+                }
+            }
+        });
+    }
+    workers.join_all().await;
+}
+
 #[tokio::test]
 async fn two_hundred_waiters_are_served_in_their_order_through_three_failovers() {
     const WAITERS: u64 = 200;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Tried;
 use crate::clerk::LossReason;
 use crate::service::Resource;
-use crate::types::NameError;
+use crate::types::{LockName, NameError};
 
 /// Why a lock was not acquired.
 ///
@@ -17,11 +17,13 @@ pub enum AcquireError {
     /// The name is no lock name.
     #[error(transparent)]
     InvalidName(#[from] NameError),
-    /// Its turn did not come within [`LockRequest::timeout`](crate::clerk::LockRequest::timeout): others
-    /// held the lock.
-    #[error("the lock was held by others for {}", humantime::format_duration(*.after))]
+    /// Its turn did not come within [`LockRequest::timeout`](crate::clerk::LockRequest::timeout) or
+    /// [`AllRequest::timeout`](crate::clerk::AllRequest::timeout): others held the lock.
+    #[error("{name:?} was still held by others after {}", humantime::format_duration(*.after))]
     TimedOut {
-        /// How long it waited.
+        /// The lock.
+        name: LockName,
+        /// How long the request waited.
         after: Duration,
     },
     /// No server answered in time. Trying again is sensible.
@@ -44,8 +46,9 @@ pub enum AcquireError {
     /// the pair lost its state. The next request opens another session.
     #[error("the session was lost, and its places in all queues with it")]
     SessionLost,
-    /// It was granted, and broken before the grant was heard of.
-    #[error("it was granted, and broken before that was heard of")]
+    /// It was granted, and broken before the grant was heard of, or before the other locks of the same request
+    /// were granted.
+    #[error("it was granted, and broken before the request was complete")]
     Ended,
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.
     #[error("the clerk is closed")]

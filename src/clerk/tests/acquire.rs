@@ -17,6 +17,22 @@ fn acquires(fake: &Fake) -> Vec<(String, u64)> {
     fake.asked().into_iter().filter_map(acquire).collect()
 }
 
+/// How locks were asked for, and whether they were to be waited for.
+fn hows(fake: &Fake) -> Vec<(Mode, bool)> {
+    let how = |request| match request {
+        Request::Acquire { how, .. } => Some((how.mode, how.waits)),
+        _ => None,
+    };
+    fake.asked().into_iter().filter_map(how).collect()
+}
+
+/// The calls that were given back, in the order of their numbers.
+fn released(fake: &Fake) -> Vec<u64> {
+    let mut released = fake.released();
+    released.sort_unstable();
+    released
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_clerk_that_owns_nothing_opens_no_session() {
     let pair = Pair::up().await;
@@ -59,12 +75,10 @@ async fn how_a_lock_is_wanted_is_told() {
     let shared = clerk.request("x").shared();
     let _shared = shared.acquire().await.expect("granted");
     let _exclusive = clerk.try_acquire("y").await.expect("granted");
-    let how = |request| match request {
-        Request::Acquire { how, .. } => Some((how.mode, how.waits)),
-        _ => None,
-    };
-    let hows: Vec<_> = pair.a.asked().into_iter().filter_map(how).collect();
-    assert_eq!(hows, [(Mode::Shared, true), (Mode::Exclusive, false)]);
+    assert_eq!(
+        hows(&pair.a),
+        [(Mode::Shared, true), (Mode::Exclusive, false)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +127,7 @@ async fn a_turn_that_does_not_come_in_time_is_given_up() {
     let (guard, elapsed) = timed(clerk.request("x").timeout(limit).acquire()).await;
     let error = guard.expect_err("its turn did not come");
     assert!(
-        matches!(error, AcquireError::TimedOut { after } if after == limit),
+        matches!(error, AcquireError::TimedOut { after, .. } if after == limit),
         "{error}"
     );
     assert!(is_about(elapsed, limit), "{elapsed:?}");
@@ -272,9 +286,7 @@ async fn of_several_locks_all_are_given_back_when_one_is_not_granted() {
     let guards = clerk.acquire_all(["a", "b", "c"]).await;
     assert!(matches!(guards, Err(AcquireError::Ended)));
     pair.a.was_asked_to(Kind::Release, 3).await;
-    let mut released = pair.a.released();
-    released.sort_unstable();
-    assert_eq!(released, [0, 1, 2]);
+    assert_eq!(released(&pair.a), [0, 1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,9 +296,7 @@ async fn of_several_locks_all_are_given_back_when_the_request_is_dropped() {
     pair.a.on_acquires([Granted(Token(1)), Queued]);
     assert!(timeout(SOON, clerk.acquire_all(["a", "b"])).await.is_err());
     pair.a.was_asked_to(Kind::Release, 2).await;
-    let mut released = pair.a.released();
-    released.sort_unstable();
-    assert_eq!(released, [0, 1]);
+    assert_eq!(released(&pair.a), [0, 1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,6 +306,86 @@ async fn of_several_locks_none_is_granted_when_a_name_is_none() {
     let guards = clerk.acquire_all(["a", ""]).await;
     assert!(matches!(guards, Err(AcquireError::InvalidName(_))));
     assert_eq!(acquires(&pair.a), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_several_locks_are_wanted_is_told_of_each() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let shared = clerk.request_all(["a", "b"]).shared();
+    let _guards = shared.acquire().await.expect("granted");
+    assert_eq!(hows(&pair.a), [(Mode::Shared, true); 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_locks_have_one_timeout_together_and_all_are_given_back_when_it_is_over() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Queued, Granted(Token(8)), Queued]);
+    let limit = Duration::from_mins(1);
+    let turn_of_the_first_comes = async {
+        sleep(limit * 3 / 4).await;
+        pair.a.tell(0, 7, false);
+    };
+    let request = clerk.request_all(["a", "b", "c"]).timeout(limit);
+    let ((guards, elapsed), ()) = tokio::join!(timed(request.acquire()), turn_of_the_first_comes);
+    let error = guards.expect_err("the turn of the last did not come");
+    assert_eq!(error.to_string(), "\"c\" was still held by others after 1m");
+    assert!(is_about(elapsed, limit), "{elapsed:?}");
+    pair.a.was_asked_to(Kind::Release, 3).await;
+    assert_eq!(released(&pair.a), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_several_locks_also_limits_how_long_an_answer_is_waited_for() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let _other = clerk.acquire("y").await.expect("granted");
+    pair.a.on(Kind::Acquire, Reply::Never);
+    pair.b.on(Kind::Acquire, Reply::Never);
+    let limit = Duration::from_secs(2);
+    let request = clerk.request_all(["a"]).timeout(limit);
+    let (guards, elapsed) = timed(request.acquire()).await;
+    let error = guards.expect_err("nobody answers");
+    assert!(
+        matches!(error, AcquireError::Unanswered { after, .. } if after == limit),
+        "{error}"
+    );
+    assert!(is_about(elapsed, limit), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_locks_that_are_not_all_free_none_is_to_be_had_at_once() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Granted(Token(1)), Held]);
+    let guards = clerk.request_all(["a", "b", "c"]).try_acquire().await;
+    assert!(guards.expect("answered").is_none());
+    assert_eq!(hows(&pair.a), [(Mode::Exclusive, false); 2]);
+    pair.a.was_asked_to(Kind::Release, 1).await;
+    assert_eq!(released(&pair.a), [0]);
+
+    let guards = clerk.request_all(["a", "b"]).try_acquire().await;
+    assert_eq!(
+        guards.expect("answered").map(|guards| guards.len()),
+        Some(2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_locks_are_not_waited_for_any_more_when_one_that_is_held_is_broken() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Granted(Token(1)), Queued]);
+    let first_is_broken = async {
+        pair.a.was_asked_to(Kind::Acquire, 2).await;
+        pair.a.break_lock(0);
+    };
+    let request = timeout(SOON, clerk.acquire_all(["a", "b"]));
+    let (guards, ()) = tokio::join!(request, first_is_broken);
+    assert!(matches!(guards, Ok(Err(AcquireError::Ended))));
+    pair.a.was_asked_to(Kind::Release, 2).await;
+    assert_eq!(released(&pair.a), [0, 1]);
 }
 
 /// Those that came first must not pass for held when their session was lost meanwhile.

@@ -1,0 +1,110 @@
+//! How locks are asked for, one or several after each other within one time.
+
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+
+use super::error::AcquireError;
+use super::guard::LockGuard;
+use super::session::{Asked, Claim, Within};
+use super::{Clerk, clamp};
+use crate::service::{How, Mode};
+use crate::types::LockName;
+
+/// What a request says of the locks that it is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) mode: Mode,
+    /// How long it waits in all; none: for ever.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Terms {
+    /// Exclusive, for ever.
+    pub(super) const fn new() -> Self {
+        Self {
+            mode: Mode::Exclusive,
+            timeout: None,
+        }
+    }
+
+    /// Lets the time run from now on.
+    pub(super) fn begin(self, clerk: &Clerk) -> Attempt<'_> {
+        Attempt {
+            clerk,
+            terms: self,
+            limit: self.timeout.map(clamp).map(Within::new),
+        }
+    }
+}
+
+/// A request whose time runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt<'a> {
+    clerk: &'a Clerk,
+    terms: Terms,
+    limit: Option<Within>,
+}
+
+impl Attempt<'_> {
+    /// Acquires a lock, and waits for its turn.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what it has come to is given back in the background.
+    pub(super) async fn acquire(&self, name: &LockName) -> Result<LockGuard, AcquireError> {
+        let claim = match self.ask(name, true).await? {
+            Asked::Granted(claim, token) => return Ok(LockGuard::new(claim, token)),
+            Asked::Queued(claim) => claim,
+            // No answer to a request that waits.
+            Asked::Held => return Err(AcquireError::Ended),
+        };
+        let turn = match self.limit {
+            Some(Within { after, deadline }) => {
+                let turn = timeout_at(deadline, claim.turn()).await;
+                let name = name.clone();
+                turn.map_err(|_| AcquireError::TimedOut { name, after })?
+            }
+            None => claim.turn().await,
+        };
+        let token = turn?;
+        Ok(LockGuard::new(claim, token))
+    }
+
+    /// Acquires a lock if that is possible at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what it has come to is given back in the background.
+    pub(super) async fn try_acquire(
+        &self,
+        name: &LockName,
+    ) -> Result<Option<LockGuard>, AcquireError> {
+        match self.ask(name, false).await? {
+            Asked::Granted(claim, token) => Ok(Some(LockGuard::new(claim, token))),
+            Asked::Queued(_) | Asked::Held => Ok(None),
+        }
+    }
+
+    /// Asks in the current session; in another one if that is found lost.
+    async fn ask(&self, name: &LockName, waits: bool) -> Result<Asked, AcquireError> {
+        let shared = &self.clerk.shared;
+        let mode = self.terms.mode;
+        let within = self.answer_within();
+        loop {
+            let session = self.clerk.sessions.current(shared, within).await?;
+            let asked = Claim::ask(session, name, How { mode, waits }, within);
+            if let Some(asked) = asked.await? {
+                return Ok(asked);
+            }
+        }
+    }
+
+    /// How long the servers' answer is waited for.
+    fn answer_within(&self) -> Within {
+        let call = Within::new(self.clerk.shared.timeout());
+        self.limit
+            .filter(|limit| limit.deadline < call.deadline)
+            .unwrap_or(call)
+    }
+}
