@@ -111,7 +111,7 @@ pub mod types;
 #[doc(no_inline)]
 pub use clerk::{AcquireError, AllRequest, GuardState, LockGuard, LockRequest, LossReason};
 #[doc(no_inline)]
-pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError, ReleaseError};
+pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError, LookError, ReleaseError};
 // The server.
 #[doc(no_inline)]
 pub use config::{Limits, Timing};

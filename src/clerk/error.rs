@@ -1,11 +1,13 @@
 //! What can go wrong, and whether the operation can have happened in spite of it.
 
+mod look;
 mod owned;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::look::LookError;
 pub use self::owned::{AcquireError, ReleaseError};
 
 use crate::net::{Addr, DialError};

@@ -1,7 +1,7 @@
 //! What there is to be seen of locks.
 
 use super::Clerk;
-use super::error::CallError;
+use super::error::{CallError, LookError};
 use crate::service::{Answer, Cursor, LockInfo, Request};
 use crate::types::{LockName, Token};
 
@@ -10,12 +10,12 @@ impl Clerk {
     ///
     /// # Errors
     ///
-    /// [`CallError`].
+    /// [`LookError`]; nothing was changed.
     ///
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn show(&self, name: &str) -> Result<LockInfo, CallError> {
+    pub async fn show(&self, name: &str) -> Result<LockInfo, LookError> {
         let name = LockName::new(name)?;
         match self.shared.look(&Request::Show { name }).await? {
             Answer::Lock(lock) => Ok(lock),
@@ -29,12 +29,12 @@ impl Clerk {
     ///
     /// # Errors
     ///
-    /// [`CallError`].
+    /// [`LookError`]; nothing was changed.
     ///
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<LockInfo>, CallError> {
+    pub async fn list(&self, prefix: &str) -> Result<Vec<LockInfo>, LookError> {
         let mut locks = Vec::new();
         let mut next = Some(Cursor::default());
         while let Some(from) = next {

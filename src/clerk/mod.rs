@@ -43,7 +43,7 @@ use tokio::time::Instant;
 
 pub use self::all::AllRequest;
 pub use self::error::{
-    AcquireError, CallError, ConnectError, ReleaseError, Tried, TriedServer, TryError,
+    AcquireError, CallError, ConnectError, LookError, ReleaseError, Tried, TriedServer, TryError,
 };
 pub use self::guard::LockGuard;
 pub use self::request::LockRequest;

@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{AskError, Pair};
-use super::error::{AcquireError, CallError, ReleaseError, Tried, TriedServer, TryError};
+use super::error::{
+    AcquireError, CallError, LookError, ReleaseError, Tried, TriedServer, TryError,
+};
 use super::record::{Numbered, Record};
 use super::trail::Trail;
 use crate::config::GOODBYE_TIMEOUT;
@@ -147,10 +149,13 @@ impl Shared {
     /// # Cancel safety
     ///
     /// Safe.
-    pub(super) async fn look(&self, request: &Request) -> Result<Answer, CallError> {
+    pub(super) async fn look(&self, request: &Request) -> Result<Answer, LookError> {
+        if self.record().is_none() {
+            return Err(LookError::Closed);
+        }
         let now = Instant::now();
         let answer = self.pair.ask(request, now, now + self.timeout).await;
-        answer.map_err(|error| self.failed(error))
+        answer.map_err(|error| self.not_seen(error))
     }
 
     /// Gives a call its number in the current record.
@@ -199,6 +204,21 @@ impl Shared {
             None => CallError::TimedOut {
                 after,
                 may_have_happened: trail.may_have_happened,
+                tried: trail.told(&self.pair),
+            },
+        }
+    }
+
+    fn not_seen(&self, error: AskError) -> LookError {
+        let after = self.timeout;
+        let trail = match error {
+            AskError::Refused(Refusal::InvalidName(error), _) => return error.into(),
+            AskError::Refused(_, trail) | AskError::TimedOut(trail) => trail,
+        };
+        match trail.overload() {
+            Some(resource) => LookError::Overloaded { after, resource },
+            None => LookError::Unanswered {
+                after,
                 tried: trail.told(&self.pair),
             },
         }

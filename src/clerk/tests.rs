@@ -4,6 +4,7 @@
 mod acquire;
 mod fake;
 mod guard;
+mod look;
 mod session;
 
 use std::io;

@@ -476,12 +476,19 @@ impl LockService for Handler {
         Err(Refusal::NotReady)
     }
 
-    async fn show(self, _: Context, _: String) -> Result<LockInfo, Refusal> {
-        Err(Refusal::NotReady)
+    async fn show(self, _: Context, name: String) -> Result<LockInfo, Refusal> {
+        let name = LockName::new(name)?;
+        match self.handle(Request::Show { name }).await? {
+            Answer::Lock(lock) => Ok(lock),
+            answer => panic!("{answer:?}"),
+        }
     }
 
-    async fn list(self, _: Context, _: String, _: Cursor) -> Result<Page, Refusal> {
-        Err(Refusal::NotReady)
+    async fn list(self, _: Context, prefix: String, from: Cursor) -> Result<Page, Refusal> {
+        match self.handle(Request::List { prefix, from }).await? {
+            Answer::Page(page) => Ok(page),
+            answer => panic!("{answer:?}"),
+        }
     }
 
     async fn poll(

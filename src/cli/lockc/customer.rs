@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::clerk::{AcquireError, CallError, Clerk, ConnectError, ReleaseError};
+use crate::clerk::{AcquireError, CallError, Clerk, ConnectError, LookError, ReleaseError};
 use crate::cli::exit::Exit;
 use crate::net::Servers;
 use crate::service::Verb;
@@ -29,26 +29,35 @@ pub(super) enum Failure {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
+    Look(#[from] LookError),
+    #[error(transparent)]
     Acquire(#[from] AcquireError),
     #[error(transparent)]
     Release(#[from] ReleaseError),
     #[error("no answer within {}; the operation may have happened", humantime::format_duration(*.0))]
     TimedOut(Duration),
+    #[error("no answer within {}; nothing was changed", humantime::format_duration(*.0))]
+    NotSeen(Duration),
 }
 
 impl Failure {
     pub(super) const fn exit(&self) -> Exit {
         match self {
             Self::Call(CallError::InvalidName(_))
+            | Self::Look(LookError::InvalidName(_))
             | Self::Acquire(AcquireError::InvalidName(_))
             | Self::Connect(ConnectError::InvalidLease(_)) => Exit::Usage,
             Self::Call(CallError::Owned { .. }) => Exit::No,
-            Self::Call(CallError::Closed) | Self::Acquire(AcquireError::Closed) => Exit::Internal,
+            Self::Call(CallError::Closed)
+            | Self::Look(LookError::Closed)
+            | Self::Acquire(AcquireError::Closed) => Exit::Internal,
             Self::Connect(_)
             | Self::Call(_)
+            | Self::Look(_)
             | Self::Acquire(_)
             | Self::Release(_)
-            | Self::TimedOut(_) => Exit::Unavailable,
+            | Self::TimedOut(_)
+            | Self::NotSeen(_) => Exit::Unavailable,
         }
     }
 }
@@ -72,7 +81,18 @@ impl Customer {
         .await
     }
 
-    /// Asks the servers something, within the timeout in all.
+    /// Looks something up, within the timeout in all.
+    pub(super) async fn look<T>(
+        &mut self,
+        question: impl AsyncFnOnce(&Clerk) -> Result<T, LookError>,
+    ) -> Result<T, Failure> {
+        match self.ask(question).await {
+            Err(Failure::TimedOut(after)) => Err(Failure::NotSeen(after)),
+            answer => answer,
+        }
+    }
+
+    /// Asks the servers to do something, within the timeout in all.
     pub(super) async fn ask<T, E>(
         &mut self,
         question: impl AsyncFnOnce(&Clerk) -> Result<T, E>,

@@ -21,7 +21,7 @@ use self::view::{Listing, holders, listing_table, show_text};
 use self::why::Trace;
 use super::customer::{Customer, Failure};
 use super::{print, print_either, told};
-use crate::clerk::{CallError, Clerk};
+use crate::clerk::{Clerk, LookError};
 use crate::cli::exit::{Exit, complain};
 use crate::config::MAX_PLACES_LISTED;
 use crate::service::LockInfo;
@@ -33,7 +33,7 @@ const LOOKS: usize = 3;
 /// Prints which locks are held.
 pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
     let prefix = &options.prefix;
-    let asked = customer.ask(async |clerk| list_whole(clerk, prefix).await);
+    let asked = customer.look(async |clerk| list_whole(clerk, prefix).await);
     let answer = asked.await;
     conclude(customer, answer, |locks| {
         let json = || Listing::new(locks).json();
@@ -46,7 +46,7 @@ pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
 /// Prints who holds a lock, and who waits for it.
 pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit {
     let name = options.name.as_str();
-    let answer = customer.ask(async |clerk| clerk.show(name).await).await;
+    let answer = customer.look(async |clerk| clerk.show(name).await).await;
     conclude(customer, answer, |lock| {
         let json = || LockView::whole(lock).json();
         let printed = print_either(options.json, json, || show_text(lock));
@@ -57,7 +57,7 @@ pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit 
 
 /// Prints who waits for whom.
 pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
-    let asked = customer.ask(async |clerk| trace(clerk, &options.name).await);
+    let asked = customer.look(async |clerk| trace(clerk, &options.name).await);
     let answer = asked.await;
     conclude(customer, answer, |trace| {
         let printed = print_either(options.json, || trace.json(), || trace.text());
@@ -101,7 +101,7 @@ const fn yes_or_no(is_yes: bool) -> Exit {
 }
 
 /// Follows a lock. A deadlock counts when it is still there after all of it has been seen.
-async fn trace(clerk: &Clerk, name: &LockName) -> Result<Trace, CallError> {
+async fn trace(clerk: &Clerk, name: &LockName) -> Result<Trace, LookError> {
     let mut looks = 1;
     loop {
         let trace = Trace::new(&list_whole(clerk, "").await?, name);
@@ -120,7 +120,7 @@ async fn trace(clerk: &Clerk, name: &LockName) -> Result<Trace, CallError> {
 }
 
 /// The held locks, each with as many of its places as are ever shown.
-async fn list_whole(clerk: &Clerk, prefix: &str) -> Result<Vec<LockInfo>, CallError> {
+async fn list_whole(clerk: &Clerk, prefix: &str) -> Result<Vec<LockInfo>, LookError> {
     let mut locks = clerk.list(prefix).await?;
     for lock in locks.iter_mut().filter(|lock| may_be_cut(lock)) {
         *lock = clerk.show(lock.name.as_str()).await?;

@@ -57,7 +57,7 @@ async fn look_on(customer: &mut Customer, options: &WatchOptions) -> Exit {
 }
 
 async fn look(customer: &mut Customer, options: &WatchOptions) -> Result<Look, Failure> {
-    let asked = customer.ask(async |clerk| list_whole(clerk, &options.prefix).await);
+    let asked = customer.look(async |clerk| list_whole(clerk, &options.prefix).await);
     let locks = asked.await?;
     Ok(locks
         .into_iter()

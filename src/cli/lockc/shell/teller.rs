@@ -61,7 +61,7 @@ impl Teller {
             }
             Order::Show(name) => {
                 let name = name.as_str();
-                let asked = self.customer.ask(async |clerk| clerk.show(name).await);
+                let asked = self.customer.look(async |clerk| clerk.show(name).await);
                 Ok(LockView::whole(&asked.await?).json_line()?)
             }
             Order::Break(name, token, reason) => {

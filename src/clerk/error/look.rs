@@ -1,0 +1,43 @@
+//! What can go wrong when something is looked up.
+
+use std::time::Duration;
+
+use super::Tried;
+use crate::service::Resource;
+use crate::types::NameError;
+
+/// Why [`Clerk::show`](crate::clerk::Clerk::show) or [`Clerk::list`](crate::clerk::Clerk::list) has no answer.
+///
+/// Whatever the reason, nothing was changed: who looks again has lost nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookError {
+    /// The name is no lock name.
+    #[error(transparent)]
+    InvalidName(#[from] NameError),
+    /// No server answered in time. Trying again is sensible.
+    #[error(
+        "no answer within {}; nothing was changed; {tried}",
+        humantime::format_duration(*.after)
+    )]
+    Unanswered {
+        /// How long it was tried.
+        after: Duration,
+        /// What came of it at each server.
+        tried: Tried,
+    },
+    /// The servers were at a limit all the time.
+    #[error(
+        "overloaded for {}: too many {resource}; nothing was changed",
+        humantime::format_duration(*.after)
+    )]
+    Overloaded {
+        /// How long it was tried.
+        after: Duration,
+        /// What there were too many of.
+        resource: Resource,
+    },
+    /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.
+    #[error("the clerk is closed; nothing was changed")]
+    Closed,
+}
