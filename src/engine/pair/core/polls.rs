@@ -13,14 +13,20 @@ use crate::config::RENEWALS_IN_LEASE;
 use crate::service::{Mark, Request};
 use crate::types::{ClientId, Lease, RecordNumber};
 
+/// What a poll asks: what is new in a session since a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) client: ClientId,
+    pub(super) record: RecordNumber,
+    pub(super) since: Mark,
+}
+
 /// A poll that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Poll<T> {
     pub(super) to: T,
     pub(super) via: Via,
-    pub(super) client: ClientId,
-    pub(super) record: RecordNumber,
-    pub(super) since: Mark,
+    pub(super) question: Question,
 }
 
 /// The polls that wait.
@@ -31,40 +37,19 @@ pub(super) struct Polls<T> {
 }
 
 impl<T> Poll<T> {
-    /// None if `request` is none.
-    pub(super) fn of(to: T, via: Via, request: &Request) -> Option<Self> {
-        let Request::Poll {
-            client,
-            record,
-            since,
-        } = *request
-        else {
-            return None;
-        };
-        Some(Self {
-            to,
-            via,
-            client,
-            record,
-            since,
-        })
-    }
-
     /// As it was asked.
     pub(super) fn into_parts(self) -> (T, Via, Request) {
-        let Self {
-            to,
-            via,
+        let Question {
             client,
             record,
             since,
-        } = self;
+        } = self.question;
         let request = Request::Poll {
             client,
             record,
             since,
         };
-        (to, via, request)
+        (self.to, self.via, request)
     }
 }
 
@@ -78,7 +63,7 @@ impl<T> Polls<T> {
 
     /// Lets a poll wait. Gives the one back that its session let wait before.
     pub(super) fn insert(&mut self, poll: Poll<T>, lease: Lease, now: Now) -> Option<Poll<T>> {
-        let record = poll.record;
+        let record = poll.question.record;
         let before = self.take(record);
         let due = now.after(lease.duration() / RENEWALS_IN_LEASE);
         self.waiting.insert(record, (due, poll));

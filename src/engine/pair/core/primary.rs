@@ -3,12 +3,12 @@
 use super::heard::Heard;
 use super::leases::Leases;
 use super::outbox::Outbox;
-use super::polls::{Poll, Polls};
+use super::polls::{Poll, Polls, Question};
 use super::waiting::{Pending, Waiting};
 use super::{Effect, Event, FrameNumber, Now, Reply, Settings, Via};
 use crate::config::{MAX_NEWS, MAX_UNACKED_COMMANDS};
 use crate::machine::{Command, Machine, Outcome, Recall};
-use crate::service::{Answer, CallId, Mark, News, Opened, Refusal, Request, Resource, Verb};
+use crate::service::{Answer, CallId, News, Opened, Refusal, Request, Resource, Verb};
 use crate::types::{ClientId, Lease, OpNumber, RecordNumber, View};
 
 /// The state of a primary.
@@ -39,8 +39,8 @@ enum Verdict {
     Executed(Result<Answer, Refusal>),
     /// It changes nothing.
     Read(Result<Answer, Refusal>),
-    /// It waits for news.
-    Waits(Lease),
+    /// It waits for news, for a part of the lease.
+    Waits(Question, Lease),
 }
 
 impl<T> Primary<T> {
@@ -92,10 +92,8 @@ impl<T> Primary<T> {
                 let asked = (to, via, request);
                 self.answer(Some(next_frame), asked, result, effects);
             }
-            Verdict::Waits(lease) => {
-                let Some(poll) = Poll::of(to, via, &request) else {
-                    return;
-                };
+            Verdict::Waits(question, lease) => {
+                let poll = Poll { to, via, question };
                 if let Some(before) = self.polls.insert(poll, lease, now) {
                     self.answer_poll(Some(next_frame), before, effects);
                 }
@@ -134,8 +132,8 @@ impl<T> Primary<T> {
         poll: Poll<T>,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let result = match self.machine.record(poll.record) {
-            Some(_) => Ok(Answer::News(self.news(poll.record, poll.since))),
+        let result = match self.machine.record(poll.question.record) {
+            Some(_) => Ok(Answer::News(self.news(poll.question))),
             None => Err(Refusal::UnknownRecord),
         };
         self.answer(next_frame, poll.into_parts(), result, effects);
@@ -272,7 +270,14 @@ impl<T> Primary<T> {
                 client,
                 record,
                 since,
-            } => self.poll(now, *client, *record, *since),
+            } => {
+                let question = Question {
+                    client: *client,
+                    record: *record,
+                    since: *since,
+                };
+                self.poll(now, question)
+            }
             Request::KeepAlive { client, record } => {
                 if !self.owns(*client, *record) {
                     return Verdict::Read(Err(Refusal::UnknownRecord));
@@ -318,24 +323,24 @@ impl<T> Primary<T> {
         }
     }
 
-    fn poll(&mut self, now: Now, client: ClientId, record: RecordNumber, since: Mark) -> Verdict {
-        let info = self.machine.record(record);
-        let Some(info) = info.filter(|info| info.client == client) else {
+    fn poll(&mut self, now: Now, question: Question) -> Verdict {
+        let info = self.machine.record(question.record);
+        let Some(info) = info.filter(|info| info.client == question.client) else {
             return Verdict::Read(Err(Refusal::UnknownRecord));
         };
         let Some(lease) = info.lease else {
             return Verdict::Read(Err(Refusal::NoLease));
         };
-        self.hear(record, now);
-        let news = self.news(record, since);
+        self.hear(question.record, now);
+        let news = self.news(question);
         if !news.changes.is_empty() || !news.broken.is_empty() {
             return Verdict::Read(Ok(Answer::News(news)));
         }
-        Verdict::Waits(lease)
+        Verdict::Waits(question, lease)
     }
 
-    fn news(&self, record: RecordNumber, since: Mark) -> News {
-        self.machine.news(record, since, MAX_NEWS)
+    fn news(&self, question: Question) -> News {
+        self.machine.news(question.record, question.since, MAX_NEWS)
     }
 
     /// A record is about to be dropped. Its poll, if there is one, is told so.
