@@ -24,6 +24,8 @@
 //! # Ok::<(), Stale>(())
 //! ```
 //!
+//! `examples/paused_holder.rs` in the repository does that with a process that is really stopped.
+//!
 //! # Which gate
 //!
 //! | the resource | its gate |
