@@ -3,7 +3,8 @@
 //! Two servers keep one table of named locks in memory. There are two ways to hold one:
 //!
 //! - **Owned**: [`Clerk::acquire`] waits its turn and gives a [`LockGuard`] with a fencing [`Token`]. The lock
-//!   belongs to a session with a lease, and is released when the holder lets go, or is gone.
+//!   belongs to a session with a lease, and is released when the holder lets go, or is gone. One holds it, or so
+//!   many at once as all of them agree to ([`LockRequest::permits`], [`LockRequest::shared`]).
 //! - **Plain**: [`Clerk::lock`] takes a lock if it is free and says whether it did; [`Clerk::unlock`] frees it
 //!   if it is held and says whether it did. It belongs to nobody: it stays held when its locker ends, and any
 //!   client can unlock it.

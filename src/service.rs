@@ -20,7 +20,7 @@ pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News,
 
 /// The version of everything that is said after the preface. Both ends of a connection must have the
 /// same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// What clients ask of a server. Any server of the pair answers: a backup relays to its primary.
 ///

@@ -1,5 +1,6 @@
 //! What a hostile client or a false peer says: frames of the right form, and of nearly the right form.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
@@ -86,7 +87,8 @@ pub(crate) enum Term {
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub(crate) struct Way {
-    is_shared: bool,
+    /// Exclusive where it is even, shared where it is odd, and from 128 on a number of permits.
+    mode: u8,
     waits: bool,
 }
 
@@ -444,10 +446,11 @@ impl Term {
 
 impl Way {
     fn how(self) -> How {
-        let mode = if self.is_shared {
-            Mode::Shared
-        } else {
-            Mode::Exclusive
+        let permits = self.mode.checked_sub(127).and_then(NonZeroU8::new);
+        let mode = match permits {
+            Some(most) => Mode::Permits(most.into()),
+            None if self.mode % 2 == 1 => Mode::Shared,
+            None => Mode::Exclusive,
         };
         How {
             mode,

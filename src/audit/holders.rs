@@ -1,8 +1,11 @@
-//! Whether those who own locks can be right: one holder at a time, and rising tokens.
+//! Whether those who own locks can be right: no more holders at a time than they were promised, and rising tokens.
 //!
 //! A holder counts as such until it has begun to give its lock back, or until its own clock tells it that the
-//! lease is over. Whoever holds a lock by then while another one was granted it shows that the servers, or the
-//! clerk, broke their word.
+//! lease is over. Those who hold a lock by then while another one was granted it, and are too many, show that the
+//! servers, or the clerk, broke their word.
+//!
+//! Grants to several holders can be heard of in any order; but whatever has been heard of before a lock was asked for
+//! has a lower token.
 
 use std::collections::HashMap;
 
@@ -17,22 +20,46 @@ pub(crate) struct Holders<H> {
 #[derive(Debug)]
 struct Lock<H> {
     highest: Token,
-    holder: Option<(Token, H)>,
+    holders: Vec<Holder<H>>,
+}
+
+#[derive(Debug)]
+struct Holder<H> {
+    token: Token,
+    most: u32,
+    has: H,
+}
+
+/// What somebody was told who asked for a lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Granted {
+    pub(crate) token: Token,
+    /// How many may hold it at once, this holder included.
+    pub(crate) most: u32,
+    /// What [`Holders::highest`] was when it asked.
+    pub(crate) asked_after: Option<Token>,
 }
 
 /// What cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Wrong {
-    #[error("granted by token {granted}, though the holder by token {holder} has not lost it")]
-    TwoHolders {
-        /// The token of the one.
-        holder: Token,
-        /// The token of the other.
+    #[error(
+        "granted by token {granted} while it had {holders} holders, the first of them by token {first}, one of \
+         which was promised that they are never more than {most}"
+    )]
+    TooManyHolders {
+        /// How many there were before.
+        holders: usize,
+        /// The lowest token of theirs.
+        first: Token,
+        /// The token of the new one.
         granted: Token,
+        /// How many there may be.
+        most: u32,
     },
     #[error("granted by token {granted} after token {highest}")]
     OldToken {
-        /// The highest token so far.
+        /// The highest token before.
         highest: Token,
         /// The token of the grant.
         granted: Token,
@@ -45,28 +72,51 @@ impl<H> Holders<H> {
         Self { locks }
     }
 
+    /// The highest token of a lock so far.
+    pub(crate) fn highest(&self, name: &LockName) -> Option<Token> {
+        self.locks.get(name).map(|lock| lock.highest)
+    }
+
     /// Somebody was granted a lock. `is_lost` asks a holder.
     pub(crate) fn granted(
         &mut self,
         name: &LockName,
-        granted: Token,
+        granted: Granted,
         has: H,
-        is_lost: impl FnOnce(&H) -> bool,
+        is_lost: impl Fn(&H) -> bool,
     ) -> Result<(), Wrong> {
-        let (highest, holder) = (granted, Some((granted, has)));
-        let Some(lock) = self.locks.get_mut(name) else {
-            let lock = Lock { highest, holder };
-            self.locks.insert(name.clone(), lock);
-            return Ok(());
-        };
-        let (highest, before) = (lock.highest, lock.holder.take());
-        lock.highest = highest.max(granted);
-        lock.holder = holder;
-        if granted <= highest {
+        let Granted {
+            token,
+            most,
+            asked_after,
+        } = granted;
+        let lock = self.locks.entry(name.clone()).or_insert_with(|| Lock {
+            highest: token,
+            holders: Vec::new(),
+        });
+        lock.highest = lock.highest.max(token);
+        lock.holders.retain(|holder| !is_lost(&holder.has));
+        let holders = lock.holders.len();
+        let first = lock.holders.iter().map(|holder| holder.token).min();
+        let is_known = lock.holders.iter().any(|holder| holder.token == token);
+        lock.holders.push(Holder { token, most, has });
+        let most = lock.holders.iter().map(|holder| holder.most).min();
+        let known = is_known.then_some(token);
+        if let Some(highest) = asked_after.max(known)
+            && token <= highest
+        {
+            let granted = token;
             return Err(Wrong::OldToken { highest, granted });
         }
-        match before {
-            Some((holder, has)) if !is_lost(&has) => Err(Wrong::TwoHolders { holder, granted }),
+        match (first, most) {
+            (Some(first), Some(most)) if holders as u64 >= u64::from(most) => {
+                Err(Wrong::TooManyHolders {
+                    holders,
+                    first,
+                    granted: token,
+                    most,
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -74,7 +124,7 @@ impl<H> Holders<H> {
     /// The holder by this token is about to give the lock back, or has lost it.
     pub(crate) fn given_up(&mut self, name: &LockName, token: Token) {
         if let Some(lock) = self.locks.get_mut(name) {
-            lock.holder.take_if(|(holder, _)| *holder == token);
+            lock.holders.retain(|holder| holder.token != token);
         }
     }
 }
@@ -87,9 +137,23 @@ mod tests {
         LockName::new("job").expect("a good name")
     }
 
+    fn grant(
+        holders: &mut Holders<bool>,
+        most: u32,
+        token: u64,
+        is_lost: bool,
+    ) -> Result<(), Wrong> {
+        let granted = Granted {
+            token: Token(token),
+            most,
+            asked_after: None,
+        };
+        holders.granted(&name(), granted, is_lost, |lost| *lost)
+    }
+
     fn one_holder() -> Holders<bool> {
         let mut holders = Holders::new();
-        let granted = holders.granted(&name(), Token(5), false, |lost| *lost);
+        let granted = grant(&mut holders, 1, 5, false);
         assert_eq!(granted, Ok(()));
         holders
     }
@@ -98,33 +162,74 @@ mod tests {
     fn a_lock_goes_on_when_it_was_given_up_or_lost() {
         let mut holders = one_holder();
         holders.given_up(&name(), Token(5));
-        let next = holders.granted(&name(), Token(6), true, |lost| *lost);
-        let last = holders.granted(&name(), Token(7), false, |lost| *lost);
-        assert_eq!((next, last), (Ok(()), Ok(())));
+        assert_eq!(grant(&mut holders, 1, 6, true), Ok(()));
+        assert_eq!(grant(&mut holders, 1, 7, false), Ok(()));
     }
 
     #[test]
-    fn two_holders_at_a_time_are_wrong() {
-        let wrong = one_holder().granted(&name(), Token(6), false, |lost| *lost);
-        let (holder, granted) = (Token(5), Token(6));
-        assert_eq!(wrong, Err(Wrong::TwoHolders { holder, granted }));
+    fn two_holders_at_a_time_are_wrong_if_one_of_them_wants_it_alone() {
+        for most in [1, u32::MAX] {
+            let wrong = grant(&mut one_holder(), most, 6, false);
+            let expected = Wrong::TooManyHolders {
+                holders: 1,
+                first: Token(5),
+                granted: Token(6),
+                most: 1,
+            };
+            assert_eq!(wrong, Err(expected));
+        }
+    }
+
+    #[test]
+    fn as_many_as_were_promised_may_hold_it_in_any_order_and_no_more() {
+        let mut holders = Holders::new();
+        assert_eq!(grant(&mut holders, 2, 6, false), Ok(()));
+        assert_eq!(grant(&mut holders, 2, 5, false), Ok(()), "heard of late");
+        let wrong = grant(&mut holders, u32::MAX, 7, false);
+        let expected = Wrong::TooManyHolders {
+            holders: 2,
+            first: Token(5),
+            granted: Token(7),
+            most: 2,
+        };
+        assert_eq!(wrong, Err(expected));
     }
 
     #[test]
     fn a_token_that_does_not_rise_is_wrong() {
-        let mut holders = one_holder();
-        holders.given_up(&name(), Token(5));
-        let wrong = holders.granted(&name(), Token(5), false, |lost| *lost);
+        for (before, again) in [(5, 5), (6, 5)] {
+            let mut holders = Holders::new();
+            let first = grant(&mut holders, 1, before, false);
+            assert_eq!(first, Ok(()));
+            holders.given_up(&name(), Token(before));
+            let asked_after = holders.highest(&name());
+            assert_eq!(asked_after, Some(Token(before)));
+            let granted = Granted {
+                token: Token(again),
+                most: 1,
+                asked_after,
+            };
+            let wrong = holders.granted(&name(), granted, false, |lost| *lost);
+            let (highest, granted) = (Token(before), Token(again));
+            assert_eq!(wrong, Err(Wrong::OldToken { highest, granted }));
+        }
+    }
+
+    #[test]
+    fn two_holders_by_one_token_are_wrong() {
+        let mut holders = Holders::new();
+        assert_eq!(grant(&mut holders, u32::MAX, 5, false), Ok(()));
+        let wrong = grant(&mut holders, u32::MAX, 5, false);
         let (highest, granted) = (Token(5), Token(5));
         assert_eq!(wrong, Err(Wrong::OldToken { highest, granted }));
     }
 
     #[test]
     fn who_gives_up_late_takes_nothing_from_the_next_holder() {
-        let mut holders = one_holder();
-        let _ = holders.granted(&name(), Token(6), false, |_| true);
+        let mut holders = Holders::new();
+        assert_eq!(grant(&mut holders, 1, 5, true), Ok(()));
+        assert_eq!(grant(&mut holders, 1, 6, false), Ok(()));
         holders.given_up(&name(), Token(5));
-        let wrong = holders.granted(&name(), Token(7), false, |lost| *lost);
-        assert!(wrong.is_err());
+        assert!(grant(&mut holders, 1, 7, false).is_err());
     }
 }

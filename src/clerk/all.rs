@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use super::attempt::{Attempt, Terms};
+use super::attempt::{Attempt, Terms, permits_of};
 use super::error::AcquireError;
 use super::{Clerk, LockGuard, LossReason};
 use crate::service::Mode;
@@ -39,7 +39,14 @@ impl AllRequest {
 
     /// Lets others hold the locks as well, if they share them too.
     pub const fn shared(mut self) -> Self {
-        self.terms.mode = Mode::Shared;
+        self.terms.mode = Some(Mode::Shared);
+        self
+    }
+
+    /// Lets so many hold each of the locks at once, this holder included. See
+    /// [`LockRequest::permits`](super::LockRequest::permits).
+    pub const fn permits(mut self, permits: u32) -> Self {
+        self.terms.mode = permits_of(permits);
         self
     }
 
@@ -61,7 +68,7 @@ impl AllRequest {
     ///
     /// Safe: what it has come to is given back in the background.
     pub async fn acquire(self) -> Result<Vec<LockGuard>, AcquireError> {
-        let attempt = self.terms.begin(&self.clerk);
+        let attempt = self.terms.begin(&self.clerk)?;
         let mut guards = Vec::new();
         for name in self.names? {
             let guard = next(&attempt, &name, &guards).await?;
@@ -81,7 +88,7 @@ impl AllRequest {
     ///
     /// Safe: what it has come to is given back in the background.
     pub async fn try_acquire(self) -> Result<Option<Vec<LockGuard>>, AcquireError> {
-        let attempt = self.terms.begin(&self.clerk);
+        let attempt = self.terms.begin(&self.clerk)?;
         let mut guards = Vec::new();
         for name in self.names? {
             let Some(guard) = attempt.try_acquire(&name).await? else {

@@ -1,5 +1,6 @@
 //! How locks are asked for, one or several after each other within one time.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::timeout_at;
@@ -14,7 +15,8 @@ use crate::types::LockName;
 /// What a request says of the locks that it is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
-    pub(super) mode: Mode,
+    /// None for no permits.
+    pub(super) mode: Option<Mode>,
     /// How long it waits in all; none: for ever.
     pub(super) timeout: Option<Duration>,
 }
@@ -23,18 +25,26 @@ impl Terms {
     /// Exclusive, for ever.
     pub(super) const fn new() -> Self {
         Self {
-            mode: Mode::Exclusive,
+            mode: Some(Mode::Exclusive),
             timeout: None,
         }
     }
 
     /// Lets the time run from now on.
-    pub(super) fn begin(self, clerk: &Clerk) -> Attempt<'_> {
-        Attempt {
+    pub(super) fn begin(self, clerk: &Clerk) -> Result<Attempt<'_>, AcquireError> {
+        Ok(Attempt {
             clerk,
-            terms: self,
+            mode: self.mode.ok_or(AcquireError::NoPermits)?,
             limit: self.timeout.map(clamp).map(Within::new),
-        }
+        })
+    }
+}
+
+/// The mode of so many permits, if there are any.
+pub(super) const fn permits_of(permits: u32) -> Option<Mode> {
+    match NonZeroU32::new(permits) {
+        Some(most) => Some(Mode::Permits(most)),
+        None => None,
     }
 }
 
@@ -42,7 +52,7 @@ impl Terms {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt<'a> {
     clerk: &'a Clerk,
-    terms: Terms,
+    mode: Mode,
     limit: Option<Within>,
 }
 
@@ -89,7 +99,7 @@ impl Attempt<'_> {
     /// Asks in the current session; in another one if that is found lost.
     async fn ask(&self, name: &LockName, waits: bool) -> Result<Asked, AcquireError> {
         let shared = &self.clerk.shared;
-        let mode = self.terms.mode;
+        let mode = self.mode;
         let within = self.answer_within();
         loop {
             let session = self.clerk.sessions.current(shared, within).await?;

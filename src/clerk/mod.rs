@@ -206,7 +206,7 @@ impl Clerk {
         self.request_all(names).acquire().await
     }
 
-    /// Begins to describe how `name` is to be acquired: shared, or within a time.
+    /// Begins to describe how `name` is to be acquired: shared, by a few at once, or within a time.
     pub fn request(&self, name: &str) -> LockRequest {
         LockRequest::new(self.clone(), name)
     }

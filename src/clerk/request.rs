@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Clerk;
-use super::attempt::Terms;
+use super::attempt::{Terms, permits_of};
 use super::error::AcquireError;
 use super::guard::LockGuard;
 use crate::service::Mode;
@@ -29,7 +29,20 @@ impl LockRequest {
 
     /// Lets others hold the lock as well, if they share it too.
     pub const fn shared(mut self) -> Self {
-        self.terms.mode = Mode::Shared;
+        self.terms.mode = Some(Mode::Shared);
+        self
+    }
+
+    /// Lets so many hold the lock at once, this holder included: 1 is as exclusive as the default.
+    ///
+    /// Whoever uses a lock for that asks with the same number. Where they do not, the least of what its holders and
+    /// whoever is next ask for counts, so nobody ever holds it together with more than it has asked for; and as
+    /// the queue keeps its order, whoever asks for less is waited for.
+    ///
+    /// Each holder has a guard and a token of its own. A newer token does not mean that the older ones have ended, so a
+    /// gate of [`fence`](crate::fence), which goes by that, is for what is locked alone.
+    pub const fn permits(mut self, permits: u32) -> Self {
+        self.terms.mode = permits_of(permits);
         self
     }
 
@@ -50,7 +63,7 @@ impl LockRequest {
     ///
     /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
     pub async fn acquire(self) -> Result<LockGuard, AcquireError> {
-        let attempt = self.terms.begin(&self.clerk);
+        let attempt = self.terms.begin(&self.clerk)?;
         attempt.acquire(&self.name?).await
     }
 
@@ -64,7 +77,7 @@ impl LockRequest {
     ///
     /// Safe: the lock, if it was granted, is given back in the background.
     pub async fn try_acquire(self) -> Result<Option<LockGuard>, AcquireError> {
-        let attempt = self.terms.begin(&self.clerk);
+        let attempt = self.terms.begin(&self.clerk)?;
         attempt.try_acquire(&self.name?).await
     }
 }

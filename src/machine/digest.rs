@@ -109,14 +109,17 @@ pub(super) fn of_place(name: &LockName, ticket: Ticket, place: &Place) -> EntryH
         token,
         contended,
     ];
-    let mut bytes = [0; 49];
+    let mut bytes = [0; 53];
     for (at, number) in numbers.iter().enumerate() {
         bytes[8 * at..][..8].copy_from_slice(&number.to_le_bytes());
     }
-    bytes[48] = match place.claim.mode {
-        Mode::Exclusive => 0,
-        Mode::Shared => 1,
+    let (mode, permits) = match place.claim.mode {
+        Mode::Exclusive => (0, 0),
+        Mode::Shared => (1, 0),
+        Mode::Permits(most) => (2, most.get()),
     };
+    bytes[48] = mode;
+    bytes[49..].copy_from_slice(&permits.to_le_bytes());
     EntryHash::new(Kind::Place, &bytes)
 }
 

@@ -11,7 +11,7 @@ use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
 use crate::types::{LockName, OpNumber};
 
 /// What a place takes on the wire, at the most.
-const PLACE_BYTES: usize = 40;
+const PLACE_BYTES: usize = 48;
 
 impl Machine {
     /// Who holds the lock `name`, and who waits for it.

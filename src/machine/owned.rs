@@ -2,8 +2,10 @@
 //!
 //! A place keeps the number of the command that asked for it, its ticket, so the queue is in the order of
 //! tickets, on every server and after every copy. Whoever comes waits behind those who wait, also when it
-//! could share the lock with its holders: so writers do not starve. A stretch of shared places at the head
-//! is granted together.
+//! could hold the lock together with its holders: so nobody starves.
+//!
+//! A mode promises how many hold the lock at once. Whoever is next gets in as soon as that breaks no promise:
+//! neither its own nor one to a holder. Several are granted together if all of them fit in.
 
 use std::collections::BTreeMap;
 
@@ -47,13 +49,26 @@ pub(super) struct Place {
 }
 
 /// Who has the lock, and who waits for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owned {
     /// Held without an owner, until it is unlocked. Those who wait do so behind that.
     pub(super) ownerless: bool,
+    /// The least that any holder was promised, so that nobody has to look at all of them to get in.
+    most_holders: u32,
     /// In the order of their tickets. Nearly always there is one.
     holders: Vec<(Ticket, Claim, Grant)>,
     queue: BTreeMap<Ticket, Claim>,
+}
+
+impl Default for Owned {
+    fn default() -> Self {
+        Self {
+            ownerless: false,
+            most_holders: u32::MAX,
+            holders: Vec::new(),
+            queue: BTreeMap::new(),
+        }
+    }
 }
 
 impl Owned {
@@ -71,14 +86,12 @@ impl Owned {
 
     /// Whether somebody who comes now gets the lock at once.
     pub(super) fn admits(&self, mode: Mode) -> bool {
-        self.queue.is_empty() && self.is_compatible(mode)
+        self.queue.is_empty() && self.has_room_for(mode)
     }
 
-    fn is_compatible(&self, mode: Mode) -> bool {
-        let shared = mode == Mode::Shared;
-        // Holders have one mode, or there is but one.
-        let first = self.holders.first();
-        !self.ownerless && first.is_none_or(|(_, claim, _)| shared && claim.mode == Mode::Shared)
+    fn has_room_for(&self, mode: Mode) -> bool {
+        let most = self.most_holders.min(mode.most_holders());
+        !self.ownerless && (self.holders.len() as u64) < u64::from(most)
     }
 
     pub(super) fn is_owned(&self) -> bool {
@@ -134,6 +147,8 @@ impl Owned {
                     self.holders.reserve_exact(1);
                 }
                 self.holders.insert(at, (ticket, place.claim, grant));
+                let most = place.claim.mode.most_holders();
+                self.most_holders = self.most_holders.min(most);
             }
             None => drop(self.queue.insert(ticket, place.claim)),
         }
@@ -156,7 +171,11 @@ impl Owned {
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Place> {
         if let Ok(at) = self.holder(ticket) {
-            return Some(held(&self.holders.remove(at)));
+            let place = held(&self.holders.remove(at));
+            if place.claim.mode.most_holders() == self.most_holders {
+                self.most_holders = self.least_promised();
+            }
+            return Some(place);
         }
         let claim = self.queue.remove(&ticket)?;
         Some(Place { claim, grant: None })
@@ -165,7 +184,19 @@ impl Owned {
     /// The place at the head of the queue, if its turn has come.
     pub(super) fn next_in_turn(&self) -> Option<Ticket> {
         let (ticket, claim) = self.queue.first_key_value()?;
-        self.is_compatible(claim.mode).then_some(*ticket)
+        self.has_room_for(claim.mode).then_some(*ticket)
+    }
+
+    /// What `most_holders` is to be now that one has gone. Seldom a long search: most have the same mode.
+    fn least_promised(&self) -> u32 {
+        let mut least = u32::MAX;
+        for (_, claim, _) in &self.holders {
+            least = least.min(claim.mode.most_holders());
+            if least == self.most_holders {
+                break;
+            }
+        }
+        least
     }
 
     /// The holders that have not been told yet that somebody waits.

@@ -1,5 +1,7 @@
 //! What is said of owned locks.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::{ClientId, LockName, RecordNumber, Seq, Token};
@@ -7,20 +9,39 @@ use crate::types::{ClientId, LockName, RecordNumber, Seq, Token};
 /// How an owned lock is to be acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct How {
-    /// Whether others may hold it too.
+    /// How many may hold it at once.
     pub mode: Mode,
     /// Whether to queue for it while it is not to be had.
     pub waits: bool,
 }
 
-/// Whether others may hold a lock at the same time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How many may hold a lock at once: a promise to each of its holders, for as long as it is one.
+///
+/// So requests that do not agree are safe: what counts is the least of what its holders, and whoever is next, were
+/// promised.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Mode {
     /// Nobody else.
     #[default]
     Exclusive,
-    /// Others that hold it shared as well.
+    /// Any number.
     Shared,
+    /// So many at the most.
+    Permits(NonZeroU32),
+}
+
+impl Mode {
+    /// How many may hold the lock at once; for any number, more than there can be.
+    #[must_use]
+    pub const fn most_holders(self) -> u32 {
+        match self {
+            Self::Exclusive => 1,
+            Self::Shared => u32::MAX,
+            Self::Permits(most) => most.get(),
+        }
+    }
 }
 
 /// The answer to `acquire`.
@@ -82,7 +103,7 @@ pub struct PlaceInfo {
     pub client: ClientId,
     /// In which of its sessions.
     pub session: RecordNumber,
-    /// Whether others may hold the lock too.
+    /// How many may hold the lock at once.
     pub mode: Mode,
     /// The token of a holder; none of one who waits.
     pub token: Option<Token>,

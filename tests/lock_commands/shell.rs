@@ -1,5 +1,6 @@
 //! Owned locks in a shell.
 
+use lockservice::Token;
 use serde_json::Value;
 
 use crate::stage::{Stage, queue, wait_for_waiters};
@@ -68,6 +69,38 @@ async fn what_a_shell_does_not_own_it_does_not_free() {
     );
     assert!(!clerk.lock("plain").await.expect("an answer"), "it is held");
     held.release().await.expect("it is held");
+}
+
+#[tokio::test]
+async fn a_shell_can_own_several_permits_and_releases_the_last_first() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let mut shell = stage.start("shell");
+    let mut tokens = Vec::new();
+    for line in ["permit 2 my pool", "try-permit 2 my pool"] {
+        let token: u64 = shell.answer(line).await.parse().expect("a token");
+        tokens.push(token);
+    }
+    assert_eq!(shell.answer("try-permit 2 my pool").await, "false");
+    assert_eq!(shell.answer("try my pool").await, "false");
+    let holders = async || {
+        let lock = clerk.show("my pool").await.expect("an answer");
+        let tokens = lock.places.iter().filter_map(|place| place.token);
+        tokens.map(Token::get).collect::<Vec<_>>()
+    };
+    assert_eq!(holders().await, tokens);
+    assert_eq!(shell.answer("release my pool").await, "true");
+    assert_eq!(holders().await, tokens[..1]);
+    assert_eq!(shell.answer("release my pool").await, "true");
+    assert_eq!(
+        shell.answer("release my pool").await,
+        "error: this shell does not own the lock; nothing has changed"
+    );
+    let told = shell.answer("permit 0 my pool").await;
+    assert!(
+        told.starts_with("error: `0` is no number of permits"),
+        "{told}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Owned locks on real servers and real sockets: leases, the queue, tokens, and what becomes of them when
 //! servers and clients fail.
 
+#[cfg(target_os = "linux")]
+mod permits;
 mod queue;
 mod session;
 mod stage;

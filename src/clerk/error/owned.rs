@@ -17,6 +17,9 @@ pub enum AcquireError {
     /// The name is no lock name.
     #[error(transparent)]
     InvalidName(#[from] NameError),
+    /// [`LockRequest::permits`](crate::clerk::LockRequest::permits) was 0, which would let nobody in.
+    #[error("a lock with 0 permits lets nobody in: at least 1 is needed")]
+    NoPermits,
     /// Its turn did not come within [`LockRequest::timeout`](crate::clerk::LockRequest::timeout) or
     /// [`AllRequest::timeout`](crate::clerk::AllRequest::timeout): others held the lock.
     #[error("{name:?} was still held by others after {}", humantime::format_duration(*.after))]

@@ -75,10 +75,26 @@ async fn how_a_lock_is_wanted_is_told() {
     let shared = clerk.request("x").shared();
     let _shared = shared.acquire().await.expect("granted");
     let _exclusive = clerk.try_acquire("y").await.expect("granted");
+    let one_of_five = clerk.request("z").permits(5);
+    let _one_of_five = one_of_five.acquire().await.expect("granted");
+    let five = Mode::Permits(5.try_into().expect("not zero"));
     assert_eq!(
         hows(&pair.a),
-        [(Mode::Shared, true), (Mode::Exclusive, false)]
+        [(Mode::Shared, true), (Mode::Exclusive, false), (five, true)]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_permits_are_refused_before_anything_is_asked() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let refused = clerk.request("x").permits(0).acquire().await;
+    assert!(matches!(refused, Err(AcquireError::NoPermits)));
+    let refused = clerk.request("x").permits(0).try_acquire().await;
+    assert!(matches!(refused, Err(AcquireError::NoPermits)));
+    let refused = clerk.request_all(["x", "y"]).permits(0).acquire().await;
+    assert!(matches!(refused, Err(AcquireError::NoPermits)));
+    assert_eq!(acquires(&pair.a), []);
 }
 
 #[tokio::test(start_paused = true)]

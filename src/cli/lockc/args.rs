@@ -129,7 +129,8 @@ pub(super) enum Command {
     ///
     /// lock NAME, unlock NAME: as the commands of that name. acquire NAME: waits for the lock, for --timeout at
     /// the most, and answers with its token; the lines behind it wait as well. try NAME: answers with the token, or
-    /// false when the lock is not to be had. release NAME: gives back what this shell has acquired.
+    /// false when the lock is not to be had. permit N NAME and try-permit N NAME: likewise, for one of N permits, of
+    /// which a shell can have several. release NAME: gives back what this shell has acquired, the last first.
     /// show NAME: answers with the JSON of `lockc show --json`. break NAME TOKEN REASON: as `lockc break`; this
     /// NAME has no blanks.
     ///
@@ -208,7 +209,8 @@ pub(super) struct TortureOptions {
     /// How many locks; up to four of them are hot, and take half of the calls
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) locks: u32,
-    /// How many more clerks that acquire owned locks, three of them, and check that nobody else holds them
+    /// How many more clerks that acquire owned locks, three of them, and check that nobody else holds them; or, of
+    /// the third, which has two permits, that no more than one does
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(0..=1_000))]
     pub(super) owners: u32,
     /// How long to go on

@@ -45,7 +45,7 @@ impl Failure {
         match self {
             Self::Call(CallError::InvalidName(_))
             | Self::Look(LookError::InvalidName(_))
-            | Self::Acquire(AcquireError::InvalidName(_))
+            | Self::Acquire(AcquireError::InvalidName(_) | AcquireError::NoPermits)
             | Self::Connect(ConnectError::InvalidLease(_)) => Exit::Usage,
             Self::Call(CallError::Owned { .. }) => Exit::No,
             Self::Call(CallError::Closed)

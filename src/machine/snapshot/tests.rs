@@ -1,5 +1,7 @@
 //! Facts about copies: cutting a snapshot into chunks, and putting them together again.
 
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::config::{CALL_WINDOW, MAX_BROKEN, MAX_PAYLOAD_BYTES};
 use crate::machine::Command;
@@ -199,7 +201,7 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
             done_below: Seq(seq),
         };
         let how = How {
-            mode: Mode::Exclusive,
+            mode: Mode::Permits(NonZeroU32::MAX),
             waits: true,
         };
         let longest = "q".repeat(LockName::MAX_BYTES);

@@ -56,8 +56,14 @@ impl ModelLock {
     }
 
     fn lets_in(&self, mode: Mode) -> bool {
-        let mut holders = self.places.iter().filter(|place| place.token.is_some());
-        !self.ownerless && holders.all(|holder| holder.mode == Mode::Shared && mode == Mode::Shared)
+        let holders = self.places.iter().filter(|place| place.token.is_some());
+        let modes: Vec<_> = holders.map(|holder| holder.mode).chain([mode]).collect();
+        let is_kept = |mode: &Mode| match mode {
+            Mode::Exclusive => modes.len() == 1,
+            Mode::Shared => true,
+            Mode::Permits(most) => modes.len() <= most.get() as usize,
+        };
+        !self.ownerless && modes.iter().all(is_kept)
     }
 
     /// Grants what can be granted, from the front of the queue.

@@ -17,6 +17,13 @@ const SHARES: How = How {
     waits: true,
 };
 
+fn permits(most: u32) -> How {
+    How {
+        mode: Mode::Permits(most.try_into().expect("not zero")),
+        waits: true,
+    }
+}
+
 struct Session(CallId);
 
 impl Session {
@@ -148,6 +155,71 @@ fn shared_holders_are_grouped_and_do_not_starve_who_wants_it_alone() {
         alice.token(&machine, later) < bob.token(&machine, latest),
         "together, not alike"
     );
+}
+
+#[test]
+fn no_more_hold_a_lock_than_it_has_permits_and_whoever_leaves_lets_one_in() {
+    let (mut machine, mut alice, mut bob) = two();
+    let (first, _) = alice.acquire(&mut machine, "pool", permits(2));
+    let (second, granted) = bob.acquire(&mut machine, "pool", permits(2));
+    assert!(matches!(granted, Acquired::Granted(_)));
+    let (third, queued) = alice.acquire(&mut machine, "pool", permits(2));
+    assert_eq!(queued, Acquired::Queued);
+    let tries = How {
+        waits: false,
+        ..permits(2)
+    };
+    assert_eq!(bob.acquire(&mut machine, "pool", tries).1, Acquired::Held);
+    let (fourth, _) = bob.acquire(&mut machine, "pool", permits(2));
+
+    assert!(bob.release(&mut machine, second));
+    assert!(alice.token(&machine, first) < alice.token(&machine, third));
+    assert_eq!(bob.granted(&machine), []);
+    alice.expire(&mut machine);
+    assert_eq!(bob.granted(&machine), [fourth]);
+    assert_eq!(machine.places(), 1);
+}
+
+#[test]
+fn where_permits_are_not_agreed_upon_the_least_counts_and_nobody_is_passed_over() {
+    let (mut machine, mut alice, mut bob) = two();
+    let (few, _) = alice.acquire(&mut machine, "pool", permits(2));
+    let (many, granted) = bob.acquire(&mut machine, "pool", permits(9));
+    assert!(matches!(granted, Acquired::Granted(_)));
+    for how in [permits(9), SHARES] {
+        let tries = How {
+            waits: false,
+            ..how
+        };
+        let (_, held) = bob.acquire(&mut machine, "pool", tries);
+        assert_eq!(held, Acquired::Held, "Alice was promised that they are two");
+    }
+    let (more, _) = bob.acquire(&mut machine, "pool", permits(9));
+    let (alone, _) = alice.acquire(&mut machine, "pool", permits(1));
+    let (last, _) = bob.acquire(&mut machine, "pool", permits(9));
+    assert!(alice.release(&mut machine, few));
+    assert_eq!(bob.granted(&machine), [many, more]);
+    assert!(bob.release(&mut machine, many));
+    assert_eq!(alice.granted(&machine), []);
+    assert!(bob.release(&mut machine, more));
+    assert_eq!(
+        (alice.granted(&machine), bob.granted(&machine)),
+        (vec![alone], vec![])
+    );
+    assert!(alice.release(&mut machine, alone));
+    assert_eq!(bob.granted(&machine), [last]);
+}
+
+#[test]
+fn every_holder_of_a_permit_is_told_that_somebody_waits() {
+    let (mut machine, mut alice, mut bob) = two();
+    alice.acquire(&mut machine, "pool", permits(2));
+    bob.acquire(&mut machine, "pool", permits(2));
+    let known = [&alice, &bob].map(|it| machine.news(it.0.record, Mark(0), 9).through);
+    alice.acquire(&mut machine, "pool", permits(2));
+    for (session, known) in [(&alice, known[0]), (&bob, known[1])] {
+        assert!(machine.news(session.0.record, known, 9).changes[0].contended);
+    }
 }
 
 #[test]
@@ -360,7 +432,8 @@ fn the_digest_of_places_is_the_same_in_every_build() {
     alice.acquire(&mut machine, "job", WAITS);
     bob.acquire(&mut machine, "job", SHARES);
     bob.acquire(&mut machine, "file", SHARES);
-    assert_eq!(machine.digest().to_string(), "f57ef394fe7503b5");
+    bob.acquire(&mut machine, "pool", permits(0x0102_0304));
+    assert_eq!(machine.digest().to_string(), "e1d0cfd569b08ead");
 }
 
 #[test]
@@ -425,8 +498,8 @@ fn a_listing_of_places_and_long_names_fits_and_gets_on() {
         let short = format!("lock-{lock}");
         let lock = if lock == 0 { &longest } else { &short };
         for session in [&mut alice, &mut bob] {
-            session.acquire(&mut machine, lock, SHARES);
-            session.acquire(&mut machine, lock, SHARES);
+            session.acquire(&mut machine, lock, permits(u32::MAX));
+            session.acquire(&mut machine, lock, permits(u32::MAX));
         }
     }
     let (mut listed, mut next) = (0, Some(Cursor::default()));

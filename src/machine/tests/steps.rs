@@ -140,7 +140,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let mode = prop_oneof![2 => Just(Mode::Exclusive), 1 => Just(Mode::Shared)];
+    let permits = (1..4_u32).prop_map(|most| Mode::Permits(most.try_into().expect("not zero")));
+    let mode = prop_oneof![2 => Just(Mode::Exclusive), 1 => Just(Mode::Shared), 2 => permits];
     let how = (mode, prop::bool::weighted(0.8)).prop_map(|(mode, waits)| How { mode, waits });
     prop_oneof![
         1 => prop_oneof![Just(Verb::Lock), Just(Verb::Unlock)].prop_map(Deed::Plain),

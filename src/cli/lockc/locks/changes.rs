@@ -99,7 +99,7 @@ struct Count {
     after: usize,
 }
 
-struct Queues(BTreeMap<(RecordNumber, bool), Count>);
+struct Queues(BTreeMap<(RecordNumber, Mode), Count>);
 
 impl Queues {
     fn new(before: Option<&LockInfo>, after: Option<&LockInfo>) -> Self {
@@ -114,7 +114,7 @@ impl Queues {
     }
 
     fn count(&mut self, place: &PlaceInfo) -> &mut Count {
-        let key = (place.session, place.mode == Mode::Shared);
+        let key = (place.session, place.mode);
         self.0.entry(key).or_insert(Count {
             place: PlaceInfo {
                 token: None,

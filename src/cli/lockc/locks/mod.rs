@@ -5,6 +5,7 @@ mod elect;
 mod options;
 #[cfg(test)]
 mod samples;
+mod stuck;
 mod view;
 mod watch;
 mod why;
@@ -106,8 +107,8 @@ async fn trace(clerk: &Clerk, name: &LockName) -> Result<Trace, LookError> {
     loop {
         let trace = Trace::new(&list_whole(clerk, "").await?, name);
         let mut later = Vec::new();
-        for link in &trace.cycle {
-            later.push(clerk.show(link.waits_for.as_str()).await?);
+        for name in &trace.knot {
+            later.push(clerk.show(name.as_str()).await?);
         }
         if trace.stands(&later) {
             return Ok(trace);

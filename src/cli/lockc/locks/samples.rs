@@ -17,9 +17,11 @@ fn with_mode(name: &str, mode: Mode, holders: &[(u64, u64)], queue: &[u64]) -> L
     let holders = holders
         .iter()
         .map(|(session, token)| place(*session, mode, Some(*token)));
-    let waiters = queue
-        .iter()
-        .map(|session| place(*session, Mode::Exclusive, None));
+    let waiting = match mode {
+        Mode::Permits(_) => mode,
+        _ => Mode::Exclusive,
+    };
+    let waiters = queue.iter().map(|session| place(*session, waiting, None));
     LockInfo {
         name: name.parse().expect("a good name"),
         is_ownerless: false,
@@ -35,6 +37,12 @@ pub(super) fn lock(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInf
 
 pub(super) fn shared(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     with_mode(name, Mode::Shared, holders, queue)
+}
+
+/// Of so many permits; whoever waits wants one as well.
+pub(super) fn permits(name: &str, most: u32, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+    let most = most.try_into().expect("not zero");
+    with_mode(name, Mode::Permits(most), holders, queue)
 }
 
 pub(super) fn plain(name: &str, queue: &[u64]) -> LockInfo {

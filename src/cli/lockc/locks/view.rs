@@ -1,6 +1,7 @@
 //! Locks as they are told: tables for people, JSON for machines.
 
 use std::fmt::{self, Write as _};
+use std::num::NonZeroU32;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -41,9 +42,29 @@ enum State {
 pub(super) struct PlaceView {
     client: String,
     session: u64,
-    mode: &'static str,
+    #[serde(flatten)]
+    mode: ModeView,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<u64>,
+}
+
+/// How many may hold a lock at once. Field names are a contract.
+#[derive(Debug, Serialize)]
+pub(super) struct ModeView {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permits: Option<NonZeroU32>,
+}
+
+impl ModeView {
+    pub(super) const fn new(mode: Mode) -> Self {
+        let (mode, permits) = match mode {
+            Mode::Exclusive => ("exclusive", None),
+            Mode::Shared => ("shared", None),
+            Mode::Permits(most) => ("permits", Some(most)),
+        };
+        Self { mode, permits }
+    }
 }
 
 impl PlaceView {
@@ -51,7 +72,7 @@ impl PlaceView {
         Self {
             client: place.client.to_string(),
             session: place.session.0,
-            mode: mode(place.mode),
+            mode: ModeView::new(place.mode),
             token: place.token.map(Token::get),
         }
     }
@@ -170,7 +191,7 @@ fn cells(place: &PlaceInfo) -> [String; 3] {
     let token = place
         .token
         .map_or_else(|| "-".to_owned(), |token| token.to_string());
-    [Who(place).to_string(), mode(place.mode).to_owned(), token]
+    [Who(place).to_string(), mode(place.mode), token]
 }
 
 /// Whose place it is: as much of the client as can be told at a glance, and which of its sessions.
@@ -184,10 +205,12 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-pub(super) const fn mode(mode: Mode) -> &'static str {
+/// A mode for people.
+pub(super) fn mode(mode: Mode) -> String {
     match mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Shared => "shared",
+        Mode::Exclusive => "exclusive".to_owned(),
+        Mode::Shared => "shared".to_owned(),
+        Mode::Permits(most) => format!("1 of {most}"),
     }
 }
 
@@ -211,7 +234,7 @@ fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::samples::{free, lock, plain, shared};
+    use super::super::samples::{free, lock, permits, plain, shared};
     use super::*;
 
     const CLIENT_1: &str = "00000001-0000-0000-0000-000000000000";
@@ -248,6 +271,21 @@ mod tests {
         assert_eq!(
             told["locks"][1],
             json!({ "name": "b", "state": "plain", "holders": [], "waiters": 0 })
+        );
+    }
+
+    #[test]
+    fn the_json_of_a_permit_tells_how_many_there_are() {
+        let told = LockView::new(&permits("a", 3, &[(1, 10)], &[]));
+        let told: Value = serde_json::from_str(&told.json().expect("it encodes")).expect("JSON");
+        assert_eq!(
+            told["holders"],
+            json!([{ "client": CLIENT_1, "session": 1, "mode": "permits", "permits": 3, "token": 10 }])
+        );
+        let headline = headline(&permits("a", 3, &[(1, 10), (2, 11)], &[]));
+        assert_eq!(
+            headline,
+            "a is held by 00000001/1 (1 of 3, token 10), 00000002/2 (1 of 3, token 11); nobody waits"
         );
     }
 

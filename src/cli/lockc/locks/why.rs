@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::view::{LockView, Who, headline, holders, mode, queue};
+use super::stuck::Stuck;
+use super::view::{LockView, ModeView, Who, headline, holders, queue};
 use crate::cli::exit::one_line;
 use crate::service::{LockInfo, PlaceInfo};
 use crate::types::{LockName, RecordNumber, Token};
@@ -22,7 +23,9 @@ pub(super) struct Trace {
     locks: Vec<LockInfo>,
     waits: Vec<Wait>,
     /// Each waits for a lock that the next one holds, and the last for one that the first one holds.
-    pub(super) cycle: Vec<Link>,
+    cycle: Vec<Link>,
+    /// All locks that have to be as they are for the cycle to be a deadlock.
+    pub(super) knot: BTreeSet<LockName>,
 }
 
 /// A holder of a lock that waits for another one.
@@ -37,9 +40,9 @@ struct Wait {
 
 /// A part of a cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Link {
+struct Link {
     who: PlaceInfo,
-    pub(super) waits_for: LockName,
+    waits_for: LockName,
     held_by: PlaceInfo,
 }
 
@@ -50,7 +53,8 @@ impl Trace {
         let mut trace = Self {
             locks: Vec::new(),
             waits: Vec::new(),
-            cycle: map.cycle(name),
+            cycle: Vec::new(),
+            knot: BTreeSet::new(),
         };
         let mut next = VecDeque::from([name]);
         let (mut locks_seen, mut sessions_seen) = (BTreeSet::from([name]), BTreeSet::new());
@@ -74,25 +78,45 @@ impl Trace {
                 }
             }
         }
+        let seen: Vec<_> = trace.locks.iter().collect();
+        let stuck = Stuck::among(&seen);
+        trace.cycle = map.cycle(name, &stuck);
+        trace.knot = map.knot(&trace.cycle, &stuck);
         trace
     }
 
-    /// Whether the cycle is still there in a later look at its locks. The first look was no look at one moment;
-    /// but what is held by the same token in both was held all the while.
+    /// Whether the cycle is still a deadlock in a later look at the locks in the knot. The first look was no look at
+    /// one moment; but what is held by the same token in both was held all the while.
     pub(super) fn stands(&self, later: &[LockInfo]) -> bool {
+        let both: Vec<_> = later.iter().map(|lock| self.as_before(lock)).collect();
+        let stuck = Stuck::among(&both.iter().collect::<Vec<_>>());
         self.cycle.iter().all(|link| {
-            let lock = later.iter().find(|lock| lock.name == link.waits_for);
-            lock.is_some_and(|lock| {
-                let is_waiting = queue(lock).any(|place| place.session == link.who.session);
-                is_waiting && holders(lock).any(|place| place.token == link.held_by.token)
-            })
+            let mut locks = both.iter();
+            let lock = locks.find(|lock| lock.name == link.waits_for);
+            stuck.keeps_out(link.who.session, &link.waits_for)
+                && lock.is_some_and(|lock| {
+                    holders(lock).any(|place| place.token == link.held_by.token)
+                })
         })
+    }
+
+    /// A lock, without the places that were not there before.
+    fn as_before(&self, lock: &LockInfo) -> LockInfo {
+        let before = self.locks.iter().find(|before| before.name == lock.name);
+        let before = before.map_or(&[][..], |before| &before.places);
+        let mut lock = lock.clone();
+        lock.places.retain(|place| {
+            let mut before = before.iter();
+            before.any(|it| (it.session, it.token) == (place.session, place.token))
+        });
+        lock
     }
 
     /// The same, without a cycle that was none.
     pub(super) fn without_cycle(self) -> Self {
         Self {
             cycle: Vec::new(),
+            knot: BTreeSet::new(),
             ..self
         }
     }
@@ -187,13 +211,13 @@ impl<'a> Map<'a> {
         self.waits.get(&session).map_or(&[], Vec::as_slice)
     }
 
-    /// The first cycle that is come to from the holders of `name`. Whoever waits in a queue waits for the
-    /// holders, also through those who are before it: so these need not be followed.
-    fn cycle(&self, name: &LockName) -> Vec<Link> {
+    /// The first cycle of those who are stuck that is come to from the holders of `name`. Whoever waits in a queue
+    /// waits for the holders, also through those who are before it: so these need not be followed.
+    fn cycle(&self, name: &LockName, stuck: &Stuck<'_>) -> Vec<Link> {
         let mut done = BTreeSet::new();
         let lock = self.locks.get(name);
         for holder in lock.into_iter().flat_map(|lock| holders(lock)) {
-            let mut path = vec![self.step(holder.session)];
+            let mut path = vec![self.step(holder.session, stuck)];
             while let Some(step) = path.last_mut() {
                 let Some(way) = step.ways.pop() else {
                     done.insert(step.session);
@@ -207,31 +231,59 @@ impl<'a> Map<'a> {
                     return ways.map(Way::link).collect();
                 }
                 if !done.contains(&to) {
-                    path.push(self.step(to));
+                    path.push(self.step(to, stuck));
                 }
             }
         }
         Vec::new()
     }
 
-    fn step(&self, session: RecordNumber) -> Step<'a> {
-        let mut ways = Vec::new();
-        for (waits_for, _, who) in self.waits(session) {
-            let lock = self.locks.get(waits_for);
-            let others = lock.into_iter().flat_map(|lock| holders(lock));
-            for held_by in others.filter(|other| other.session != session) {
-                ways.push(Way {
-                    who,
-                    waits_for,
-                    held_by,
-                });
-            }
-        }
+    fn step(&self, session: RecordNumber, stuck: &Stuck<'_>) -> Step<'a> {
         Step {
             session,
-            ways,
+            ways: self.ways(session, stuck),
             gone: None,
         }
+    }
+
+    /// From a session to those that keep it out and are stuck.
+    fn ways(&self, session: RecordNumber, stuck: &Stuck<'_>) -> Vec<Way<'a>> {
+        let mut ways = Vec::new();
+        for (waits_for, _, who) in self.waits(session) {
+            if !stuck.keeps_out(session, waits_for) {
+                continue;
+            }
+            let lock = self.locks.get(waits_for);
+            let others = lock.into_iter().flat_map(|lock| holders(lock));
+            let others = others.filter(|other| other.session != session);
+            ways.extend(
+                others
+                    .filter(|other| stuck.has(other.session))
+                    .map(|held_by| Way {
+                        who,
+                        waits_for,
+                        held_by,
+                    }),
+            );
+        }
+        ways
+    }
+
+    /// What those in a cycle wait for, and those who keep them out, and so on.
+    fn knot(&self, cycle: &[Link], stuck: &Stuck<'_>) -> BTreeSet<LockName> {
+        let mut names = BTreeSet::new();
+        let mut next: Vec<_> = cycle.iter().map(|link| link.who.session).collect();
+        let mut seen: BTreeSet<_> = next.iter().copied().collect();
+        while let Some(session) = next.pop() {
+            for way in self.ways(session, stuck) {
+                names.insert(way.waits_for.clone());
+                let to = way.held_by.session;
+                if seen.insert(to) {
+                    next.push(to);
+                }
+            }
+        }
+        names
     }
 }
 
@@ -258,7 +310,8 @@ struct TraceView {
 struct WaitView {
     client: String,
     session: u64,
-    mode: &'static str,
+    #[serde(flatten)]
+    mode: ModeView,
     holds: LockName,
     waits_for: LockName,
     place: usize,
@@ -279,7 +332,7 @@ impl TraceView {
         let waits = trace.waits.iter().map(|wait| WaitView {
             client: wait.who.client.to_string(),
             session: wait.who.session.0,
-            mode: mode(wait.who.mode),
+            mode: ModeView::new(wait.who.mode),
             holds: wait.holds.clone(),
             waits_for: wait.waits_for.clone(),
             place: wait.place,
@@ -304,7 +357,7 @@ impl TraceView {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::samples::{lock, plain, shared};
+    use super::super::samples::{lock, permits, plain, shared};
     use super::*;
 
     fn trace(locks: &[LockInfo], start: &str) -> Trace {
@@ -399,6 +452,26 @@ mod tests {
         ];
         assert_eq!(told(&locks, "a").1, [2, 3]);
         assert_eq!(told(&locks, "b").1, [3, 2]);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_permit_is_in_a_deadlock_when_no_holder_can_go_on() {
+        let mut locks = vec![
+            permits("a", 2, &[(1, 10), (2, 11)], &[3]),
+            lock("b", &[(3, 12)], &[1]),
+        ];
+        assert_eq!(told(&locks, "a"), (names(&["a", "b"]), vec![]));
+        locks.push(lock("c", &[(4, 13)], &[2]));
+        locks.push(lock("d", &[(3, 14)], &[4]));
+        let stuck = trace(&locks, "a");
+        assert_eq!(told(&locks, "a").1, [3, 2, 4]);
+        assert!(stuck.stands(&locks));
+        // The other holder of a permit goes on.
+        locks[2] = lock("c", &[(4, 13)], &[]);
+        assert!(!stuck.stands(&locks));
+        locks[2] = lock("c", &[(4, 13)], &[2]);
+        locks[0] = permits("a", 2, &[(1, 10), (2, 15)], &[3]);
+        assert!(!stuck.stands(&locks));
     }
 
     #[test]

@@ -39,6 +39,9 @@ async fn acquire_by(
     if options.shared {
         request = request.shared();
     }
+    if let Some(permits) = options.permits {
+        request = request.permits(permits.get());
+    }
     if let Some(deadline) = deadline {
         let left = deadline.saturating_duration_since(Instant::now());
         if !left.is_zero() {

@@ -1,6 +1,7 @@
 //! The command line of `lockc run`, which is much like that of flock(1).
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -32,6 +33,9 @@ pub(in crate::cli::lockc) struct RunOptions {
     /// Hold the lock together with others that hold it shared
     #[arg(short, long)]
     pub(super) shared: bool,
+    /// Let so many hold the lock at once; all that want it say the same number, or the least counts
+    #[arg(long, value_name = "N", conflicts_with = "shared")]
+    pub(super) permits: Option<NonZeroU32>,
     /// Exit with this code when the lock was not to be had
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 1)]
     pub(super) conflict_exit_code: u8,
@@ -140,8 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_can_have_permits() {
+        let permits = run("lockc run --permits 5 a ls").permits;
+        assert_eq!(permits.map(NonZeroU32::get), Some(5));
+    }
+
+    #[test]
     fn the_defaults_are_those_that_the_help_tells() {
         let options = run("lockc run a ls");
+        assert_eq!((options.shared, options.permits), (false, None));
         let [lease, grace] = [10, 2].map(Duration::from_secs);
         assert_eq!(options.terms(), Ok(Terms { lease, grace }));
         assert_eq!((options.wait, options.conflict_exit_code), (None, 1));
@@ -167,6 +178,9 @@ mod tests {
             "lockc run a --",
             "lockc run -n -w 1 a ls",
             "lockc run -w -1 a ls",
+            "lockc run --permits 0 a ls",
+            "lockc run --permits 4294967296 a ls",
+            "lockc run --permits 2 -s a ls",
             "lockc run -w soon a ls",
             "lockc run -w inf a ls",
             "lockc run -E 256 a ls",

@@ -1,6 +1,6 @@
 //! What a line asks for.
 
-use std::num::ParseIntError;
+use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
 
 use crate::cli::lockc::locks::{Reason, ReasonError};
@@ -16,6 +16,10 @@ pub(in crate::cli::lockc) enum Order {
     Acquire(LockName),
     /// Acquire if that is possible at once.
     Try(LockName),
+    /// Acquire one of so many permits, and wait for it.
+    Permit(NonZeroU32, LockName),
+    /// Acquire one of so many permits if that is possible at once.
+    TryPermit(NonZeroU32, LockName),
     /// Give back what was acquired.
     Release(LockName),
     /// Tell who holds it.
@@ -29,13 +33,15 @@ pub(in crate::cli::lockc) enum Order {
 pub(in crate::cli::lockc) enum OrderError {
     #[error(
         "unknown command `{0}`; write lock, unlock, acquire, try, release or show, and NAME, or \
-         break NAME TOKEN REASON"
+         permit N NAME, try-permit N NAME, or break NAME TOKEN REASON"
     )]
     UnknownCommand(String),
     #[error(transparent)]
     Name(#[from] NameError),
     #[error("`{text}` is no token: {error}; write break NAME TOKEN REASON")]
     Token { text: String, error: ParseIntError },
+    #[error("`{text}` is no number of permits: {error}; write permit N NAME")]
+    Permits { text: String, error: ParseIntError },
     #[error(transparent)]
     Reason(#[from] ReasonError),
     #[error("the line is not UTF-8")]
@@ -56,12 +62,23 @@ impl FromStr for Order {
             "unlock" => Ok(Self::Call(Verb::Unlock, name()?)),
             "acquire" => Ok(Self::Acquire(name()?)),
             "try" => Ok(Self::Try(name()?)),
+            "permit" => permits(rest).map(|(most, name)| Self::Permit(most, name)),
+            "try-permit" => permits(rest).map(|(most, name)| Self::TryPermit(most, name)),
             "release" => Ok(Self::Release(name()?)),
             "show" => Ok(Self::Show(name()?)),
             "break" => breaking(rest),
             _ => Err(OrderError::UnknownCommand(word.to_owned())),
         }
     }
+}
+
+fn permits(rest: &str) -> Result<(NonZeroU32, LockName), OrderError> {
+    let (most, name) = split(rest);
+    let most = most.parse().map_err(|error| OrderError::Permits {
+        text: most.to_owned(),
+        error,
+    })?;
+    Ok((most, LockName::new(name)?))
 }
 
 fn breaking(rest: &str) -> Result<Order, OrderError> {
@@ -93,6 +110,10 @@ mod tests {
         name.parse().expect("a good name")
     }
 
+    fn number(number: u32) -> NonZeroU32 {
+        number.try_into().expect("not zero")
+    }
+
     #[test]
     fn a_name_is_the_rest_of_its_line() {
         for (line, expected) in [
@@ -103,6 +124,8 @@ mod tests {
             ("lock \"ä\"", Order::Call(Verb::Lock, name("\"ä\""))),
             ("acquire a b", Order::Acquire(name("a b"))),
             ("try a", Order::Try(name("a"))),
+            ("permit 5 a b", Order::Permit(number(5), name("a b"))),
+            ("try-permit  1  2", Order::TryPermit(number(1), name("2"))),
             ("release a  b", Order::Release(name("a  b"))),
             ("show a", Order::Show(name("a"))),
         ] {
@@ -137,6 +160,11 @@ mod tests {
             order("Lock a"),
             Err(OrderError::UnknownCommand("Lock".to_owned()))
         );
+        for line in ["permit", "permit a", "permit 0 a", "try-permit -1 a"] {
+            let error = order(line);
+            assert!(matches!(error, Err(OrderError::Permits { .. })), "{line}");
+        }
+        assert_eq!(order("permit 5"), Err(OrderError::Name(NameError::Empty)));
         let long = order(&format!("lock {}", "x".repeat(1_025)));
         assert_eq!(
             long,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::order::Order;
-use crate::clerk::LockGuard;
+use crate::clerk::{GuardState, LockGuard, LockRequest};
 use crate::cli::lockc::customer::{Customer, Failure};
 use crate::cli::lockc::locks::LockView;
 use crate::types::LockName;
@@ -11,7 +11,8 @@ use crate::types::LockName;
 /// Asks the servers, and holds what it owns until it is given back.
 pub(in crate::cli::lockc) struct Teller {
     customer: Customer,
-    owned: BTreeMap<LockName, LockGuard>,
+    /// Of each lock, the last that was acquired comes last.
+    owned: BTreeMap<LockName, Vec<LockGuard>>,
 }
 
 /// Why an order was not carried out.
@@ -37,25 +38,18 @@ impl Teller {
     pub(in crate::cli::lockc) async fn execute(&mut self, order: Order) -> Result<String, Refused> {
         match order {
             Order::Call(verb, name) => Ok(self.customer.call(verb, &name).await?.to_string()),
-            Order::Acquire(name) => {
-                let limit = self.customer.timeout;
-                let asked = self.customer.ask(async |clerk| {
-                    let request = clerk.request(name.as_str()).timeout(limit);
-                    request.acquire().await
-                });
-                let guard = asked.await?;
-                Ok(self.keep(guard))
+            Order::Acquire(name) => self.acquire(&name, |request| request).await,
+            Order::Permit(most, name) => {
+                let permits = |request: LockRequest| request.permits(most.get());
+                self.acquire(&name, permits).await
             }
-            Order::Try(name) => {
-                let name = name.as_str();
-                let asked = self
-                    .customer
-                    .ask(async |clerk| clerk.try_acquire(name).await);
-                let guard = asked.await?;
-                Ok(guard.map_or_else(|| false.to_string(), |guard| self.keep(guard)))
+            Order::Try(name) => self.try_acquire(&name, |request| request).await,
+            Order::TryPermit(most, name) => {
+                let permits = |request: LockRequest| request.permits(most.get());
+                self.try_acquire(&name, permits).await
             }
             Order::Release(name) => {
-                let guard = self.owned.remove(&name).ok_or(Refused::NotOwned)?;
+                let guard = self.newest(&name).ok_or(Refused::NotOwned)?;
                 self.customer.ask(async |_| guard.release().await).await?;
                 Ok(true.to_string())
             }
@@ -74,11 +68,50 @@ impl Teller {
         }
     }
 
-    /// Keeps what was acquired. What it had of that lock before, it has lost, or it could not have it again.
+    async fn acquire(
+        &mut self,
+        name: &LockName,
+        how: impl FnOnce(LockRequest) -> LockRequest,
+    ) -> Result<String, Refused> {
+        let limit = self.customer.timeout;
+        let asked = self.customer.ask(async |clerk| {
+            let request = how(clerk.request(name.as_str()));
+            request.timeout(limit).acquire().await
+        });
+        let guard = asked.await?;
+        Ok(self.keep(guard))
+    }
+
+    async fn try_acquire(
+        &mut self,
+        name: &LockName,
+        how: impl FnOnce(LockRequest) -> LockRequest,
+    ) -> Result<String, Refused> {
+        let asked = self.customer.ask(async |clerk| {
+            let request = how(clerk.request(name.as_str()));
+            request.try_acquire().await
+        });
+        let guard = asked.await?;
+        Ok(guard.map_or_else(|| false.to_string(), |guard| self.keep(guard)))
+    }
+
+    /// Keeps what was acquired, with what it has of that lock already and not lost: other permits.
     fn keep(&mut self, guard: LockGuard) -> String {
         let token = guard.token().to_string();
-        self.owned.insert(guard.name().clone(), guard);
+        let guards = self.owned.entry(guard.name().clone()).or_default();
+        guards.retain(|guard| guard.state() != GuardState::Lost);
+        guards.push(guard);
         token
+    }
+
+    /// Takes out the last that was acquired.
+    fn newest(&mut self, name: &LockName) -> Option<LockGuard> {
+        let guards = self.owned.get_mut(name)?;
+        let newest = guards.pop();
+        if guards.is_empty() {
+            self.owned.remove(name);
+        }
+        newest
     }
 
     /// Gives everything back.

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::holders::{Holders, Wrong};
+use crate::audit::holders::{Granted, Holders, Wrong};
 use crate::clerk::{Clerk, ConnectError, GuardState, LockGuard};
 use crate::net::Servers;
 use crate::types::LockName;
@@ -19,6 +19,9 @@ const LEASE: Duration = Duration::from_secs(2);
 
 /// How long a lock is held at the most, in milliseconds.
 const LONGEST_HOLD: u64 = 4;
+
+/// How many may hold the last of the locks at once. The others are held by one.
+const PERMITS: u32 = 2;
 
 /// A pause after a failure, so that a pair that is gone is not asked all the time.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -78,10 +81,21 @@ impl Owners {
 
     async fn work_as(&self, clerk: &Clerk, mut random: Rng, stop: &CancellationToken) {
         while !stop.is_cancelled() && self.count.borrow().wrong.is_none() {
-            let name = &self.locks[random.usize(..self.locks.len())];
-            let request = clerk.request(name.as_str()).timeout(self.patience);
+            let at = random.usize(..self.locks.len());
+            let (name, is_last) = (&self.locks[at], at + 1 == self.locks.len());
+            let most = if is_last { PERMITS } else { 1 };
+            let asked_after = self.judge.borrow().highest(name);
+            let mut request = clerk.request(name.as_str()).timeout(self.patience);
+            if is_last {
+                request = request.permits(most);
+            }
             if let Ok(guard) = request.acquire().await {
-                self.hold(name, guard, &mut random, stop).await;
+                let granted = Granted {
+                    token: guard.token(),
+                    most,
+                    asked_after,
+                };
+                self.hold(name, granted, guard, &mut random, stop).await;
             } else {
                 self.count.borrow_mut().failed += 1;
                 sleep(PAUSE).await;
@@ -92,6 +106,7 @@ impl Owners {
     async fn hold(
         &self,
         name: &LockName,
+        granted: Granted,
         guard: LockGuard,
         random: &mut Rng,
         stop: &CancellationToken,
@@ -99,13 +114,13 @@ impl Owners {
         if guard.state() == GuardState::Lost {
             return;
         }
-        let (token, guard) = (guard.token(), Rc::new(guard));
+        let (token, guard) = (granted.token, Rc::new(guard));
         self.count.borrow_mut().granted += 1;
         let is_lost = |guard: &Rc<LockGuard>| guard.state() == GuardState::Lost;
         let granted = self
             .judge
             .borrow_mut()
-            .granted(name, token, guard.clone(), is_lost);
+            .granted(name, granted, guard.clone(), is_lost);
         if let Err(wrong) = granted {
             self.count.borrow_mut().wrong = Some((name.clone(), wrong));
         }
