@@ -5,8 +5,12 @@
 //! from the connections that have more than a few: whoever floods it waits, and whoever asks now and then
 //! does not.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
 
 /// How many unanswered requests a connection may have in any case.
 const FEW: usize = 4;
@@ -18,11 +22,15 @@ pub(super) struct Burden {
     most: usize,
 }
 
-/// One connection's part of it, taken off when dropped.
+/// One connection's part of it. Clones are of the same connection.
+#[derive(Debug, Clone)]
+pub(super) struct Share(Arc<Own>);
+
+/// Taken off when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+struct Own {
     burden: Burden,
-    own: usize,
+    unanswered: AtomicUsize,
 }
 
 impl Burden {
@@ -35,38 +43,79 @@ impl Burden {
     }
 
     pub(super) fn share(&self) -> Share {
-        Share {
+        Share(Arc::new(Own {
             burden: self.clone(),
-            own: 0,
-        }
+            unanswered: AtomicUsize::default(),
+        }))
     }
 }
 
 impl Share {
     /// Whether another request may be read. Once it may not, it may again after some have been answered
     /// on this very connection.
-    pub(super) fn has_room(&self) -> bool {
-        self.own < FEW || self.burden.unanswered.load(Ordering::Relaxed) < self.burden.most
+    fn has_room(&self) -> bool {
+        let Own { burden, unanswered } = &*self.0;
+        unanswered.load(Ordering::Relaxed) < FEW
+            || burden.unanswered.load(Ordering::Relaxed) < burden.most
     }
 
     /// A request has been read.
-    pub(super) fn take(&mut self) {
-        self.own += 1;
-        self.burden.unanswered.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn take(&self) {
+        self.0.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.0.burden.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request has been answered.
-    pub(super) fn give_back(&mut self) {
-        self.own -= 1;
-        self.burden.unanswered.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn give_back(&self) {
+        self.0.unanswered.fetch_sub(1, Ordering::Relaxed);
+        self.0.burden.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Share {
+impl Drop for Own {
     fn drop(&mut self) {
-        self.burden
-            .unanswered
-            .fetch_sub(self.own, Ordering::Relaxed);
+        let own = *self.unanswered.get_mut();
+        self.burden.unanswered.fetch_sub(own, Ordering::Relaxed);
+    }
+}
+
+/// A transport that reads only while there is room; it writes meanwhile, or there would never be room again.
+/// To be polled again whenever a request has been answered.
+#[derive(Debug)]
+pub(super) struct Gated<T> {
+    pub(super) transport: T,
+    pub(super) share: Share,
+}
+
+impl<T: Stream + Unpin> Stream for Gated<T> {
+    type Item = T::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T::Item>> {
+        if self.share.has_room() {
+            self.transport.poll_next_unpin(cx)
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl<T: Sink<Item> + Unpin, Item> Sink<Item> for Gated<T> {
+    type Error = T::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.transport.poll_ready_unpin(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, item: Item) -> Result<(), T::Error> {
+        self.transport.start_send_unpin(item)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.transport.poll_flush_unpin(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+        self.transport.poll_close_unpin(cx)
     }
 }
 
@@ -77,11 +126,11 @@ mod tests {
     #[test]
     fn past_the_limit_only_who_has_few_may_have_more() {
         let burden = Burden::new(5);
-        let (mut greedy, mut modest) = (burden.share(), burden.share());
+        let (greedy, modest) = (burden.share(), burden.share());
         while greedy.has_room() {
             greedy.take();
         }
-        assert_eq!(greedy.own, 10);
+        assert_eq!(burden.unanswered.load(Ordering::Relaxed), 10);
         for _ in 0..FEW {
             assert!(modest.has_room());
             modest.take();

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::accept::Seat;
-use super::burden::{Burden, Share};
+use super::burden::{Burden, Gated, Share};
 use super::replication::ReplicationRpc;
 use super::rpc::LockRpc;
 use crate::config::{MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
@@ -111,7 +111,7 @@ async fn answer_requests<S>(
     transport: ServerTransport<S::Req, S::Resp>,
     serve: S,
     most: usize,
-    mut share: Share,
+    share: Share,
     stopping: &CancellationToken,
 ) where
     S: Serve + Clone,
@@ -122,7 +122,11 @@ async fn answer_requests<S>(
     let config = Config {
         pending_response_buffer: most.min(READY_ANSWERS),
     };
-    let channel = BaseChannel::new(config, transport).max_concurrent_requests(most);
+    let gated = Gated {
+        transport,
+        share: share.clone(),
+    };
+    let channel = BaseChannel::new(config, gated).max_concurrent_requests(most);
     let mut requests = pin!(channel.requests());
     let serve = CatchPanic(serve);
     let mut handlers = FuturesUnordered::new();
@@ -131,7 +135,7 @@ async fn answer_requests<S>(
         tokio::select! {
             biased;
             Some(()) = handlers.next() => share.give_back(),
-            request = requests.next(), if share.has_room() => match request {
+            request = requests.next() => match request {
                 Some(Ok(request)) => {
                     share.take();
                     handlers.push(request.execute(serve.clone()));
@@ -188,9 +192,14 @@ impl<S: Serve> Serve for CatchPanic<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::join_all;
     use tarpc::client::RpcError;
     use tarpc::context;
     use tokio::io::duplex;
+    use tokio::sync::Semaphore;
+    use tokio::task::yield_now;
 
     use super::*;
     use crate::net::client_transport;
@@ -214,5 +223,40 @@ mod tests {
         assert_eq!((before.ok(), after.ok()), (Some(12), Some(14)));
         assert!(matches!(panicked, Err(RpcError::Server(_))), "{panicked:?}");
         assert_eq!(call(15).await.ok(), Some(15));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_may_read_no_more_writes_what_is_ready() {
+        const IN_FLIGHT: usize = READY_ANSWERS + 16;
+        let burden = Burden::new(IN_FLIGHT / 2);
+        let (begun, gate) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
+        let (near, far) = duplex(MAX_FRAME_BYTES);
+        let (counter, opened, share) = (begun.clone(), gate.clone(), burden.share());
+        tokio::spawn(async move {
+            let transport = server_transport(Stream::new(far), MAX_FRAME_BYTES);
+            let handler = tarpc::server::serve(move |_, n: u64| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let opened = opened.clone();
+                async move {
+                    let _open = opened.acquire().await;
+                    Ok(n)
+                }
+            });
+            answer_requests(transport, handler, 1_000, share, &CancellationToken::new()).await;
+        });
+        let transport = client_transport::<u64, u64>(Stream::new(near), MAX_FRAME_BYTES);
+        let client = tarpc::client::new(tarpc::client::Config::default(), transport).spawn();
+        let calls = tokio::spawn(async move {
+            join_all((0..100).map(|n| client.call(context::current(), n))).await
+        });
+        while begun.load(Ordering::Relaxed) < IN_FLIGHT {
+            yield_now().await;
+        }
+        // Others have as much unanswered as there may be in all, and it stays so.
+        let others = burden.share();
+        (0..IN_FLIGHT).for_each(|_| others.take());
+        gate.add_permits(1);
+        let answers = calls.await.expect("it does not panic");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     }
 }

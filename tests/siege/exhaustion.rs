@@ -26,7 +26,8 @@ const A: ServerId = ServerId::A;
 struct Siege {
     target: Target,
     honest: Honest,
-    before: u64,
+    memory: u64,
+    descriptors: usize,
 }
 
 impl Siege {
@@ -34,11 +35,11 @@ impl Siege {
         let quiet = ["--log-filter", "warn,tarpc=off"];
         let target = Target::start(&[&quiet, args].concat(), descriptors).await;
         let honest = Honest::start(&target).await;
-        let before = target.memory();
         Self {
+            memory: target.memory(),
+            descriptors: target.descriptors(),
             target,
             honest,
-            before,
         }
     }
 
@@ -51,8 +52,9 @@ impl Siege {
         self.target.is_used_as_if_nothing_had_happened().await;
         assert_eq!(self.target.primary().await, Some(A), "nothing failed over");
         self.honest.has_been_served().await;
+        self.target.has_its_descriptors_back(self.descriptors).await;
         self.target
-            .has_its_memory_back(self.before, rounds(24, 128) * 1024)
+            .has_its_memory_back(self.memory, rounds(24, 128) * 1024)
             .await;
     }
 }

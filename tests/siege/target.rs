@@ -124,6 +124,20 @@ impl Target {
         self.memory_line("VmRSS:")
     }
 
+    /// How many descriptors the primary has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.processes[0].id()));
+        open.expect("the process runs").count()
+    }
+
+    /// The primary has closed what was opened since.
+    pub(crate) async fn has_its_descriptors_back(&self, before: usize) {
+        wait_until("connections to be closed", PATIENCE, async || {
+            self.descriptors() <= before
+        })
+        .await;
+    }
+
     /// The primary never had more memory in use than it may have, and soon has not much more than `before`:
     /// `kept` KiB, which its allocator keeps for the next time.
     pub(crate) async fn has_its_memory_back(&self, before: u64, kept: u32) {
