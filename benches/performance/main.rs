@@ -15,6 +15,7 @@ mod handover;
 mod held;
 mod idle;
 mod loads;
+mod owned;
 mod publish;
 mod restart;
 mod results;
@@ -55,6 +56,8 @@ enum Part {
     Loads(LoadOptions),
     /// What a million held locks cost
     Held,
+    /// What locks that a session owns cost in memory, and those who wait
+    Owned,
     /// A restarted server that comes back while a million locks are held
     Restart,
     /// What idle clerks cost
@@ -72,9 +75,10 @@ enum Part {
 }
 
 /// Everything that is measured.
-const ALL_PARTS: [Part; 7] = [
+const ALL_PARTS: [Part; 8] = [
     Part::Loads(LoadOptions::all()),
     Part::Held,
+    Part::Owned,
     Part::Restart,
     Part::Clerks,
     Part::Idle,
@@ -93,6 +97,8 @@ struct Scale {
     warm_up: Duration,
     seconds: f64,
     locks: u64,
+    owned: u64,
+    waiters: u64,
     clerks: usize,
     idle: Duration,
     kills: usize,
@@ -111,6 +117,8 @@ impl Scale {
             warm_up: Duration::from_millis(500),
             seconds: 1.0,
             locks: 1_000_000,
+            owned: 100_000,
+            waiters: 10_000,
             clerks: 5_000,
             idle: Duration::from_secs(10),
             kills: 20,
@@ -128,6 +136,8 @@ impl Scale {
             warm_up: Duration::from_millis(10),
             seconds: 0.03,
             locks: 5_000,
+            owned: 1_000,
+            waiters: 300,
             clerks: 50,
             idle: Duration::from_millis(200),
             kills: 1,
@@ -176,6 +186,7 @@ fn carry_out(scale: &Scale, part: Part) {
         match part {
             Part::Loads(options) => loads::measure(scale, &options).await,
             Part::Held => held::measure(scale).await,
+            Part::Owned => owned::measure(scale).await,
             Part::Restart => restart::measure(scale).await,
             Part::Clerks => clerks::measure(scale).await,
             Part::Idle => idle::measure(scale).await,

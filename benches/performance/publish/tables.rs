@@ -9,6 +9,7 @@ use super::super::handover::Handovers;
 use super::super::held::Held;
 use super::super::idle::Idle;
 use super::super::loads::{Figure, Load, Measured, PARTS, Run, TARGETS, load};
+use super::super::owned::Owned;
 use super::super::restart::Restart;
 use super::super::results::Results;
 
@@ -110,6 +111,7 @@ fn goals(results: &Results) -> String {
 fn others(results: &Results) -> String {
     let (held, restart) = (Held::read(results), Restart::read(results));
     let throughput = |names| cell(held.as_ref().map(|it| it.throughput_ratio(names)), 2);
+    let owned = Owned::read(results);
     let (idle, clerks) = (Idle::read(results), Clerks::read(results));
     let handovers = Handovers::read(results).map(|it| it.ratios());
     let rows = [
@@ -148,6 +150,18 @@ fn others(results: &Results) -> String {
             cell(held.as_ref().map(Held::bytes_per_lock), 0),
             "150",
             "100",
+        ),
+        (
+            "memory for a lock that is owned, with a name of 16 bytes, 100,000 owned by one session, on the primary, bytes",
+            cell(owned.as_ref().map(Owned::bytes_per_lock), 0),
+            "",
+            "",
+        ),
+        (
+            "memory for a place in the queue of one lock, 10,000 wait in one session, on the primary, bytes",
+            cell(owned.as_ref().map(Owned::bytes_per_waiter), 0),
+            "",
+            "",
         ),
         (
             "a restarted server in a whole pair again, a million locks held, s",

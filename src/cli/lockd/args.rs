@@ -197,7 +197,8 @@ pub(super) struct TuningOptions {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     max_clients: u64,
-    /// Held locks; one takes some 100 bytes and its name
+    /// Held locks, and places of sessions at locks, together; one that is owned is both. A plain one takes some 100
+    /// bytes and its name, an owned one some 700
     #[arg(
         long,
         value_name = "COUNT",
