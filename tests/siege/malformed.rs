@@ -145,7 +145,7 @@ async fn false_clients_disturb_no_honest_one() {
         panic!("it answers");
     };
     assert_eq!(a.view, Some(known.view), "nothing failed over");
-    target.has_its_memory_back(before, 32 * 1024).await;
+    target.has_its_memory_back(before).await;
     target.is_used_as_if_nothing_had_happened().await;
 }
 

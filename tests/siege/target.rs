@@ -22,6 +22,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The most memory that a server may ever have in use, in KiB, whatever is done to it here.
 const MOST_MEMORY: u64 = 256 * 1024;
 
+/// How much more than before it may keep for the next time, in KiB.
+const KEPT_MEMORY: u64 = 24 * 1024;
+
 /// The servers, as processes, on Unix sockets: whoever connects leaves no port behind that is not free for
 /// a minute.
 pub(crate) struct Target {
@@ -138,14 +141,13 @@ impl Target {
         .await;
     }
 
-    /// The primary never had more memory in use than it may have, and soon has not much more than `before`:
-    /// `kept` KiB, which its allocator keeps for the next time.
-    pub(crate) async fn has_its_memory_back(&self, before: u64, kept: u32) {
+    /// The primary never had more memory in use than it may have, and soon has not much more than `before`, both in KiB.
+    pub(crate) async fn has_its_memory_back(&self, before: u64) {
         let most = self.memory_line("VmHWM:");
         println!("memory: {before} KiB before, {most} at the most");
         assert!(most < MOST_MEMORY, "{most} KiB at the most");
         wait_until("memory to be given back", PATIENCE, async || {
-            self.memory() < before + u64::from(kept)
+            self.memory() < before + KEPT_MEMORY
         })
         .await;
         println!("memory: {} KiB after", self.memory());
