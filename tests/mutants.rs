@@ -1,5 +1,5 @@
-//! The patches in `tests/mutants/`, each of which takes a rule of the pair out. `tests/mutants/refute` shows
-//! that the exploration notices; here, that they still fit the source.
+//! The patches in `tests/mutants/`, each of which takes a rule out. `tests/mutants/refute` shows that the
+//! exploration notices, or the simulation; here, that they still fit the source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,12 +60,17 @@ fn every_mutant_fits_the_source() {
 }
 
 #[test]
-fn every_mutant_names_a_scope_of_the_exploration() {
+fn every_mutant_names_a_scope_of_the_exploration_or_seeds_of_the_simulation() {
     let scopes = read("src/engine/pair/core/tests/explore/scope.rs");
     for path in patches() {
         let patch = read(&path);
-        let scope = patch.lines().find_map(|line| line.strip_prefix("Scope: "));
-        let scope = scope.unwrap_or_else(|| panic!("{} names none", path.display()));
-        assert!(scopes.contains(&format!("name: \"{scope}\"")), "{scope}");
+        let named = |what| patch.lines().find_map(|line| line.strip_prefix(what));
+        match (named("Scope: "), named("Seeds: ")) {
+            (Some(scope), None) => {
+                assert!(scopes.contains(&format!("name: \"{scope}\"")), "{scope}");
+            }
+            (None, Some(seeds)) => assert!(seeds.contains(".."), "{seeds}"),
+            _ => panic!("{} names neither, or both", path.display()),
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! servers, or the clerk, broke their word.
 //!
 //! Grants to several holders can be heard of in any order; but whatever has been heard of before a lock was asked for
-//! has a lower token.
+//! has a lower token, and so has whatever was heard of before a grant that cannot be held beside it.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,15 @@ use crate::types::{LockName, Token};
 
 /// Those who hold locks, as they see it. `H` is what a holder has.
 #[derive(Debug)]
-pub(crate) struct Holders<H> {
+pub struct Holders<H> {
     locks: HashMap<LockName, Lock<H>>,
 }
 
 #[derive(Debug)]
 struct Lock<H> {
-    highest: Token,
+    highest: Option<Token>,
+    /// The highest one of those who were to be the only holder.
+    highest_alone: Option<Token>,
     holders: Vec<Holder<H>>,
 }
 
@@ -32,17 +34,19 @@ struct Holder<H> {
 
 /// What somebody was told who asked for a lock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Granted {
-    pub(crate) token: Token,
+pub struct Granted {
+    /// The number of the grant.
+    pub token: Token,
     /// How many may hold it at once, this holder included.
-    pub(crate) most: u32,
+    pub most: u32,
     /// What [`Holders::highest`] was when it asked.
-    pub(crate) asked_after: Option<Token>,
+    pub asked_after: Option<Token>,
 }
 
 /// What cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Wrong {
+pub enum Wrong {
+    /// There are more holders than one of them was promised.
     #[error(
         "granted by token {granted} while it had {holders} holders, the first of them by token {first}, one of \
          which was promised that they are never more than {most}"
@@ -57,6 +61,7 @@ pub(crate) enum Wrong {
         /// How many there may be.
         most: u32,
     },
+    /// The tokens do not rise.
     #[error("granted by token {granted} after token {highest}")]
     OldToken {
         /// The highest token before.
@@ -67,18 +72,25 @@ pub(crate) enum Wrong {
 }
 
 impl<H> Holders<H> {
-    pub(crate) fn new() -> Self {
+    /// Nobody holds anything.
+    #[must_use]
+    pub fn new() -> Self {
         let locks = HashMap::new();
         Self { locks }
     }
 
     /// The highest token of a lock so far.
-    pub(crate) fn highest(&self, name: &LockName) -> Option<Token> {
-        self.locks.get(name).map(|lock| lock.highest)
+    #[must_use]
+    pub fn highest(&self, name: &LockName) -> Option<Token> {
+        self.locks.get(name)?.highest
     }
 
     /// Somebody was granted a lock. `is_lost` asks a holder.
-    pub(crate) fn granted(
+    ///
+    /// # Errors
+    ///
+    /// [`Wrong`], if that cannot be.
+    pub fn granted(
         &mut self,
         name: &LockName,
         granted: Granted,
@@ -90,11 +102,8 @@ impl<H> Holders<H> {
             most,
             asked_after,
         } = granted;
-        let lock = self.locks.entry(name.clone()).or_insert_with(|| Lock {
-            highest: token,
-            holders: Vec::new(),
-        });
-        lock.highest = lock.highest.max(token);
+        let lock = self.locks.entry(name.clone()).or_default();
+        let not_beside = lock.number(token, most);
         lock.holders.retain(|holder| !is_lost(&holder.has));
         let holders = lock.holders.len();
         let first = lock.holders.iter().map(|holder| holder.token).min();
@@ -102,7 +111,7 @@ impl<H> Holders<H> {
         lock.holders.push(Holder { token, most, has });
         let most = lock.holders.iter().map(|holder| holder.most).min();
         let known = is_known.then_some(token);
-        if let Some(highest) = asked_after.max(known)
+        if let Some(highest) = asked_after.max(known).max(not_beside)
             && token <= highest
         {
             let granted = token;
@@ -122,10 +131,50 @@ impl<H> Holders<H> {
     }
 
     /// The holder by this token is about to give the lock back, or has lost it.
-    pub(crate) fn given_up(&mut self, name: &LockName, token: Token) {
+    pub fn given_up(&mut self, name: &LockName, token: Token) {
         if let Some(lock) = self.locks.get_mut(name) {
             lock.holders.retain(|holder| holder.token != token);
         }
+    }
+
+    /// Those who hold a lock, or have lost it since, and what they have.
+    pub fn of(&self, name: &LockName) -> impl Iterator<Item = (Token, &H)> {
+        let holders = self.locks.get(name).map(|lock| lock.holders.iter());
+        let holders = holders.into_iter().flatten();
+        holders.map(|holder| (holder.token, &holder.has))
+    }
+}
+
+impl<H> Default for Holders<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<H> Default for Lock<H> {
+    fn default() -> Self {
+        Self {
+            highest: None,
+            highest_alone: None,
+            holders: Vec::new(),
+        }
+    }
+}
+
+impl<H> Lock<H> {
+    /// Gives the highest token before of those whose grants cannot be held beside this one.
+    fn number(&mut self, token: Token, most: u32) -> Option<Token> {
+        let is_alone = most == 1;
+        let not_beside = if is_alone {
+            self.highest
+        } else {
+            self.highest_alone
+        };
+        self.highest = self.highest.max(Some(token));
+        if is_alone {
+            self.highest_alone = self.highest_alone.max(Some(token));
+        }
+        not_beside
     }
 }
 
@@ -211,6 +260,18 @@ mod tests {
             };
             let wrong = holders.granted(&name(), granted, false, |lost| *lost);
             let (highest, granted) = (Token(before), Token(again));
+            assert_eq!(wrong, Err(Wrong::OldToken { highest, granted }));
+        }
+    }
+
+    /// Whoever asked before can be granted it after others, and then by a higher token.
+    #[test]
+    fn a_token_that_does_not_rise_is_wrong_also_if_it_was_asked_for_before() {
+        for most in [1, u32::MAX] {
+            let mut holders = Holders::new();
+            assert_eq!(grant(&mut holders, 1, 6, true), Ok(()));
+            let (highest, granted) = (Token(6), Token(5));
+            let wrong = grant(&mut holders, most, 5, true);
             assert_eq!(wrong, Err(Wrong::OldToken { highest, granted }));
         }
     }

@@ -4,8 +4,7 @@
 //! it without the test kit.
 
 pub mod history;
-#[cfg(feature = "bin")]
-pub(crate) mod holders;
+pub mod holders;
 pub mod invariants;
 pub mod linearizability;
 pub mod rounds;

@@ -4,7 +4,7 @@
 //!   cuts and mends what lies between. [`Proxy`] and [`Process`] are what it is made of.
 //! - [`Recorder`] keeps what clients asked and were told: a [`History`].
 //! - [`linearizability`] and the [`invariants`] judge it; an [`Auditor`] does so by rounds when it is too
-//!   long to be kept.
+//!   long to be kept. [`holders`] judges who owns locks.
 
 mod pair;
 mod process;
@@ -16,7 +16,7 @@ pub use crate::audit::history::{
     Call, History, HistoryError, Moment, Operation, Outcome, RecordedClerk, Recorder,
 };
 pub use crate::audit::rounds::{Auditor, Offence};
-pub use crate::audit::{invariants, linearizability};
+pub use crate::audit::{holders, invariants, linearizability};
 pub use pair::{Pair, PairOptions};
 pub use process::Process;
 pub use proxy::{Direction, Flow, Proxy, Traffic};

@@ -7,6 +7,7 @@ use super::clients::Appetite;
 use super::crude::{Fault, chain};
 use super::dice::Dice;
 use super::director::Script;
+use super::owners::Owners;
 use super::play::{Play, play};
 
 /// Among so many runs a fault must show. The rarest shows in one of twenty.
@@ -20,6 +21,7 @@ fn crude(fault: Option<Fault>, seed: u64) -> Play {
             clients: 3,
             is_repaired: false,
             ballast: 0,
+            owners: Owners::NONE,
         },
         appetite: Appetite {
             locks: 2,

@@ -8,6 +8,7 @@ use lockservice::testkit::RecordedClerk;
 use tokio::time::timeout;
 
 use super::dice::Dice;
+use super::net::client_host;
 use super::stage::{Stage, pass};
 
 /// What the clients want, and how hard.
@@ -32,7 +33,7 @@ pub(crate) async fn run(
     appetite: Appetite,
     mut dice: Dice,
 ) -> turmoil::Result {
-    let me = format!("client-{number}");
+    let me = client_host(number);
     while !stage.is_over() {
         let builder = Clerk::builder(stage.servers())
             .network(stage.network(&me))
@@ -66,7 +67,7 @@ pub(crate) async fn run(
             clerk.close().await;
         }
     }
-    stage.note_leaving();
+    stage.note_gone(number);
     Ok(())
 }
 

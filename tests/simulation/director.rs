@@ -14,9 +14,12 @@ use lockservice::service::ServerStatus;
 use lockservice::testkit::History;
 use lockservice::testkit::invariants::FinalState;
 use lockservice::types::{LockName, ServerId};
+use tokio::task::spawn_local;
 
 use super::dice::Dice;
-use super::net::host;
+use super::net::{client_host, host};
+use super::owners::Owners;
+use super::perils;
 use super::stage::{Order, Stage, pass};
 
 /// How much goes wrong in a run.
@@ -29,6 +32,8 @@ pub(crate) struct Script {
     pub(crate) is_repaired: bool,
     /// Locks with long names that are held all the time.
     pub(crate) ballast: u64,
+    /// Those who own locks.
+    pub(crate) owners: Owners,
 }
 
 /// Runs the whole show, and looks where things stand in the end.
@@ -36,7 +41,10 @@ pub(crate) async fn direct(stage: Stage, script: Script, mut dice: Dice) -> turm
     stage.wait_whole().await?;
     stage.tell(format_args!("the pair is whole"));
     load(&stage, script.ballast).await?;
-    let weather = tokio::task::spawn_local(weather(stage.clone(), script.clone(), dice.fork()));
+    let weather = spawn_local(weather(stage.clone(), script.clone(), dice.fork()));
+    let owners = &script.owners;
+    let perils = spawn_local(perils::befall(stage.clone(), owners.clone(), dice.fork()));
+    let watch = spawn_local(perils::watch(stage.clone(), owners.clone(), dice.fork()));
     for _ in 0..script.failures {
         pass(dice.millis(0..600)).await;
         if !script.is_repaired {
@@ -48,12 +56,17 @@ pub(crate) async fn direct(stage: Stage, script: Script, mut dice: Dice) -> turm
         stage.tell(format_args!("the pair is whole"));
     }
     pass(dice.millis(0..300)).await;
-    weather.abort();
-    let _ = weather.await;
-    clear_up(&stage, &script);
+    for ends in [weather, perils] {
+        ends.abort();
+        let _ = ends.await;
+    }
+    clear_up(&stage);
     everybody_is_answered(&stage).await?;
     stage.close();
+    perils::lose_one(&stage, owners, &mut dice);
     stage.wait_clients_gone().await?;
+    watch.abort();
+    perils::succeed(&stage, owners).await?;
     look(&stage, &script).await
 }
 
@@ -72,7 +85,7 @@ async fn load(stage: &Stage, ballast: u64) -> turmoil::Result {
     Ok(())
 }
 
-async fn clerk(stage: &Stage) -> turmoil::Result<Clerk> {
+pub(crate) async fn clerk(stage: &Stage) -> turmoil::Result<Clerk> {
     let builder = Clerk::builder(stage.servers()).network(stage.network("director"));
     Ok(builder.connect().await?)
 }
@@ -193,17 +206,19 @@ async fn weather(stage: Stage, script: Script, mut dice: Dice) {
                 let most = dice.millis(1..stage.peer_timeout_millis() / 12);
                 stage.order(Order::Latency("a", "b", most));
             }
-            _ => cut(&stage, script.clients, &mut dice).await,
+            _ => {
+                let client = dice.within(0..script.clients as u64);
+                let client = client_host(usize::try_from(client).expect("a few"));
+                cut(&stage, &client, &mut dice).await;
+            }
         }
     }
 }
 
 /// One client is cut off from one server for a while, in both directions or in one.
-async fn cut(stage: &Stage, clients: usize, dice: &mut Dice) {
+pub(crate) async fn cut(stage: &Stage, here: &str, dice: &mut Dice) {
     let server = dice.pick(&ServerId::BOTH);
-    let client = dice.within(0..clients as u64);
-    let client = format!("client-{client}");
-    let (here, there) = (client.as_str(), host(server));
+    let there = host(server);
     stage.tell(format_args!("{here} is cut off from {server}"));
     stage.faults().cut(here, server);
     match dice.within(0..3) {
@@ -216,7 +231,7 @@ async fn cut(stage: &Stage, clients: usize, dice: &mut Dice) {
     stage.tell(format_args!("{here} reaches {server} again"));
 }
 
-fn mend(stage: &Stage, client: &str, server: ServerId) {
+pub(crate) fn mend(stage: &Stage, client: &str, server: ServerId) {
     stage.faults().mend(client, server);
     // A machine that has vanished is cut off from everybody.
     if !stage.faults().is_silent(client, host(server)) {
@@ -224,17 +239,22 @@ fn mend(stage: &Stage, client: &str, server: ServerId) {
     }
 }
 
-fn clear_up(stage: &Stage, script: &Script) {
-    for client in 0..script.clients {
+fn clear_up(stage: &Stage) {
+    for customer in stage.customers() {
         for server in ServerId::BOTH {
-            mend(stage, &format!("client-{client}"), server);
+            mend(stage, &customer, server);
         }
     }
+    (0..stage.owners()).for_each(|owner| stage.order(Order::Revive(owner)));
 }
 
 /// A client that hangs for ever, or a server that does, is noticed here.
 async fn everybody_is_answered(stage: &Stage) -> turmoil::Result {
-    let goals: Vec<_> = stage.answers().iter().map(|answers| answers + 3).collect();
+    let owners = std::iter::repeat_n(1, stage.owners());
+    let more = std::iter::repeat_n(3, stage.clients()).chain(owners);
+    let goals: Vec<_> = std::iter::zip(stage.answers(), more)
+        .map(|(answers, more)| answers + more)
+        .collect();
     stage
         .wait("answers to every client", || {
             let answers = stage.answers();

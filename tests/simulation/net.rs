@@ -18,6 +18,14 @@ pub(crate) const fn host(server: ServerId) -> &'static str {
     }
 }
 
+pub(crate) fn client_host(number: usize) -> String {
+    format!("client-{number}")
+}
+
+pub(crate) fn owner_host(number: usize) -> String {
+    format!("owner-{number}")
+}
+
 /// Who is cut off from whom. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults(Arc<Mutex<Inner>>);

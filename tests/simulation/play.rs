@@ -16,7 +16,9 @@ use super::clients::{self, Appetite};
 use super::dice::Dice;
 use super::director::{self, Script};
 use super::kernel::{Machine, Wires};
-use super::net::host;
+use super::ledger::Ownership;
+use super::net::{client_host, host, owner_host};
+use super::owners;
 use super::process::Process;
 use super::stage::{Order, Stage};
 
@@ -47,6 +49,7 @@ pub(crate) struct Play {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) history: History,
+    pub(crate) ownership: Ownership,
     pub(crate) answers: u64,
     pub(crate) simulated: Duration,
 }
@@ -62,7 +65,7 @@ impl fmt::Display for Run {
                 Outcome::Unknown => writeln!(f, "?")?,
             }
         }
-        Ok(())
+        self.ownership.fmt(f)
     }
 }
 
@@ -71,7 +74,10 @@ pub(crate) fn play(seed: u64, play: &Play) -> Result<Run, String> {
     count_panics();
     let panics = PANICS.get();
     fastrand::seed(seed);
-    let stage = Stage::new(play.peer_timeout, play.script.clients);
+    let Script {
+        clients, owners, ..
+    } = &play.script;
+    let stage = Stage::new(play.peer_timeout, *clients, owners.count);
     let result = perform(seed, play, &stage).and_then(|simulated| judge(&stage, simulated));
     let result = match PANICS.get() - panics {
         0 => result,
@@ -84,6 +90,7 @@ fn perform(seed: u64, play: &Play, stage: &Stage) -> Result<Duration, String> {
     let mut dice = Dice::new(seed);
     let mut theatre = Theatre::new(seed, play, stage);
     theatre.add_clients(play, &mut dice);
+    theatre.add_owners(play, &mut dice);
     let directing = director::direct(stage.clone(), play.script.clone(), dice.fork());
     theatre.sim.client("director", directing);
     loop {
@@ -105,7 +112,9 @@ fn judge(stage: &Stage, simulated: Duration) -> Result<Run, String> {
     let end = stage.take_end().ok_or("the director left early")?;
     let history = stage.recorder().history();
     invariants::check_all(&history, &end).map_err(|violation| violation.to_string())?;
+    let ownership = stage.ledger().close()?;
     Ok(Run {
+        ownership,
         answers: stage.answers().iter().sum(),
         history,
         simulated,
@@ -161,7 +170,19 @@ impl Theatre {
                 play.appetite.clone(),
                 dice.fork(),
             );
-            self.sim.client(format!("client-{number}"), client);
+            self.sim.client(client_host(number), client);
+        }
+    }
+
+    fn add_owners(&mut self, play: &Play, dice: &mut Dice) {
+        let owners = &play.script.owners;
+        for number in 0..owners.count {
+            let (stage, owners) = (self.stage.clone(), owners.clone());
+            let dice = RefCell::new(dice.fork());
+            self.sim.host(owner_host(number), move || {
+                let dice = dice.borrow_mut().fork();
+                owners::run(stage.clone(), number, owners.clone(), dice)
+            });
         }
     }
 
@@ -190,6 +211,12 @@ impl Theatre {
             Order::Wake(server) => self.with_process(server, Process::wake),
             Order::ResetPeer(server) => self.seats[server as usize].wires.reset_peer(),
             Order::ResetClients(server) => self.seats[server as usize].wires.reset_clients(),
+            Order::Crash(owner) => self.sim.crash(owner_host(owner)),
+            Order::Revive(owner) => {
+                if !self.sim.is_host_running(owner_host(owner)) {
+                    self.sim.bounce(owner_host(owner));
+                }
+            }
             Order::Latency(one, other, most) => {
                 self.sim.set_link_max_message_latency(one, other, most);
             }
@@ -237,7 +264,7 @@ impl Theatre {
 
     /// Every host but the one of `server`.
     fn others(&self, server: ServerId) -> Vec<String> {
-        let clients = (0..self.stage.answers().len()).map(|number| format!("client-{number}"));
+        let clients = self.stage.customers();
         let rest = ["director".to_owned(), host(server.peer()).to_owned()];
         clients.chain(rest).collect()
     }

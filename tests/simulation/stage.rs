@@ -13,7 +13,8 @@ use lockservice::testkit::invariants::FinalState;
 use lockservice::types::ServerId;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::net::{ClientNetwork, Faults, host};
+use super::ledger::Ledger;
+use super::net::{ClientNetwork, Faults, client_host, host, owner_host};
 
 /// The longest that anything may take, in simulated time, before a run counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +41,10 @@ pub(crate) enum Order {
     ResetPeer(ServerId),
     /// Every connection of clients to this server breaks.
     ResetClients(ServerId),
+    /// The host of an owner is gone, with all that ran there.
+    Crash(usize),
+    /// It starts again, if it was gone.
+    Revive(usize),
     /// The longest that a message takes between these two hosts from now on.
     Latency(&'static str, &'static str, Duration),
 }
@@ -56,15 +61,18 @@ struct Inner {
     orders: RefCell<Vec<Order>>,
     running: [Cell<bool>; 2],
     over: Cell<bool>,
+    /// Those of the clients, and after them those of the owners.
     answers: RefCell<Vec<u64>>,
-    left: Cell<usize>,
+    gone: RefCell<Vec<bool>>,
+    clients: usize,
+    ledger: Ledger,
     complaints: RefCell<Vec<String>>,
     story: RefCell<String>,
     end: RefCell<Option<FinalState>>,
 }
 
 impl Stage {
-    pub(crate) fn new(peer_timeout: Duration, clients: usize) -> Self {
+    pub(crate) fn new(peer_timeout: Duration, clients: usize, owners: usize) -> Self {
         let address = |server| format!("{}:5100", host(server));
         let servers = Servers::new(address(ServerId::A), address(ServerId::B));
         Self(Rc::new(Inner {
@@ -75,8 +83,10 @@ impl Stage {
             orders: RefCell::default(),
             running: Default::default(),
             over: Cell::new(false),
-            answers: RefCell::new(vec![0; clients]),
-            left: Cell::new(clients),
+            answers: RefCell::new(vec![0; clients + owners]),
+            gone: RefCell::new(vec![false; clients + owners]),
+            clients,
+            ledger: Ledger::default(),
             complaints: RefCell::default(),
             story: RefCell::default(),
             end: RefCell::default(),
@@ -101,6 +111,24 @@ impl Stage {
 
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.0.recorder
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// The hosts of all clients and owners.
+    pub(crate) fn customers(&self) -> impl Iterator<Item = String> {
+        let clients = (0..self.0.clients).map(client_host);
+        clients.chain((0..self.owners()).map(owner_host))
+    }
+
+    pub(crate) fn clients(&self) -> usize {
+        self.0.clients
+    }
+
+    pub(crate) fn owners(&self) -> usize {
+        self.0.gone.borrow().len() - self.0.clients
     }
 
     pub(crate) fn network(&self, me: &str) -> Arc<dyn Network> {
@@ -155,8 +183,16 @@ impl Stage {
         self.0.answers.borrow().clone()
     }
 
-    pub(crate) fn note_leaving(&self) {
-        self.0.left.set(self.0.left.get() - 1);
+    pub(crate) fn note_owner_answer(&self, owner: usize) {
+        self.note_answer(self.0.clients + owner);
+    }
+
+    pub(crate) fn note_gone(&self, client: usize) {
+        self.0.gone.borrow_mut()[client] = true;
+    }
+
+    pub(crate) fn note_owner_gone(&self, owner: usize) {
+        self.note_gone(self.0.clients + owner);
     }
 
     /// What must not be, and yet is no answer.
@@ -190,8 +226,8 @@ impl Stage {
     }
 
     pub(crate) async fn wait_clients_gone(&self) -> turmoil::Result {
-        self.wait("the clients to finish", || self.0.left.get() == 0)
-            .await
+        let are_gone = || self.0.gone.borrow().iter().all(|gone| *gone);
+        self.wait("the clients to finish", are_gone).await
     }
 
     pub(crate) async fn reports(&self) -> [ServerReport; 2] {

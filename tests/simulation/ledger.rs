@@ -1,0 +1,298 @@
+//! Who owns which lock, as the owners and whoever looks at the locks see it; and whether that can be.
+//!
+//! Simulated time is one clock for all, so here it can be said whether a guard still said "held" when another
+//! grant had begun, also of a guard whose machine is gone. Hosts take turns within a tick, so what is compared
+//! is what their clocks say, not in which order they were asked.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lockservice::service::{LockInfo, Mode, PlaceInfo};
+use lockservice::testkit::holders::{self, Holders};
+use lockservice::types::{LockName, RecordNumber, Token};
+use lockservice::{GuardState, LockGuard, LossReason, ReleaseError};
+use tokio::time::Instant;
+
+/// Simulated time, as this host has it.
+pub(crate) fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}
+
+/// Everything that owners were told in a run.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    holders: RefCell<Holders<Rc<Held>>>,
+    grants: RefCell<Vec<Granted>>,
+    looks: RefCell<Vec<Look>>,
+    lost: Cell<u64>,
+}
+
+/// A guard that its owner has.
+#[derive(Debug)]
+pub(crate) struct Held {
+    owner: usize,
+    most: u32,
+    guard: LockGuard,
+    granted: Duration,
+    /// The same moment by the clock of the host, which is another one after each start.
+    began: Instant,
+    /// When the lock was granted to be held alone, by this one or by the other.
+    passed_on: Cell<Option<Duration>>,
+}
+
+impl Held {
+    fn new(guard: LockGuard, asked: Asked) -> Rc<Self> {
+        Rc::new(Self {
+            owner: asked.owner,
+            most: asked.mode.most_holders(),
+            guard,
+            granted: now(),
+            began: Instant::now(),
+            passed_on: Cell::new(None),
+        })
+    }
+
+    pub(crate) const fn guard(&self) -> &LockGuard {
+        &self.guard
+    }
+
+    /// Until when it says that it is held, in simulated time: also when its host is gone.
+    fn safe_until(&self) -> Duration {
+        self.granted + (self.guard.safe_until() - self.began)
+    }
+
+    fn is_lost(&self, now: Duration) -> bool {
+        now >= self.safe_until()
+    }
+}
+
+/// A grant that an owner has heard of.
+#[derive(Debug, Clone)]
+pub(crate) struct Granted {
+    pub(crate) owner: usize,
+    name: LockName,
+    mode: Mode,
+    session: RecordNumber,
+    token: Token,
+    asked: Duration,
+    heard: Duration,
+    /// Whether its place is the only one that its session can have had in the queue.
+    is_only: bool,
+}
+
+/// What a request was like that led to a grant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) owner: usize,
+    pub(crate) at: Duration,
+    /// The highest token by then of what was asked for.
+    pub(crate) after: Option<Token>,
+    pub(crate) mode: Mode,
+    /// No earlier request of this clerk was given up.
+    pub(crate) is_only: bool,
+}
+
+/// Who waited for a lock at some moment between two.
+#[derive(Debug)]
+struct Look {
+    name: LockName,
+    asked: Duration,
+    answered: Duration,
+    waiting: Vec<RecordNumber>,
+}
+
+/// What the owners of a run came to.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Ownership {
+    grants: Vec<Granted>,
+    /// Guards that were lost while they were held.
+    pub(crate) lost: u64,
+    /// Pairs of which it was seen that one waited behind the other.
+    pub(crate) in_order: u64,
+}
+
+impl Ownership {
+    pub(crate) const fn granted(&self) -> u64 {
+        self.grants.len() as u64
+    }
+}
+
+impl fmt::Display for Ownership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for grant in &self.grants {
+            let (owner, name, mode) = (grant.owner, &grant.name, grant.mode);
+            let (asked, heard) = (grant.asked.as_millis(), grant.heard.as_millis());
+            writeln!(f, "o{owner} {mode:?} {name} {asked}..{heard}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// An owner was granted a lock.
+    pub(crate) fn granted(&self, guard: LockGuard, asked: Asked) -> Result<Rc<Held>, String> {
+        let held = Held::new(guard, asked);
+        let (name, token) = (held.guard.name().clone(), held.guard.token());
+        let heard = held.granted;
+        self.grants.borrow_mut().push(Granted {
+            owner: asked.owner,
+            name: name.clone(),
+            mode: asked.mode,
+            session: held.guard.session(),
+            token,
+            asked: asked.at,
+            heard,
+            is_only: asked.is_only,
+        });
+        let most = held.most;
+        let is_lost = |other: &Rc<Held>| {
+            let is_lost = other.is_lost(heard);
+            if most == 1 || other.most == 1 {
+                other.passed_on.set(Some(heard));
+            }
+            is_lost
+        };
+        let grant = holders::Granted {
+            token,
+            most,
+            asked_after: asked.after,
+        };
+        let mut holders = self.holders.borrow_mut();
+        let granted = holders.granted(&name, grant, held.clone(), is_lost);
+        granted.map_err(|wrong| format!("{name}, owner {}: {wrong}", asked.owner))?;
+        Ok(held)
+    }
+
+    /// An owner is about to give the lock back; or has lost it, as its guard says then.
+    pub(crate) fn given_up(&self, held: Rc<Held>) -> Result<GivenUp, String> {
+        let (name, token) = (held.guard.name().clone(), held.guard.token());
+        let now = now();
+        self.holders.borrow_mut().given_up(&name, token);
+        let is_lost = held.guard.state() == GuardState::Lost;
+        self.lost.set(self.lost.get() + u64::from(is_lost));
+        let passed_on = held.passed_on.get().filter(|at| now >= *at);
+        if let Some(at) = passed_on
+            && !is_lost
+        {
+            return Err(format!(
+                "{name}: held by token {token} at {now:?}, and passed on at {at:?}"
+            ));
+        }
+        let held = Rc::into_inner(held).expect("nobody else has it any more");
+        Ok(GivenUp {
+            guard: held.guard,
+            passed_on,
+        })
+    }
+
+    /// Somebody has looked at a lock: asked at this moment, was answered now.
+    pub(crate) fn looked(&self, lock: LockInfo, asked: Duration) -> Result<(), String> {
+        let answered = now();
+        let places = lock.places.iter();
+        let (holders, waiting): (Vec<&PlaceInfo>, Vec<_>) =
+            places.partition(|place| place.token.is_some());
+        if holders.is_empty() && !waiting.is_empty() && !lock.is_ownerless {
+            return Err(format!("nobody has what others wait for: {lock:?}"));
+        }
+        for (token, held) in self.holders.borrow().of(&lock.name) {
+            let is_there = holders.iter().any(|place| place.token == Some(token));
+            if held.granted <= asked && !held.is_lost(answered) && !is_there {
+                return Err(format!(
+                    "token {token} is held until {:?} at least, and at {answered:?} there is {lock:?}",
+                    held.safe_until()
+                ));
+            }
+        }
+        let waiting = waiting.iter().map(|place| place.session).collect();
+        self.looks.borrow_mut().push(Look {
+            name: lock.name,
+            asked,
+            answered,
+            waiting,
+        });
+        Ok(())
+    }
+
+    /// The highest token of a lock that was heard of.
+    pub(crate) fn highest(&self, name: &LockName) -> Option<Token> {
+        self.holders.borrow().highest(name)
+    }
+
+    /// Who holds a lock, or had one when its host was lost.
+    pub(crate) fn holder(&self, name: &LockName) -> Option<usize> {
+        let holders = self.holders.borrow();
+        let (_, held) = holders.of(name).last()?;
+        Some(held.owner)
+    }
+
+    /// What it all came to.
+    pub(crate) fn close(&self) -> Result<Ownership, String> {
+        let grants = self.grants.take();
+        let mut in_order = 0;
+        for look in self.looks.take() {
+            let tokens: Vec<_> = look.tokens(&grants).collect();
+            in_order += tokens.len().saturating_sub(1) as u64;
+            if !tokens.is_sorted() {
+                return Err(format!(
+                    "the queue was not kept: {look:?}, granted by {tokens:?}"
+                ));
+            }
+        }
+        Ok(Ownership {
+            grants,
+            lost: self.lost.get(),
+            in_order,
+        })
+    }
+}
+
+impl Look {
+    /// The tokens that those who waited have got since, in the order in which they waited; not of those of whom
+    /// it is not certain which request it was that waited.
+    fn tokens(&self, grants: &[Granted]) -> impl Iterator<Item = Token> {
+        self.waiting.iter().filter_map(|session| {
+            let waited = |grant: &&Granted| {
+                let was_there = grant.asked <= self.asked && self.answered <= grant.heard;
+                let is_it = (&grant.name, grant.session) == (&self.name, *session);
+                is_it && was_there && grant.is_only
+            };
+            grants.iter().find(waited).map(|grant| grant.token)
+        })
+    }
+}
+
+/// A guard that is about to go.
+#[derive(Debug)]
+#[must_use = "the guard is still there"]
+pub(crate) struct GivenUp {
+    guard: LockGuard,
+    passed_on: Option<Duration>,
+}
+
+impl GivenUp {
+    /// Gives the lock back, and looks whether the answer agrees with what is known.
+    pub(crate) async fn release(self) -> Result<(), String> {
+        let (name, token) = (self.guard.name().clone(), self.guard.token());
+        let begun = now();
+        match (self.guard.release().await, self.passed_on) {
+            (Ok(()), Some(at)) => Err(format!(
+                "{name}: token {token} was said to be held until {begun:?}, and was passed on at {at:?}"
+            )),
+            (Err(error), _) if !is_honest(&error) => Err(format!(
+                "{name}: token {token} was given back at {begun:?} with: {error}"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Nobody breaks locks here and no server loses its state, so whatever is lost is lost by its lease.
+const fn is_honest(error: &ReleaseError) -> bool {
+    !matches!(
+        error,
+        ReleaseError::NotHeld
+            | ReleaseError::Lost(LossReason::SessionLost | LossReason::Broken | LossReason::Closed)
+    )
+}

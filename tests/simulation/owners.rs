@@ -1,0 +1,232 @@
+//! Owners: clerks that own locks for a while, each on a host of its own, which can be lost.
+
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lockservice::clerk::Clerk;
+use lockservice::service::Mode;
+use lockservice::types::{LockName, ServerId};
+use lockservice::{AcquireError, GuardState, LockGuard, LockRequest, LossReason};
+use tokio::time::timeout;
+
+use super::dice::Dice;
+use super::ledger::{Asked, Held, now};
+use super::net::{host, owner_host};
+use super::stage::{Stage, pass};
+
+/// How many there are, and what they want.
+#[derive(Debug, Clone)]
+pub(crate) struct Owners {
+    pub(crate) count: usize,
+    pub(crate) locks: u64,
+    pub(crate) lease: Duration,
+    /// How long a lock is held, mostly, in milliseconds.
+    pub(crate) hold: u64,
+    /// The longest pause between two requests, in milliseconds.
+    pub(crate) pause: u64,
+    pub(crate) patience: Duration,
+}
+
+impl Owners {
+    /// A world without owned locks.
+    pub(crate) const NONE: Self = Self {
+        count: 0,
+        locks: 0,
+        lease: Duration::ZERO,
+        hold: 0,
+        pause: 0,
+        patience: Duration::ZERO,
+    };
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        (0..self.locks).map(name)
+    }
+
+    pub(crate) fn lease_millis(&self) -> u64 {
+        u64::try_from(self.lease.as_millis()).expect("it is short")
+    }
+}
+
+fn name(number: u64) -> String {
+    format!("owned-{number}")
+}
+
+/// Runs one owner until the stage closes. It leaves now and then, and comes back as another.
+pub(crate) async fn run(
+    stage: Stage,
+    number: usize,
+    owners: Owners,
+    mut dice: Dice,
+) -> turmoil::Result {
+    while !stage.is_over() {
+        let builder = Clerk::builder(stage.servers())
+            .network(stage.network(&owner_host(number)))
+            .patience(owners.patience)
+            .lease(owners.lease);
+        let clerk = match builder.connect().await {
+            Ok(clerk) => clerk,
+            Err(error) => {
+                stage.complain(format!("owner {number} cannot connect: {error}"));
+                break;
+            }
+        };
+        let owner = Owner {
+            stage: stage.clone(),
+            number,
+            clerk: clerk.clone(),
+            owners: owners.clone(),
+            dice: dice.fork(),
+            has_given_up: false,
+        };
+        let requests = if dice.one_in(3) {
+            u64::MAX
+        } else {
+            dice.within(3..20)
+        };
+        owner.work(requests).await;
+        if dice.one_in(2) {
+            clerk.close().await;
+        }
+    }
+    stage.note_owner_gone(number);
+    Ok(())
+}
+
+struct Owner {
+    stage: Stage,
+    number: usize,
+    clerk: Clerk,
+    owners: Owners,
+    dice: Dice,
+    /// Whether a place of this clerk may still be in a queue though nobody wants it.
+    has_given_up: bool,
+}
+
+impl Owner {
+    async fn work(mut self, requests: u64) {
+        for _ in 0..requests {
+            if self.stage.is_over() {
+                return;
+            }
+            let done = self.request().await;
+            if let Err(wrong) = done {
+                self.stage.complain(wrong);
+            }
+            pass(self.dice.millis(0..self.owners.pause)).await;
+        }
+    }
+
+    /// What is asked for next, and how that is written down.
+    fn wish(&mut self) -> (LockRequest, Asked) {
+        let name = name(self.dice.within(0..self.owners.locks));
+        let request = self.clerk.request(&name);
+        let two = NonZeroU32::MIN.saturating_add(1);
+        let (request, mode) = match self.dice.within(0..9) {
+            0 | 1 => (request.shared(), Mode::Shared),
+            2 => (request.permits(two.get()), Mode::Permits(two)),
+            _ => (request, Mode::Exclusive),
+        };
+        let name = LockName::new(name).expect("a name");
+        let asked = Asked {
+            owner: self.number,
+            at: now(),
+            after: self.stage.ledger().highest(&name),
+            mode,
+            is_only: !self.has_given_up,
+        };
+        (request, asked)
+    }
+
+    async fn request(&mut self) -> Result<(), String> {
+        let (request, mut asked) = self.wish();
+        let patience = self.dice.millis(0..self.owners.lease_millis());
+        let acquired = match self.dice.within(0..10) {
+            0..5 => Some(self.wait(request.acquire()).await),
+            5 => Some(request.try_acquire().await.map(Vec::from_iter)),
+            6 => match request.timeout(patience).acquire().await {
+                Err(AcquireError::TimedOut { .. } | AcquireError::Unanswered { .. }) => None,
+                acquired => Some(acquired.map(|guard| vec![guard])),
+            },
+            7 => {
+                (asked.mode, asked.after) = (Mode::Exclusive, None);
+                Some(self.clerk.acquire_all(self.owners.names()).await)
+            }
+            // It is dropped.
+            _ => match timeout(patience, request.acquire()).await {
+                Err(_) => None,
+                Ok(acquired) => Some(acquired.map(|guard| vec![guard])),
+            },
+        };
+        match acquired {
+            None => self.has_given_up = true,
+            Some(Ok(guards)) => return self.hold(guards, asked).await,
+            Some(Err(AcquireError::SessionLost)) => {}
+            Some(Err(error)) => {
+                let number = self.number;
+                return Err(format!("a request of owner {number} failed: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever waits for as long as it takes must get it.
+    async fn wait(
+        &self,
+        acquire: impl Future<Output = Result<LockGuard, AcquireError>>,
+    ) -> Result<Vec<LockGuard>, AcquireError> {
+        let guard = acquire.await?;
+        self.stage.note_owner_answer(self.number);
+        Ok(vec![guard])
+    }
+
+    async fn hold(&mut self, guards: Vec<LockGuard>, asked: Asked) -> Result<(), String> {
+        let is_held = |guard: &LockGuard| guard.state() != GuardState::Lost;
+        let held = guards.into_iter().filter(is_held);
+        let held = held.map(|guard| self.stage.ledger().granted(guard, asked));
+        let held: Vec<_> = held.collect::<Result<_, _>>()?;
+        let long_enough = if self.dice.one_in(10) {
+            self.dice.millis(0..2 * self.owners.lease_millis())
+        } else {
+            self.dice.millis(0..self.owners.hold)
+        };
+        if let Some(first) = held.first() {
+            let lost = tokio::select! {
+                biased;
+                lost = first.guard().lost() => Some(lost),
+                () = self.work_under_locks(long_enough) => None,
+            };
+            if lost.is_some_and(|reason| reason != LossReason::Expired) {
+                let number = self.number;
+                return Err(format!("owner {number} lost a lock: {lost:?}"));
+            }
+        }
+        for held in held {
+            self.give_up(held).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on, whatever happens, while it is cut off: then it can be seen for how long it says it holds.
+    async fn work_under_locks(&self, long_enough: Duration) {
+        pass(long_enough).await;
+        let (me, faults) = (owner_host(self.number), self.stage.faults());
+        let is_cut_off = || {
+            ServerId::BOTH
+                .map(host)
+                .iter()
+                .all(|server| faults.is_silent(&me, server))
+        };
+        while is_cut_off() {
+            pass(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn give_up(&mut self, held: Rc<Held>) -> Result<(), String> {
+        let given_up = self.stage.ledger().given_up(held)?;
+        if self.dice.one_in(2) {
+            return given_up.release().await;
+        }
+        Ok(())
+    }
+}
