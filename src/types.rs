@@ -7,7 +7,7 @@ use std::fmt;
 use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -209,6 +209,32 @@ impl FromStr for Token {
 
     fn from_str(number: &str) -> Result<Self, ParseIntError> {
         number.parse().map(Self)
+    }
+}
+
+/// A moment by the wall clock of a server, in whole seconds since 1970. It is for people to read: nothing is decided
+/// by it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct UnixTime(pub u64);
+
+impl UnixTime {
+    /// The end of the year 9999: what comes after it is not told apart.
+    const LAST: u64 = 253_402_300_799;
+
+    /// The same for this machine.
+    #[must_use]
+    pub fn time(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.0.min(Self::LAST))
+    }
+}
+
+impl From<SystemTime> for UnixTime {
+    /// Rounds down; a clock that stands before 1970 is taken to stand there.
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(since.as_secs())
     }
 }
 

@@ -510,6 +510,10 @@ impl Order {
                 client: known.client,
                 record,
             },
+            Command::Clock { .. } => Request::KeepAlive {
+                client: known.client,
+                record: known.record,
+            },
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{Acquired, CallId, How, Refusal, Resource, Verb};
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, Token};
+use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, Token, UnixTime};
 
 /// What changes a [`Machine`](super::Machine). Replicated, in one total order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +64,12 @@ pub enum Command {
         /// The record's [`next_seq`](super::RecordInfo::next_seq) when it was given up.
         seen: Seq,
     },
+    /// Says what time it is, by the primary's wall clock: grants from here on keep it, for people to read. Given before
+    /// a command that may grant something, when the time has changed.
+    Clock {
+        /// The time.
+        time: UnixTime,
+    },
 }
 
 impl Command {
@@ -78,7 +84,8 @@ impl Command {
             Self::Open { .. }
             | Self::Release { .. }
             | Self::Goodbye { .. }
-            | Self::Expire { .. } => NUMBERS,
+            | Self::Expire { .. }
+            | Self::Clock { .. } => NUMBERS,
         }
     }
 }
@@ -94,6 +101,8 @@ pub enum Outcome {
     Acquired(Acquired),
     /// Of `Goodbye` and `Expire`: whether the record was there to be dropped.
     Dropped(bool),
+    /// Of `Clock`.
+    Noted,
     /// Of a call: it was not executed.
     Refused(CallRefusal),
 }

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::clients::RecordInfo;
 use super::owned::{Place, Ticket};
 use crate::service::{Mark, Mode};
-use crate::types::{Digest, Lease, LockName, OpNumber, RecordNumber, Seq};
+use crate::types::{Digest, Lease, LockName, OpNumber, RecordNumber, Seq, UnixTime};
 
 /// The kinds of entries. Each has a seed of its own, lest equal bytes of two kinds cancel out.
 #[derive(Clone, Copy)]
@@ -23,6 +23,7 @@ enum Kind {
     Mark = 5,
     Place = 6,
     Broken = 7,
+    Clock = 8,
 }
 
 /// The hash of one entry.
@@ -88,6 +89,10 @@ pub(super) fn of_mark(mark: Mark) -> EntryHash {
     EntryHash::new(Kind::Mark, &mark.0.to_le_bytes())
 }
 
+pub(super) fn of_clock(clock: UnixTime) -> EntryHash {
+    EntryHash::new(Kind::Clock, &clock.0.to_le_bytes())
+}
+
 pub(super) fn of_broken(number: RecordNumber, mark: Mark, acquired: Seq) -> EntryHash {
     let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&number.0.to_le_bytes());
@@ -98,8 +103,9 @@ pub(super) fn of_broken(number: RecordNumber, mark: Mark, acquired: Seq) -> Entr
 
 /// Of a place at a lock. Its name is hashed first, so that one of any length fits.
 pub(super) fn of_place(name: &LockName, ticket: Ticket, place: &Place) -> EntryHash {
-    let (token, contended) = place.grant.map_or((0, 0), |grant| {
-        (grant.token.0, grant.contended.map_or(0, |mark| mark.0))
+    let (token, contended, since) = place.grant.map_or((0, 0, 0), |grant| {
+        let contended = grant.contended.map_or(0, |mark| mark.0);
+        (grant.token.0, contended, grant.since.0)
     });
     let numbers = [
         of_lock(name).0,
@@ -108,8 +114,9 @@ pub(super) fn of_place(name: &LockName, ticket: Ticket, place: &Place) -> EntryH
         place.claim.seq.0,
         token,
         contended,
+        since,
     ];
-    let mut bytes = [0; 53];
+    let mut bytes = [0; 61];
     for (at, number) in numbers.iter().enumerate() {
         bytes[8 * at..][..8].copy_from_slice(&number.to_le_bytes());
     }
@@ -118,8 +125,8 @@ pub(super) fn of_place(name: &LockName, ticket: Ticket, place: &Place) -> EntryH
         Mode::Shared => (1, 0),
         Mode::Permits(most) => (2, most.get()),
     };
-    bytes[48] = mode;
-    bytes[49..].copy_from_slice(&permits.to_le_bytes());
+    bytes[56] = mode;
+    bytes[57..].copy_from_slice(&permits.to_le_bytes());
     EntryHash::new(Kind::Place, &bytes)
 }
 

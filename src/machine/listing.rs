@@ -11,7 +11,7 @@ use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
 use crate::types::{LockName, OpNumber};
 
 /// What a place takes on the wire, at the most.
-const PLACE_BYTES: usize = 48;
+const PLACE_BYTES: usize = 56;
 
 impl Machine {
     /// Who holds the lock `name`, and who waits for it.
@@ -72,6 +72,7 @@ impl Machine {
                 session,
                 mode: place.claim.mode,
                 token: place.grant.map(|grant| grant.token),
+                since: place.grant.map(|grant| grant.since),
             })
         });
         LockInfo {

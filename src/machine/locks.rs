@@ -4,7 +4,7 @@ use super::digest::{self, EntryHash, Sum};
 use super::owned::{Claim, Grant, Owned, Place, Ticket};
 use super::shards::{self, Table, Walk};
 use crate::service::{Mark, Mode};
-use crate::types::{LockName, Token};
+use crate::types::{LockName, Token, UnixTime};
 #[cfg(test)]
 use crate::types::{RecordNumber, Seq};
 
@@ -155,6 +155,7 @@ impl Locks {
     pub(super) fn settle(
         &mut self,
         name: &LockName,
+        since: UnixTime,
         mut next_mark: impl FnMut() -> Mark,
         mut told: impl FnMut(Claim, Grant),
     ) {
@@ -162,6 +163,7 @@ impl Locks {
             let grant = Grant {
                 token: Token(next_mark().0),
                 contended: None,
+                since,
             };
             self.update(name, ticket, grant, &mut told);
         }

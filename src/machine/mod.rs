@@ -2,7 +2,7 @@
 //!
 //! Two machines that start equal and are given the same commands in the same order give the same
 //! outcomes and stay equal, on every server, at every speed. So nothing in here knows a clock, a socket,
-//! a task or a random number. (The tables hash with a seed of their own, against clients that choose
+//! a task or a random number. What time it is comes as a command, and decides nothing. (The tables hash with a seed of their own, against clients that choose
 //! colliding names; no order, outcome or digest depends on it.)
 //!
 //! **Exactly once**, as in RIFL (Lee et al. 2015): the outcome of a call is stored in the same step as
@@ -30,7 +30,7 @@ mod tests;
 use std::fmt;
 
 use crate::service::{CallId, Mark, Verb};
-use crate::types::{Digest, LockName, OpNumber, RecordNumber};
+use crate::types::{Digest, LockName, OpNumber, RecordNumber, UnixTime};
 use clients::Clients;
 use locks::{Locks, Unlocked};
 use sessions::Sessions;
@@ -50,6 +50,8 @@ pub struct Machine {
     op: OpNumber,
     /// The highest mark that was given: to a grant, or to the news that a lock is contended.
     mark: Mark,
+    /// What time it was last said to be.
+    clock: UnixTime,
     locks: Locks,
     clients: Clients,
     sessions: Sessions,
@@ -71,13 +73,20 @@ impl Machine {
         self.op
     }
 
-    /// The fingerprint of the whole state: op number, locks, records and outcomes. Costs nothing, for it
-    /// is kept up to date.
+    /// What time it was when that was last said, by [`Command::Clock`].
+    #[must_use]
+    pub const fn clock(&self) -> UnixTime {
+        self.clock
+    }
+
+    /// The fingerprint of the whole state: op number, clock, locks, records and outcomes. Costs nothing, for
+    /// it is kept up to date.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest::combine(&[
             digest::of_op(self.op).into(),
             digest::of_mark(self.mark).into(),
+            digest::of_clock(self.clock).into(),
             self.locks.sum(),
             self.clients.sum(),
         ])
@@ -110,6 +119,10 @@ impl Machine {
             }
             Command::Expire { record, seen } => {
                 self.close(*record, |info| info.next_seq == *seen, &mut told)
+            }
+            Command::Clock { time } => {
+                self.clock = *time;
+                Outcome::Noted
             }
         }
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::service::{Mark, Mode};
-use crate::types::{OpNumber, RecordNumber, Seq, Token};
+use crate::types::{OpNumber, RecordNumber, Seq, Token, UnixTime};
 
 /// The op number of the command that asked for a place.
 pub(super) type Ticket = OpNumber;
@@ -32,6 +32,7 @@ pub(super) struct Grant {
     pub(super) token: Token,
     /// When somebody came to wait for the lock.
     pub(super) contended: Option<Mark>,
+    pub(super) since: UnixTime,
 }
 
 impl Grant {

@@ -5,11 +5,11 @@
 //! in ends by granting the lock to those whose turn has come.
 
 use super::clients::RecordInfo;
-use super::command::{CallRefusal, Outcome};
+use super::command::{CallRefusal, Command, Outcome};
 use super::owned::{Claim, Grant, Place};
 use super::sessions::Standing;
 use super::{Machine, Recall};
-use crate::service::{Acquired, CallId, Change, How, Mark, News};
+use crate::service::{Acquired, CallId, Change, How, Mark, News, Verb};
 use crate::types::{LockName, OpNumber, RecordNumber, Seq, Token};
 
 impl Machine {
@@ -127,10 +127,25 @@ impl Machine {
     pub(super) fn pass_on(&mut self, name: &LockName, told: &mut impl FnMut(RecordNumber)) {
         let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
         let next_mark = || mark_after(mark, op);
-        self.locks.settle(name, next_mark, |claim, grant: Grant| {
+        let locks = &mut self.locks;
+        locks.settle(name, self.clock, next_mark, |claim, grant: Grant| {
             sessions.note(claim.session, claim.seq, grant);
             told(claim.session);
         });
+    }
+
+    /// Whether somebody may get a lock by `command`, so that it should know the time. Nobody does by a plain call, unless
+    /// it unlocks what sessions wait for.
+    #[must_use]
+    pub fn may_grant(&self, command: &Command) -> bool {
+        match command {
+            Command::Acquire { .. } | Command::Release { .. } | Command::Break { .. } => true,
+            Command::Call { verb, .. } => *verb == Verb::Unlock && self.waiters() > 0,
+            Command::Goodbye { record, .. } | Command::Expire { record, .. } => {
+                self.is_session(*record)
+            }
+            Command::Open { .. } | Command::Clock { .. } => false,
+        }
     }
 
     fn next_mark(&mut self) -> Mark {

@@ -17,13 +17,13 @@ use super::owned::{Place, Ticket};
 use super::record::Record;
 use super::shards::Walk;
 use crate::service::Mark;
-use crate::types::{Digest, LockName, OpNumber, RecordNumber};
+use crate::types::{Digest, LockName, OpNumber, RecordNumber, UnixTime};
 
 /// What a chunk takes on the wire beside its entries, at the most.
 const HEADER_BYTES: usize = 80;
 
 /// What a place takes on the wire beside its name, at the most.
-const PLACE_BYTES: usize = 64;
+const PLACE_BYTES: usize = 80;
 
 /// The state of a [`Machine`] at one op, which later commands leave alone, and how much of it has been
 /// handed out.
@@ -44,6 +44,7 @@ pub struct Snapshot {
 struct Header {
     op: OpNumber,
     mark: Mark,
+    clock: UnixTime,
     digest: Digest,
 }
 
@@ -70,6 +71,7 @@ impl Snapshot {
             header: Header {
                 op: machine.op(),
                 mark: machine.mark,
+                clock: machine.clock,
                 digest: machine.digest(),
             },
             locks: machine.locks.walk(),
@@ -201,6 +203,7 @@ impl Restore {
         let is_last = chunk.is_last;
         self.machine.op = header.op;
         self.machine.mark = header.mark;
+        self.machine.clock = header.clock;
         self.fill(chunk)?;
         is_last.then(|| self.finish(header.digest)).transpose()
     }

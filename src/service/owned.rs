@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ClientId, LockName, RecordNumber, Seq, Token};
+use crate::types::{ClientId, LockName, RecordNumber, Seq, Token, UnixTime};
 
 /// How an owned lock is to be acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,6 +107,8 @@ pub struct PlaceInfo {
     pub mode: Mode,
     /// The token of a holder; none of one who waits.
     pub token: Option<Token>,
+    /// When it got the lock, by the wall clock of the server that was primary then; none for one who waits.
+    pub since: Option<UnixTime>,
 }
 
 /// Where a listing goes on.

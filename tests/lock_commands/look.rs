@@ -1,8 +1,11 @@
 //! What is held, who waits, and for whom.
 
+use std::time::SystemTime;
+
+use lockservice::types::UnixTime;
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, queue};
+use crate::stage::{PATIENCE, Stage, queue};
 
 #[tokio::test]
 async fn locks_are_listed_by_name_with_their_holders_and_the_number_of_waiters() {
@@ -97,6 +100,10 @@ async fn a_lock_is_shown_with_its_queue_in_order() {
     );
     assert_eq!(told["holders"][0]["token"], held.token().get());
     assert_eq!(told["holders"][0]["mode"], "exclusive");
+    let since = told["holders"][0]["since"].as_u64().expect("a time");
+    let (since, now) = (UnixTime(since).time(), SystemTime::now());
+    let ago = now.duration_since(since).expect("it is over");
+    assert!(ago < PATIENCE, "{ago:?}");
     let queue = told["queue"].as_array().expect("a list");
     let order: Vec<_> = queue
         .iter()
@@ -112,6 +119,8 @@ async fn a_lock_is_shown_with_its_queue_in_order() {
         ended.stdout
     );
     assert_eq!(rows[3][0], "holds");
+    assert_eq!((rows[2][4], rows[3][6]), ("SINCE", "UTC"));
+    assert_eq!(rows[3].last(), Some(&"ago)"));
     assert_eq!(rows[6][..2], ["waits,", "3"]);
     assert_eq!(ended.code, Some(0));
 }

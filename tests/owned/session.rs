@@ -1,12 +1,12 @@
 //! What ends with a session.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use std::process::Stdio;
 
 use lockservice::fence::{FileGate, GateError};
 use lockservice::testkit::{Pair, PairOptions};
-use lockservice::types::{ServerId, Token};
+use lockservice::types::{ServerId, Token, UnixTime};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -52,6 +52,23 @@ async fn a_guard_outlives_a_failover_and_its_lock_stays_its_own() {
     held.release().await.expect("it was held");
     let next = bob.acquire("job").await.expect("it was given back");
     assert!(next.token() > token);
+}
+
+#[tokio::test]
+async fn since_when_a_lock_is_held_is_told_by_the_wall_clock_also_after_a_failover() {
+    let mut pair = Pair::start(PairOptions::processes(env!("CARGO_BIN_EXE_lockd"))).await;
+    let alice = clerk(&pair, LONG).await;
+    let before = UnixTime::from(SystemTime::now());
+    let _held = alice.acquire("job").await.expect("it is free");
+    let after = UnixTime::from(SystemTime::now());
+    let since = async || {
+        let lock = alice.show("job").await.expect("an answer");
+        lock.places[0].since.expect("it holds the lock")
+    };
+    let told = since().await;
+    assert!(before <= told && told <= after, "{told:?}");
+    pair.kill(ServerId::A);
+    assert_eq!(since().await, told);
 }
 
 #[tokio::test]

@@ -94,7 +94,8 @@ pub(super) enum Command {
     Ls(LsOptions),
     /// Show who holds a lock, and who waits for it
     ///
-    /// Holders first, each with its token, then the queue in its order; 256 in all at the most. Exit code 0 when
+    /// Holders first, each with its token and since when it has held the lock (by the servers' clock, and how long
+    /// ago that is by the clock here), then the queue in its order; 256 in all at the most. Exit code 0 when
     /// the lock is held, 1 when it is free.
     Show(ShowOptions),
     /// Show who waits for whom, and name a deadlock

@@ -37,7 +37,7 @@ use self::primary::Primary;
 use self::receiver::{Backup, Floor, Starting};
 use self::relays::Relays;
 use self::watch::Watch;
-use crate::types::OpNumber;
+use crate::types::{OpNumber, UnixTime};
 
 /// The role machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Core<T> {
     next_frame: FrameNumber,
     /// The highest op this server ever had: a pair that it forms begins above it.
     highest_op: OpNumber,
+    /// What time it is by the wall clock, for [`Command::Clock`](crate::machine::Command::Clock) alone.
+    clock: UnixTime,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +74,14 @@ impl<T> Core<T> {
             next_link: OutLink(0),
             next_frame: FrameNumber(0),
             highest_op: OpNumber(0),
+            clock: UnixTime(0),
             settings,
         }
+    }
+
+    /// Says what time it is. The core goes by `now` alone: this is only handed on, for people to read.
+    pub const fn tell_time(&mut self, clock: UnixTime) {
+        self.clock = clock;
     }
 
     /// Takes what happened; adds to `effects` what is to be done.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -101,6 +101,7 @@ impl Driver {
                 1.. = self.clients.recv_many(&mut self.arrived, ROUND) => {}
                 () = &mut timer => {}
             }
+            self.core.tell_time(SystemTime::now().into());
             self.take_what_is_ready();
             // Under load there is always a message, and never an idle moment for the timer.
             if self.now() >= self.core.next_wake() {

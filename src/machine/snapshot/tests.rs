@@ -8,7 +8,7 @@ use crate::machine::Command;
 use crate::machine::Outcome;
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
 use crate::service::{Acquired, CallId, How, Mark, Mode, Verb};
-use crate::types::{ClientId, Lease, Seq};
+use crate::types::{ClientId, Lease, Seq, UnixTime};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
 
@@ -159,6 +159,7 @@ fn a_copy_that_was_tampered_with_is_refused() {
         error(|chunk| drop(chunk.records.pop())),
         error(|chunk| chunk.records[0].0 = RecordNumber(3)),
         error(|chunk| chunk.header.op = OpNumber(3)),
+        error(|chunk| chunk.header.clock = UnixTime(3)),
     ] {
         assert!(matches!(corrupt, RestoreError::Corrupt { .. }), "{corrupt}");
     }
@@ -193,6 +194,9 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
         panic!("no session");
     };
     machine.apply(&Caller::open(&mut machine.clone(), ALICE).next(Verb::Lock, "plain"));
+    machine.apply(&Command::Clock {
+        time: UnixTime(u64::MAX),
+    });
     for seq in 0..500 {
         let id = CallId {
             client,

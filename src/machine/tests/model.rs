@@ -11,6 +11,7 @@ use crate::service::Mode;
 pub(super) struct Model {
     op: u64,
     mark: u64,
+    clock: UnixTime,
     locks: BTreeMap<LockName, ModelLock>,
     records: BTreeMap<RecordNumber, ModelRecord>,
 }
@@ -26,6 +27,7 @@ struct ModelPlace {
     seq: Seq,
     mode: Mode,
     token: Option<u64>,
+    since: Option<UnixTime>,
     contended: Option<u64>,
 }
 
@@ -67,7 +69,7 @@ impl ModelLock {
     }
 
     /// Grants what can be granted, from the front of the queue.
-    fn settle(&mut self, mut next_mark: impl FnMut() -> u64) {
+    fn settle(&mut self, now: UnixTime, mut next_mark: impl FnMut() -> u64) {
         while let Some(first) = self.places.iter().position(|place| place.token.is_none()) {
             if !self.lets_in(self.places[first].mode) {
                 // The newest is told first.
@@ -78,6 +80,7 @@ impl ModelLock {
                 return;
             }
             self.places[first].token = Some(next_mark());
+            self.places[first].since = Some(now);
         }
     }
 }
@@ -106,6 +109,10 @@ impl Model {
             Command::Goodbye { client, record } => self.drop_if(*record, |r| r.client == *client),
             Command::Expire { record, seen } => {
                 self.drop_if(*record, |r| r.info().next_seq == *seen)
+            }
+            Command::Clock { time } => {
+                self.clock = *time;
+                Outcome::Noted
             }
         }
     }
@@ -156,7 +163,7 @@ impl Model {
         let Some(lock) = self.locks.get_mut(name) else {
             return;
         };
-        lock.settle(|| {
+        lock.settle(self.clock, || {
             *mark = op.max(*mark + 1);
             *mark
         });
@@ -200,6 +207,7 @@ impl Model {
                 seq: id.seq,
                 mode: how.mode,
                 token: None,
+                since: None,
                 contended: None,
             });
         }
@@ -341,6 +349,13 @@ impl Model {
         for (name, lock) in &self.locks {
             assert!(machine.is_held(name));
             assert_eq!(machine.is_owned(name), !lock.ownerless);
+            let shown = machine.show(name).places.into_iter();
+            let shown = shown.map(|place| (place.session, place.mode, place.token, place.since));
+            let places = lock.places.iter().map(|place| {
+                let token = place.token.map(Token);
+                (place.session, place.mode, token, place.since)
+            });
+            assert!(shown.eq(places), "{name}");
         }
         for session in self.records.keys() {
             assert_eq!(

@@ -424,16 +424,40 @@ fn tokens_of_a_new_pair_are_above_the_old_ones() {
     assert!(again.token(&machine, first) > old);
 }
 
+fn tell_time(machine: &mut Machine, seconds: u64) {
+    let time = UnixTime(seconds);
+    assert_eq!(machine.apply(&Command::Clock { time }), Outcome::Noted);
+}
+
+#[test]
+fn a_holder_is_shown_with_the_time_at_which_it_got_the_lock() {
+    let (mut machine, mut alice, mut bob) = two();
+    tell_time(&mut machine, 100);
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    tell_time(&mut machine, 101);
+    bob.acquire(&mut machine, "job", WAITS);
+    let since = |machine: &Machine| {
+        let places = machine.show(&name("job")).places.into_iter();
+        places.map(|place| place.since).collect::<Vec<_>>()
+    };
+    assert_eq!(since(&machine), [Some(UnixTime(100)), None]);
+    tell_time(&mut machine, 102);
+    assert_eq!(since(&machine), [Some(UnixTime(100)), None]);
+    alice.release(&mut machine, first);
+    assert_eq!(since(&machine), [Some(UnixTime(102))]);
+}
+
 #[test]
 fn the_digest_of_places_is_the_same_in_every_build() {
     let mut machine = Machine::new(OpNumber(u64::MAX / 3));
     let mut alice = Session::open(&mut machine, ALICE);
     let mut bob = Session::open(&mut machine, BOB);
+    tell_time(&mut machine, 0x0102_0304_0506);
     alice.acquire(&mut machine, "job", WAITS);
     bob.acquire(&mut machine, "job", SHARES);
     bob.acquire(&mut machine, "file", SHARES);
     bob.acquire(&mut machine, "pool", permits(0x0102_0304));
-    assert_eq!(machine.digest().to_string(), "e1d0cfd569b08ead");
+    assert_eq!(machine.digest().to_string(), "4422e265205dbb59");
 }
 
 #[test]
@@ -493,6 +517,7 @@ fn news_that_is_cut_off_does_not_pass_over_what_is_left() {
 fn a_listing_of_places_and_long_names_fits_and_gets_on() {
     let (mut machine, mut alice, mut bob) = two();
     machine.op = OpNumber(u64::MAX / 4);
+    tell_time(&mut machine, u64::MAX);
     let longest = "n".repeat(LockName::MAX_BYTES);
     for lock in 0..400 {
         let short = format!("lock-{lock}");

@@ -21,7 +21,10 @@ fn id_of(command: &Command) -> Option<&CallId> {
         | Command::Acquire { id, .. }
         | Command::Release { id, .. }
         | Command::Break { id, .. } => Some(id),
-        Command::Open { .. } | Command::Goodbye { .. } | Command::Expire { .. } => None,
+        Command::Open { .. }
+        | Command::Goodbye { .. }
+        | Command::Expire { .. }
+        | Command::Clock { .. } => None,
     }
 }
 

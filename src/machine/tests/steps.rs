@@ -54,6 +54,7 @@ enum Step {
         record: usize,
         seen: u64,
     },
+    Clock(u64),
 }
 
 impl Step {
@@ -115,6 +116,9 @@ impl Step {
                 record: find(record, false).0,
                 seen: Seq(seen),
             },
+            Self::Clock(time) => Command::Clock {
+                time: UnixTime(time),
+            },
         }
     }
 }
@@ -135,6 +139,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         1 => (record.clone(), stranger)
             .prop_map(|(record, stranger)| Step::Goodbye { record, stranger }),
+        1 => (0..4_u64).prop_map(Step::Clock),
         1 => (record, number()).prop_map(|(record, seen)| Step::Expire { record, seen }),
     ]
 }

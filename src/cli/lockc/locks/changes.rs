@@ -118,6 +118,7 @@ impl Queues {
         self.0.entry(key).or_insert(Count {
             place: PlaceInfo {
                 token: None,
+                since: None,
                 ..*place
             },
             before: 0,
@@ -305,7 +306,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                r#"{"event":"granted","name":"a\n","client":"00000001-0000-0000-0000-000000000000","session":1,"mode":"exclusive","token":10}"#,
+                r#"{"event":"granted","name":"a\n","client":"00000001-0000-0000-0000-000000000000","session":1,"mode":"exclusive","token":10,"since":10}"#,
                 r#"{"event":"locked","name":"b"}"#,
             ]
         );

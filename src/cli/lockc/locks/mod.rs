@@ -18,6 +18,8 @@ pub(super) use self::options::{
 pub(super) use self::view::LockView;
 pub(super) use self::watch::watch;
 
+use std::time::SystemTime;
+
 use self::view::{Listing, holders, listing_table, show_text};
 use self::why::Trace;
 use super::customer::{Customer, Failure};
@@ -50,7 +52,7 @@ pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit 
     let answer = customer.look(async |clerk| clerk.show(name).await).await;
     conclude(customer, answer, |lock| {
         let json = || LockView::whole(lock).json();
-        let printed = print_either(options.json, json, || show_text(lock));
+        let printed = print_either(options.json, json, || show_text(lock, SystemTime::now()));
         told(printed, yes_or_no(lock.is_held()))
     })
     .await

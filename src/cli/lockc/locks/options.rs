@@ -25,7 +25,8 @@ pub(in crate::cli::lockc) struct LsOptions {
     /// Print JSON
     ///
     /// { "locks": [ { "name", "state": "owned" or "plain", "holders": [ { "client", "session", "mode",
-    /// "token" } ], "waiters" } ] }
+    /// "token", "since" } ], "waiters" } ] }; "since" in seconds since 1970, and where "mode" is "permits", also how
+    /// many, in "permits"
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -73,8 +74,8 @@ pub(in crate::cli::lockc) struct WatchOptions {
     pub(super) prefix: String,
     /// Print JSON, an object a line
     ///
-    /// { "event", "name" }, with "client", "session" and "mode" where it is somebody's, and "token" where it
-    /// is a holder's.
+    /// { "event", "name" }, with "client", "session" and "mode" where it is somebody's, and "token" and "since"
+    /// where it is a holder's.
     #[arg(long)]
     pub(super) json: bool,
     /// How often to look

@@ -1,7 +1,7 @@
-//! Locks for tests. A session has the number of its client.
+//! Locks for tests. A session has the number of its client, and holds by a token that is the time of its grant.
 
 use crate::service::{LockInfo, Mode, PlaceInfo};
-use crate::types::{ClientId, RecordNumber, Token};
+use crate::types::{ClientId, RecordNumber, Token, UnixTime};
 
 fn place(session: u64, mode: Mode, token: Option<u64>) -> PlaceInfo {
     PlaceInfo {
@@ -10,6 +10,7 @@ fn place(session: u64, mode: Mode, token: Option<u64>) -> PlaceInfo {
         session: RecordNumber(session),
         mode,
         token: token.map(Token::new),
+        since: token.map(UnixTime),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime};
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use crate::cli::exit::one_line;
 use crate::service::{LockInfo, Mode, PlaceInfo};
-use crate::types::{LockName, Token};
+use crate::types::{LockName, Token, UnixTime};
 
 /// All locks of a listing. Field names are a contract.
 #[derive(Debug, Serialize)]
@@ -46,6 +47,9 @@ pub(super) struct PlaceView {
     mode: ModeView,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<u64>,
+    /// In seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
 }
 
 /// How many may hold a lock at once. Field names are a contract.
@@ -74,6 +78,7 @@ impl PlaceView {
             session: place.session.0,
             mode: ModeView::new(place.mode),
             token: place.token.map(Token::get),
+            since: place.since.map(|since| since.0),
         }
     }
 }
@@ -141,23 +146,24 @@ pub(super) fn listing_table(locks: &[LockInfo]) -> String {
     table(["NAME", "HOLDER", "MODE", "TOKEN", "WAITERS"], rows)
 }
 
-/// What the lock is, and its places.
-pub(super) fn show_text(lock: &LockInfo) -> String {
+/// What the lock is, and its places. `now`: what time it is here.
+pub(super) fn show_text(lock: &LockInfo, now: SystemTime) -> String {
     let mut text = headline(lock);
     if lock.places.is_empty() {
         return text;
     }
-    let mut rows: Vec<[String; 4]> = Vec::new();
+    let mut rows: Vec<[String; 5]> = Vec::new();
     for holder in holders(lock) {
         let [who, mode, token] = cells(holder);
-        rows.push(["holds".to_owned(), who, mode, token]);
+        let since = holder.since.map_or_else(String::new, |it| since(it, now));
+        rows.push(["holds".to_owned(), who, mode, token, since]);
     }
     for (at, waiter) in (1..).zip(queue(lock)) {
         let [who, mode, token] = cells(waiter);
-        rows.push([format!("waits, {at}"), who, mode, token]);
+        rows.push([format!("waits, {at}"), who, mode, token, "-".to_owned()]);
     }
     text.push_str("\n\n");
-    text.push_str(&table(["PLACE", "WHO", "MODE", "TOKEN"], rows));
+    text.push_str(&table(["PLACE", "WHO", "MODE", "TOKEN", "SINCE"], rows));
     let unseen = lock.waiters.saturating_sub(queue(lock).count() as u64);
     if unseen > 0 {
         // A string takes what is written to it.
@@ -192,6 +198,16 @@ fn cells(place: &PlaceInfo) -> [String; 3] {
         .token
         .map_or_else(|| "-".to_owned(), |token| token.to_string());
     [Who(place).to_string(), mode(place.mode), token]
+}
+
+/// A moment, and how long ago that was. The clocks of two machines differ: it can be yet to come here.
+fn since(since: UnixTime, now: SystemTime) -> String {
+    let since = since.time();
+    let stamp = humantime::format_rfc3339_seconds(since).to_string();
+    let stamp = stamp.replace('T', " ").replace('Z', " UTC");
+    let ago = now.duration_since(since).unwrap_or_default().as_secs();
+    let ago = humantime::format_duration(Duration::from_secs(ago));
+    format!("{stamp} ({ago} ago)")
 }
 
 /// Whose place it is: as much of the client as can be told at a glance, and which of its sessions.
@@ -252,7 +268,7 @@ mod tests {
         assert_eq!(told["state"], "owned");
         assert_eq!(
             told["holders"],
-            json!([{ "client": CLIENT_1, "session": 1, "mode": "exclusive", "token": 10 }])
+            json!([{ "client": CLIENT_1, "session": 1, "mode": "exclusive", "token": 10, "since": 10 }])
         );
         assert_eq!(told["waiters"], 2);
         assert_eq!(told["queue"][0]["session"], 3);
@@ -280,7 +296,7 @@ mod tests {
         let told: Value = serde_json::from_str(&told.json().expect("it encodes")).expect("JSON");
         assert_eq!(
             told["holders"],
-            json!([{ "client": CLIENT_1, "session": 1, "mode": "permits", "permits": 3, "token": 10 }])
+            json!([{ "client": CLIENT_1, "session": 1, "mode": "permits", "permits": 3, "token": 10, "since": 10 }])
         );
         let headline = headline(&permits("a", 3, &[(1, 10), (2, 11)], &[]));
         assert_eq!(
@@ -306,24 +322,49 @@ mod tests {
 
     #[test]
     fn a_lock_is_shown_with_its_places() {
-        assert_eq!(show_text(&free("a")), "a is free");
+        let now = UnixTime(75).time();
+        assert_eq!(show_text(&free("a"), now), "a is free");
         assert_eq!(
-            show_text(&plain("a", &[])),
+            show_text(&plain("a", &[]), now),
             "a is held, but by nobody; nobody waits"
         );
         let mut lock = lock("a", &[(1, 10)], &[3, 2]);
         lock.waiters = 7;
-        let text = show_text(&lock);
+        let text = show_text(&lock, now);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[0],
             "a is held by 00000001/1 (exclusive, token 10); 7 wait"
         );
-        assert_eq!(words(lines[3]), ["holds", "00000001/1", "exclusive", "10"]);
+        assert_eq!(
+            words(lines[3])[..4],
+            ["holds", "00000001/1", "exclusive", "10"]
+        );
+        assert!(
+            lines[3].ends_with(" 1970-01-01 00:00:10 UTC (1m 5s ago)"),
+            "{text}"
+        );
         assert_eq!(
             words(lines[5]),
-            ["waits,", "2", "00000002/2", "exclusive", "-"]
+            ["waits,", "2", "00000002/2", "exclusive", "-", "-"]
         );
         assert_eq!(lines[6], "and 5 more wait");
+    }
+    #[test]
+    fn a_moment_that_is_yet_to_come_or_far_beyond_is_told_all_the_same() {
+        let now = UnixTime(100).time();
+        assert_eq!(
+            since(UnixTime(101), now),
+            "1970-01-01 00:01:41 UTC (0s ago)"
+        );
+        assert_eq!(
+            since(UnixTime(u64::MAX), now),
+            "9999-12-31 23:59:59 UTC (0s ago)"
+        );
+        let now = UnixTime(1_795_659_004).time();
+        assert_eq!(
+            since(UnixTime(1_795_658_992), now),
+            "2026-11-26 02:09:52 UTC (12s ago)"
+        );
     }
 }

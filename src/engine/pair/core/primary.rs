@@ -9,7 +9,7 @@ use super::{Effect, Event, FrameNumber, Now, Reply, Settings, Via};
 use crate::config::{MAX_NEWS, MAX_UNACKED_COMMANDS};
 use crate::machine::{Command, Machine, Outcome, Recall};
 use crate::service::{Answer, CallId, News, Opened, Refusal, Request, Resource, Verb};
-use crate::types::{ClientId, Lease, OpNumber, RecordNumber, View};
+use crate::types::{ClientId, Lease, OpNumber, RecordNumber, UnixTime, View};
 
 /// The state of a primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) struct Primary<T> {
     pub(super) polls: Polls<T>,
     /// Sessions that there is news for since the last answer.
     told: Vec<RecordNumber>,
+    /// What time it is.
+    pub(super) clock: UnixTime,
     pub(super) mode: Mode<T>,
 }
 
@@ -62,6 +64,7 @@ impl<T> Primary<T> {
             leases,
             polls: Polls::new(),
             told: Vec::new(),
+            clock: UnixTime(0),
             mode: Mode::Alone { sync: None },
         }
     }
@@ -387,9 +390,17 @@ impl<T> Primary<T> {
             .is_some_and(|info| info.client == client)
     }
 
+    /// Carries out a command. One that may grant a lock is told the time before, unless that is known.
+    fn commit(&mut self, command: Command) -> Outcome {
+        if self.clock != self.machine.clock() && self.machine.may_grant(&command) {
+            self.order(Command::Clock { time: self.clock });
+        }
+        self.order(command)
+    }
+
     /// Applies a command, numbers it and queues it for the other server: the one place where the order
     /// of commands is decided.
-    fn commit(&mut self, command: Command) -> Outcome {
+    fn order(&mut self, command: Command) -> Outcome {
         let told = &mut self.told;
         let outcome = self
             .machine
@@ -448,6 +459,6 @@ fn answer(outcome: Outcome) -> Result<Answer, Refusal> {
         Outcome::Call(answer) => Ok(Answer::Call(answer)),
         Outcome::Acquired(acquired) => Ok(Answer::Acquired(acquired)),
         Outcome::Refused(refusal) => Err(refusal.into()),
-        Outcome::Opened(_) | Outcome::Dropped(_) => Ok(Answer::Done),
+        Outcome::Opened(_) | Outcome::Dropped(_) | Outcome::Noted => Ok(Answer::Done),
     }
 }

@@ -72,6 +72,7 @@ impl<T> Core<T> {
         let refusal = match &mut self.role {
             Role::Primary(primary) => {
                 let asked = (to, via, request);
+                primary.clock = self.clock;
                 return primary.execute(now, &self.settings, self.next_frame, asked, effects);
             }
             Role::Backup(_) if via == Via::Client => {

@@ -63,6 +63,7 @@ impl<T> Core<T> {
                 self.probe_if_due(now, effects);
             }
             Role::Primary(primary) => {
+                primary.clock = self.clock;
                 let count = primary.wake(now, &self.settings, self.next_frame, effects);
                 if count > 0 {
                     effects.push(Effect::Event(Event::RecordsExpired { count }));

@@ -253,6 +253,82 @@ fn a_primary_that_was_fenced_renews_nothing() {
     assert!(matches!(answer, Some(Err(_))), "{answer:?}");
 }
 
+/// When each holder of `job` got it, as the server `server` shows it.
+fn since(world: &World, server: ServerId) -> Vec<u64> {
+    let places = world.machine(server).show(&name("job")).places;
+    let since = places.iter().filter_map(|place| place.since);
+    since.map(|since| since.0).collect()
+}
+
+#[test]
+fn a_grant_keeps_the_time_of_the_primary_that_made_it_through_a_failover() {
+    let mut world = World::new().whole();
+    world.tell_time(A, 100);
+    world.tell_time(B, 70);
+    let mut alice = Session::open(&mut world, B, 1);
+    let mut bob = Session::open(&mut world, A, 2);
+    granted(world.answer(B, alice.acquire("job")));
+    world.tell_time(A, 103);
+    world.answer(A, bob.acquire("job")).expect("it is queued");
+    world.settle();
+    assert_eq!((since(&world, A), since(&world, B)), (vec![100], vec![100]));
+    world.halt(A);
+    world.run(PEER_TIMEOUT / 2);
+    assert_eq!(since(&world, B), [100]);
+    world.answer(B, alice.release(0)).expect("it was held");
+    assert_eq!(since(&world, B), [70], "by the clock of B");
+}
+
+#[test]
+fn what_ends_with_a_lease_is_granted_at_the_time_of_that() {
+    let (mut world, _, bob) = contended();
+    world.tell_time(A, 100);
+    world.answer(A, bob.keep_alive()).expect("it is known");
+    world.run(LEASE / 2);
+    world.answer(A, bob.keep_alive()).expect("it is known");
+    assert_eq!(since(&world, A), [0], "nobody has asked since");
+    world.tell_time(A, 101);
+    world.run(LEASE / 2 + PEER_TIMEOUT);
+    assert_eq!((since(&world, A), since(&world, B)), (vec![101], vec![101]));
+}
+
+#[test]
+fn the_time_costs_a_command_a_second_and_plain_calls_none() {
+    let (mut world, mut alice, mut bob) = contended();
+    let mut plain = world.open_record(A, 3);
+    let ops = |world: &mut World, request| {
+        let before = world.machine(A).op().0;
+        world.answer(A, request).expect("an answer");
+        world.machine(A).op().0 - before
+    };
+    world.tell_time(A, 100);
+    assert_eq!(ops(&mut world, plain.lock("other")), 1);
+    assert_eq!(ops(&mut world, alice.acquire("one")), 2);
+    assert_eq!(ops(&mut world, alice.acquire("two")), 1);
+    world.tell_time(A, 101);
+    assert_eq!(ops(&mut world, alice.keep_alive()), 0);
+    assert_eq!(ops(&mut world, alice.release(1)), 2);
+    assert_eq!(ops(&mut world, bob.release(0)), 1);
+    world.tell_time(A, 102);
+    assert_eq!(ops(&mut world, plain.unlock("other")), 1);
+    assert_eq!(ops(&mut world, plain.goodbye()), 1);
+    // A clock that is put back is followed too.
+    world.tell_time(A, 7);
+    assert_eq!(ops(&mut world, alice.release(0)), 2);
+}
+
+#[test]
+fn an_unlock_that_lets_a_waiter_in_tells_the_time() {
+    let mut world = World::new().whole();
+    let mut plain = world.open_record(A, 3);
+    let mut alice = Session::open(&mut world, A, 1);
+    world.answer(A, plain.lock("job")).expect("it is free");
+    world.answer(A, alice.acquire("job")).expect("it is queued");
+    world.tell_time(A, 100);
+    world.answer(A, plain.unlock("job")).expect("it was held");
+    assert_eq!(since(&world, A), [100]);
+}
+
 #[test]
 fn places_count_as_locks_do_against_the_limit() {
     let limits = Limits {

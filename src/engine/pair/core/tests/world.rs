@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::service::{
     Answer, CallId, Frame, FrameAnswer, Refusal, Request, RoleName, Standing, Verb,
 };
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, View};
+use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, UnixTime, View};
 
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_millis(800);
 
@@ -300,6 +300,12 @@ impl World {
 
     pub(super) fn core(&self, server: ServerId) -> &Core<Caller> {
         self.hosts[index(server)].core.as_ref().expect("it runs")
+    }
+
+    /// Tells a server what time it is by the wall clock.
+    pub(super) fn tell_time(&mut self, server: ServerId, seconds: u64) {
+        let core = self.hosts[index(server)].core.as_mut().expect("it runs");
+        core.tell_time(UnixTime(seconds));
     }
 
     pub(super) fn role(&self, server: ServerId) -> RoleName {
