@@ -9,6 +9,8 @@
 //! shuttle gives it. All of it is the real code; channels and semaphores are Tokio's own, and are not
 //! taken apart.
 
+mod owners;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -204,6 +206,12 @@ impl Client {
 /// Asks one server or the other until one answers. A try may be dropped on the way, as when its client's
 /// connection is reset; the next one has the same ids.
 async fn ask(pairs: &[Pair; 2], request: &Request) -> Answer {
+    let answer = try_ask(pairs, request).await;
+    answer.unwrap_or_else(|refusal| panic!("refused: {refusal}"))
+}
+
+/// The same, with a refusal that no other try can change.
+async fn try_ask(pairs: &[Pair; 2], request: &Request) -> Result<Answer, Refusal> {
     loop {
         let pair = pick(pairs);
         let patience = if thread_rng().gen_ratio(1, 4) {
@@ -217,9 +225,8 @@ async fn ask(pairs: &[Pair; 2], request: &Request) -> Answer {
             () = yields(patience) => continue,
         };
         match answer {
-            Ok(answer) => return answer,
             Err(Refusal::NotReady | Refusal::Interrupted) => shuttle::future::yield_now().await,
-            Err(refusal) => panic!("refused: {refusal}"),
+            answer => return answer,
         }
     }
 }
@@ -266,16 +273,20 @@ async fn calls_and_a_halt(world: &World) {
     linearizability::check(&history).unwrap_or_else(|wrong| panic!("{wrong}\n{history}"));
 }
 
-fn check(many: usize) {
+/// Plays what happens in a world under so many schedules.
+fn check<F>(many: usize, happens: F)
+where
+    F: AsyncFn(&World) + Copy + Send + Sync + 'static,
+{
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 20;
     let scheduler = RandomScheduler::new_from_seed(0, many);
-    shuttle::Runner::new(scheduler, config).run(|| {
+    shuttle::Runner::new(scheduler, config).run(move || {
         let runtime = Arc::new(runtime());
         // For the timers of what is not polled by it.
         let _entered = runtime.enter();
         let world = World::start(&runtime);
-        shuttle::future::block_on(calls_and_a_halt(&world));
+        shuttle::future::block_on(happens(&world));
         world.end();
     });
 }
@@ -291,16 +302,21 @@ fn runtime() -> Runtime {
 }
 
 /// How many schedules are tried: so many, or `SCHEDULES`.
-fn schedules() -> usize {
+fn schedules(many: usize) -> usize {
     #[expect(
         clippy::disallowed_methods,
         reason = "the harness leaves no other way to hand a test something"
     )]
     let setting = std::env::var("SCHEDULES").ok();
-    setting.map_or(500, |many| many.parse().expect("SCHEDULES is a number"))
+    setting.map_or(many, |many| many.parse().expect("SCHEDULES is a number"))
 }
 
 #[test]
 fn every_answer_follows_from_one_order_whatever_the_schedule() {
-    check(schedules());
+    check(schedules(500), calls_and_a_halt);
+}
+
+#[test]
+fn whoever_waits_for_a_lock_is_told_of_its_turn_whatever_the_schedule() {
+    check(schedules(200), owners::owners_and_a_halt);
 }

@@ -1,0 +1,289 @@
+//! Sessions that wait for locks, are told of grants by their polls, and give back what they have, while the
+//! lease of one that has gone ends and the primary halts.
+//!
+//! A poll of each session is at the servers all the time, as a clerk's is; the answer to the call and the
+//! poll can both tell of a grant, in any order.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::LEASE_MARGIN;
+use crate::service::{Acquired, How, Mark, Mode, Opened};
+use crate::testkit::holders::{Granted, Holders};
+use crate::types::{Lease, Token};
+
+const LONG_LEASE: Duration = Lease::MAX;
+
+/// What all of them were told.
+#[derive(Default)]
+struct Judge {
+    holders: Mutex<Holders<Instant>>,
+    places: Mutex<Vec<Place>>,
+    clock: AtomicU64,
+}
+
+/// A place in a queue that came to be between two moments, and its token.
+#[derive(Debug, Clone)]
+struct Place {
+    name: LockName,
+    asked: u64,
+    had: u64,
+    token: Token,
+}
+
+impl Judge {
+    fn moment(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn granted(&self, place: Place, mode: Mode, asked_after: Option<Token>, safe_until: Instant) {
+        let granted = Granted {
+            token: place.token,
+            most: mode.most_holders(),
+            asked_after,
+        };
+        let is_lost = |until: &Instant| Instant::now() >= *until;
+        let judged = whole(&self.holders).granted(&place.name, granted, safe_until, is_lost);
+        judged.unwrap_or_else(|wrong| panic!("{}: {wrong}", place.name));
+        whole(&self.places).push(place);
+    }
+
+    /// First come, first served: of two of which one asked when the other had its place.
+    fn check_order(&self) {
+        let places = whole(&self.places);
+        for one in &*places {
+            for other in &*places {
+                let is_behind = one.name == other.name && one.had < other.asked;
+                let is_wrong = is_behind && one.token >= other.token;
+                assert!(!is_wrong, "{other:?} came after {one:?}");
+            }
+        }
+    }
+}
+
+/// Nothing panics while it is held.
+fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A session, and what its polls have told it.
+struct Owner {
+    client: ClientId,
+    record: RecordNumber,
+    next: u64,
+    pairs: [Pair; 2],
+    heard: Arc<Mutex<BTreeMap<Seq, Token>>>,
+    judge: Arc<Judge>,
+}
+
+impl Owner {
+    async fn open(number: u32, lease: Duration, pairs: [Pair; 2], judge: Arc<Judge>) -> Self {
+        let client = ClientId::from_u128(u128::from(number));
+        let lease = Some(Lease::new(lease).expect("a lease"));
+        let opened = ask(&pairs, &Request::Open { client, lease }).await;
+        let Answer::Opened(Opened { record, .. }) = opened else {
+            panic!("not opened: {opened:?}");
+        };
+        Self {
+            client,
+            record,
+            next: 0,
+            pairs,
+            heard: Arc::default(),
+            judge,
+        }
+    }
+
+    fn call(&mut self) -> CallId {
+        let seq = Seq(self.next);
+        self.next += 1;
+        CallId {
+            client: self.client,
+            record: self.record,
+            seq,
+            done_below: seq,
+        }
+    }
+
+    /// Polls until the session has ended.
+    fn poll(&self) -> impl Future<Output = ()> + use<> {
+        let (client, record) = (self.client, self.record);
+        let (pairs, heard) = (self.pairs.clone(), self.heard.clone());
+        async move {
+            let mut since = Mark::default();
+            loop {
+                let poll = Request::Poll {
+                    client,
+                    record,
+                    since,
+                };
+                let news = match try_ask(&pairs, &poll).await {
+                    Ok(Answer::News(news)) => news,
+                    Ok(other) => panic!("a poll was answered with {other:?}"),
+                    Err(Refusal::UnknownRecord) => return,
+                    Err(refusal) => panic!("a poll was refused: {refusal}"),
+                };
+                assert!(news.broken.is_empty(), "nobody breaks locks");
+                since = since.max(news.through);
+                for change in news.changes {
+                    let before = whole(&heard).insert(change.acquired, change.token);
+                    assert!(before.is_none_or(|token| token == change.token));
+                }
+            }
+        }
+    }
+
+    /// Acquires, holds and gives back, some times; gives what was told last.
+    async fn work(mut self, times: usize) -> (Self, Told) {
+        let mut last = self.once().await;
+        for _ in 1..times {
+            last = self.once().await;
+        }
+        (self, last)
+    }
+
+    async fn once(&mut self) -> Told {
+        let name = LockName::new(*pick(&["x", "x", "y"])).expect("a name");
+        let two = NonZeroU32::MIN.saturating_add(1);
+        let mode = *pick(&[
+            Mode::Exclusive,
+            Mode::Exclusive,
+            Mode::Shared,
+            Mode::Permits(two),
+        ]);
+        let id = self.call();
+        let asked_after = whole(&self.judge.holders).highest(&name);
+        let asked = self.judge.moment();
+        let request = Request::Acquire {
+            id,
+            name: name.clone(),
+            how: How { mode, waits: true },
+        };
+        let token = match ask(&self.pairs, &request).await {
+            Answer::Acquired(Acquired::Granted(token)) => Some(token),
+            Answer::Acquired(Acquired::Queued) => None,
+            other => panic!("not acquired: {other:?}"),
+        };
+        let had = self.judge.moment();
+        if token.is_none() && thread_rng().gen_ratio(1, 5) {
+            // It is granted or not by then.
+            return self.release(id.seq).await;
+        }
+        let token = match token {
+            Some(token) => token,
+            None => self.turn(id.seq).await,
+        };
+        let place = Place {
+            name: name.clone(),
+            asked,
+            had,
+            token,
+        };
+        let safe_until = Instant::now() + LONG_LEASE;
+        self.judge.granted(place, mode, asked_after, safe_until);
+        yields(thread_rng().gen_range(0..30)).await;
+        if let Some(heard) = whole(&self.heard).get(&id.seq) {
+            assert_eq!(*heard, token, "the poll tells of another grant");
+        }
+        whole(&self.judge.holders).given_up(&name, token);
+        let told = self.release(id.seq).await;
+        assert!(told.answer, "it was held");
+        told
+    }
+
+    async fn turn(&self, acquired: Seq) -> Token {
+        loop {
+            let heard = whole(&self.heard).get(&acquired).copied();
+            if let Some(token) = heard {
+                return token;
+            }
+            shuttle::future::yield_now().await;
+        }
+    }
+
+    async fn release(&mut self, acquired: Seq) -> Told {
+        let id = self.call();
+        let request = Request::Release { id, acquired };
+        let answer = self.ask(&request).await;
+        Told { request, answer }
+    }
+
+    async fn ask(&self, request: &Request) -> bool {
+        match ask(&self.pairs, request).await {
+            Answer::Call(answer) => answer,
+            other => panic!("a release was answered with {other:?}"),
+        }
+    }
+
+    async fn leave(self) {
+        let (client, record) = (self.client, self.record);
+        // A second try finds that the first one was carried out.
+        let _ = try_ask(&self.pairs, &Request::Goodbye { client, record }).await;
+    }
+}
+
+/// Acquires the lock that the others want most, and is never heard of again.
+async fn acquire_and_vanish(pairs: [Pair; 2], judge: &Arc<Judge>) {
+    let lease = Duration::from_millis(thread_rng().gen_range(200..600));
+    let begun = Instant::now();
+    let mut owner = Owner::open(99, lease, pairs, judge.clone()).await;
+    let name = LockName::new("x").expect("a name");
+    let (id, mode) = (owner.call(), Mode::Exclusive);
+    let request = Request::Acquire {
+        id,
+        name: name.clone(),
+        how: How { mode, waits: true },
+    };
+    let asked = judge.moment();
+    if let Ok(Answer::Acquired(Acquired::Granted(token))) = try_ask(&owner.pairs, &request).await {
+        let had = judge.moment();
+        let place = Place {
+            name,
+            asked,
+            had,
+            token,
+        };
+        let safe_until = begun + lease - lease / LEASE_MARGIN;
+        judge.granted(place, mode, None, safe_until);
+    }
+}
+
+/// Concurrent owners; then the primary halts, perhaps in the middle, and everybody repeats its last call.
+pub(super) async fn owners_and_a_halt(world: &World) {
+    world.wait_whole().await;
+    let judge = Arc::<Judge>::default();
+    acquire_and_vanish(world.pairs(), &judge).await;
+    let mut working = Vec::new();
+    let mut polling = Vec::new();
+    for number in 0..3 {
+        let owner = Owner::open(number, LONG_LEASE, world.pairs(), judge.clone()).await;
+        polling.push(shuttle::future::spawn(owner.poll()));
+        working.push(shuttle::future::spawn(owner.work(2)));
+    }
+    let is_early = thread_rng().gen_bool(0.5);
+    if is_early {
+        yields(thread_rng().gen_range(0..600)).await;
+        world.halt(ServerId::A);
+    }
+    let mut told = Vec::new();
+    for owner in working {
+        told.push(owner.await.expect("it does not panic"));
+    }
+    if !is_early {
+        world.wait_whole().await;
+        world.halt(ServerId::A);
+    }
+    for (owner, Told { request, answer }) in told {
+        assert_eq!(owner.ask(&request).await, answer, "{request:?}");
+        owner.leave().await;
+    }
+    for polls in polling {
+        polls.await.expect("it does not panic");
+    }
+    judge.check_order();
+}
