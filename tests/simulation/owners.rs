@@ -144,8 +144,13 @@ impl Owner {
         let acquired = match self.dice.within(0..10) {
             0..5 => Some(self.wait(request.acquire()).await),
             5 => Some(request.try_acquire().await.map(Vec::from_iter)),
+            // In so short a time there may be no server to answer, or none that takes on more calls.
             6 => match request.timeout(patience).acquire().await {
-                Err(AcquireError::TimedOut { .. } | AcquireError::Unanswered { .. }) => None,
+                Err(
+                    AcquireError::TimedOut { .. }
+                    | AcquireError::Unanswered { .. }
+                    | AcquireError::Overloaded { .. },
+                ) => None,
                 acquired => Some(acquired.map(|guard| vec![guard])),
             },
             7 => {
