@@ -4,7 +4,8 @@
 //! when many calls are in flight; and each flush is a system call, the dearest part of a message. So a
 //! flush is put off once: the task of the connection is woken again at once, and what became ready in
 //! the meantime goes out by the same write. A task that has nothing else to do is polled again
-//! immediately, so a lone call loses nothing.
+//! immediately, so a lone call loses little; a server that has answered all that it was asked does not put it
+//! off.
 //!
 //! A server reads nothing from a client that does not take its answers. What has been read is worked on
 //! and answered, and whoever asks without listening would fill the server's memory with answers. (A client
@@ -126,6 +127,13 @@ impl<In: Incoming, Out> Transport<In, Out> {
 }
 
 impl<In, Out> Transport<In, Out> {
+    /// Does not put off the next flush, for nothing more is about to be written.
+    pub fn flush_at_once(&mut self) {
+        if self.flush == Flush::Written {
+            self.flush = Flush::PutOff;
+        }
+    }
+
     /// Notes whether the other side takes what is written. Once it does again, it is to be read from.
     fn note<T>(&mut self, written: Poll<T>, cx: &Context<'_>) -> Poll<T> {
         let now = match (self.stuck, written.is_pending()) {

@@ -5,12 +5,17 @@
 //! from the connections that have more than a few: whoever floods it waits, and whoever asks now and then
 //! does not.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
+use serde::Serialize;
+
+use crate::net::Transport;
+use crate::net::framing::Incoming;
 
 /// How many unanswered requests a connection may have in any case.
 const FEW: usize = 4;
@@ -59,6 +64,11 @@ impl Share {
             || burden.unanswered.load(Ordering::Relaxed) < burden.most
     }
 
+    /// Whether all requests have been answered.
+    fn is_empty(&self) -> bool {
+        self.0.unanswered.load(Ordering::Relaxed) == 0
+    }
+
     /// A request has been read.
     pub(super) fn take(&self) {
         self.0.unanswered.fetch_add(1, Ordering::Relaxed);
@@ -82,15 +92,15 @@ impl Drop for Own {
 /// A transport that reads only while there is room; it writes meanwhile, or there would never be room again.
 /// To be polled again whenever a request has been answered.
 #[derive(Debug)]
-pub(super) struct Gated<T> {
-    pub(super) transport: T,
+pub(super) struct Gated<In, Out> {
+    pub(super) transport: Transport<In, Out>,
     pub(super) share: Share,
 }
 
-impl<T: Stream + Unpin> Stream for Gated<T> {
-    type Item = T::Item;
+impl<In: Incoming, Out> Stream for Gated<In, Out> {
+    type Item = io::Result<In>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.share.has_room() {
             self.transport.poll_next_unpin(cx)
         } else {
@@ -99,22 +109,25 @@ impl<T: Stream + Unpin> Stream for Gated<T> {
     }
 }
 
-impl<T: Sink<Item> + Unpin, Item> Sink<Item> for Gated<T> {
-    type Error = T::Error;
+impl<In, Out: Serialize> Sink<Out> for Gated<In, Out> {
+    type Error = io::Error;
 
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.transport.poll_ready_unpin(cx)
     }
 
-    fn start_send(mut self: Pin<&mut Self>, item: Item) -> Result<(), T::Error> {
-        self.transport.start_send_unpin(item)
+    fn start_send(mut self: Pin<&mut Self>, message: Out) -> io::Result<()> {
+        self.transport.start_send_unpin(message)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.share.is_empty() {
+            self.transport.flush_at_once();
+        }
         self.transport.poll_flush_unpin(cx)
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), T::Error>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.transport.poll_close_unpin(cx)
     }
 }

@@ -84,6 +84,17 @@ async fn a_flush_is_put_off_once_and_then_done() {
 }
 
 #[tokio::test]
+async fn a_flush_is_not_put_off_where_nothing_is_to_follow() {
+    let (near, _far) = duplex(1024);
+    let (stream, writes) = counted(near);
+    let mut near = Near::new(stream, 1024, Stuck::No);
+    near.start_send_unpin(response(1)).expect("it fits");
+    near.flush_at_once();
+    assert!(near.flush().now_or_never().is_some());
+    assert_eq!(writes.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_flush_of_nothing_wakes_nobody() {
     let (near, _far) = duplex(1024);
     let mut near = Near::new(Stream::new(near), 1024, Stuck::No);
