@@ -297,6 +297,33 @@ fn every_channel_is_bounded() {
 }
 
 #[test]
+fn nothing_is_spawned_where_something_is_dropped() {
+    let mut found = String::new();
+    let mut looked_at = 0;
+    for source in sources() {
+        let mut is_drop = false;
+        for (number, line) in &source.lines {
+            if line.starts_with("impl") && line.contains(" Drop for ") {
+                is_drop = true;
+                looked_at += 1;
+            }
+            if is_drop && line.contains("spawn") {
+                writeln!(found, "    {}:{number}", source.path).expect("a string takes it");
+            }
+            is_drop &= line != "}";
+        }
+    }
+    assert!(
+        looked_at > 5,
+        "drops are not where this test looks for them"
+    );
+    assert!(
+        found.is_empty(),
+        "there may be no runtime any more; what is dropped is given back by a task that is there already\n{found}"
+    );
+}
+
+#[test]
 fn no_thread_is_put_to_sleep_and_no_process_ended_from_within() {
     forbid(
         &["src/"],

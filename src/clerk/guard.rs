@@ -9,32 +9,13 @@ use crate::types::{LockName, RecordNumber, Token};
 /// An owned lock, held until the guard is released, dropped or lost.
 ///
 /// It is lost with its session, when no server could be reached for a lease, when the servers lost their
-/// state, or when the clerk was closed; or by itself, when the lock was broken. Then others can hold the lock, so whoever works under it watches
-/// [`lost`](Self::lost). What must not be done by two holders whatever happens (also to this process: it may
-/// have been suspended, and its machine's clock with it) is done with the [`token`](Self::token), by something
-/// that refuses a token lower than one that it has seen.
+/// state, or when the clerk was closed; or by itself, when the lock was broken. Then others can hold the lock,
+/// so whoever works under it watches [`lost`](Self::lost). What must not be done by two holders whatever happens
+/// (also to this process: it may have been suspended, and its machine's clock with it) is done with the
+/// [`token`](Self::token), by something that refuses a token lower than one that it has seen.
 ///
 /// Dropping it gives the lock back in the background; [`release`](Self::release) says whether that has
 /// happened. It keeps the session alive when the clerk is dropped.
-///
-/// # Leader election
-///
-/// Whoever holds the lock is the leader, and its token is the term. A candidate acquires the lock, leads until the
-/// guard is lost or until it resigns, and is a candidate again.
-///
-/// ```no_run
-/// # use lockservice::{Clerk, Token};
-/// # async fn lead(term: Token) {}
-/// # async fn example(clerk: Clerk) -> Result<(), Box<dyn std::error::Error>> {
-/// loop {
-///     let leadership = clerk.acquire("scheduler/leader").await?;
-///     tokio::select! {
-///         () = lead(leadership.token()) => leadership.release().await?,
-///         reason = leadership.lost() => eprintln!("deposed: {reason}"),
-///     }
-/// }
-/// # }
-/// ```
 #[derive(Debug)]
 #[must_use = "a guard that is dropped gives its lock back"]
 pub struct LockGuard {

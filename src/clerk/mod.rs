@@ -18,6 +18,7 @@ mod attempt;
 mod both;
 mod call;
 mod connection;
+mod election;
 mod error;
 mod failover;
 mod guard;

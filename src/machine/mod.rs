@@ -2,8 +2,9 @@
 //!
 //! Two machines that start equal and are given the same commands in the same order give the same
 //! outcomes and stay equal, on every server, at every speed. So nothing in here knows a clock, a socket,
-//! a task or a random number. What time it is comes as a command, and decides nothing. (The tables hash with a seed of their own, against clients that choose
-//! colliding names; no order, outcome or digest depends on it.)
+//! a task or a random number. What time it is comes as a command, and decides nothing. (The tables hash with
+//! a seed of their own, against clients that choose colliding names; no order, outcome or digest depends on
+//! it.)
 //!
 //! **Exactly once**, as in RIFL (Lee et al. 2015): the outcome of a call is stored in the same step as
 //! its effect, in the record that the client opened, and travels with every [`Snapshot`]. A repeated

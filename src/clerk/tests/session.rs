@@ -68,6 +68,22 @@ async fn a_session_that_expires_unheard_wakes_whoever_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_candidate_that_has_lost_its_place_stands_again() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Acquired::Queued, Acquired::Ended]);
+    let is_lost = async {
+        pair.a.was_asked_to(Kind::Acquire, 1).await;
+        sleep(SOON).await;
+        pair.a.lose_the_session();
+    };
+    let (leadership, ()) = tokio::join!(clerk.campaign("boss"), is_lost);
+    let leadership = leadership.expect("it is elected in the end");
+    assert_eq!(leadership.state(), GuardState::Held);
+    assert_eq!(pair.a.count(Kind::Acquire), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_finds_its_session_lost_is_made_in_another_one() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::options::ElectOptions;
-use crate::clerk::{AcquireError, Clerk, ConnectError, LockGuard, LossReason, ReleaseError};
+use crate::clerk::{Clerk, ConnectError, LockGuard, LossReason, ReleaseError};
 use crate::cli::exit::{Exit, complain};
 use crate::cli::lockc::customer::{Customer, Failure};
 use crate::cli::lockc::{print, told};
@@ -62,7 +62,7 @@ async fn campaign(customer: Customer, options: &ElectOptions) -> Result<Exit, De
     let elected = tokio::select! {
         biased;
         _ = signals.next() => Ok(None),
-        elected = be_elected(&clerk, options.name.as_str()) => elected.map(Some),
+        elected = clerk.campaign(options.name.as_str()) => elected.map(Some),
     };
     let exit = match elected {
         Ok(Some(guard)) => lead(guard, &mut signals).await,
@@ -71,16 +71,6 @@ async fn campaign(customer: Customer, options: &ElectOptions) -> Result<Exit, De
     };
     clerk.close().await;
     exit
-}
-
-/// Stands until it is elected. A place that is lost with its session is taken again, at the end.
-async fn be_elected(clerk: &Clerk, name: &str) -> Result<LockGuard, AcquireError> {
-    loop {
-        match clerk.acquire(name).await {
-            Err(AcquireError::SessionLost | AcquireError::Ended) => {}
-            elected => return elected,
-        }
-    }
 }
 
 async fn lead(guard: LockGuard, signals: &mut StopSignals) -> Result<Exit, Deposed> {

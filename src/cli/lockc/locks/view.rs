@@ -350,6 +350,7 @@ mod tests {
         );
         assert_eq!(lines[6], "and 5 more wait");
     }
+
     #[test]
     fn a_moment_that_is_yet_to_come_or_far_beyond_is_told_all_the_same() {
         let now = UnixTime(100).time();
