@@ -77,27 +77,32 @@ fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Erro
 
 /// Reads `In` and writes `Out`.
 pub(super) struct Codec<In, Out> {
-    max_frame_bytes: usize,
+    max_incoming_bytes: usize,
+    max_outgoing_bytes: usize,
     messages: PhantomData<fn(Out) -> In>,
 }
 
 impl<In, Out> Codec<In, Out> {
     pub(super) const fn new(max_frame_bytes: usize) -> Self {
         Self {
-            max_frame_bytes,
+            max_incoming_bytes: max_frame_bytes,
+            max_outgoing_bytes: max_frame_bytes,
             messages: PhantomData,
         }
     }
 
-    fn check_length(&self, bytes: usize) -> io::Result<()> {
-        if bytes <= self.max_frame_bytes {
-            return Ok(());
-        }
-        let max = self.max_frame_bytes;
-        Err(invalid(format!(
-            "a frame of {bytes} bytes, where {max} are the most"
-        )))
+    pub(super) const fn write_up_to(&mut self, max_frame_bytes: usize) {
+        self.max_outgoing_bytes = max_frame_bytes;
     }
+}
+
+fn check_length(bytes: usize, max: usize) -> io::Result<()> {
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "a frame of {bytes} bytes, where {max} are the most"
+    )))
 }
 
 impl<In: Incoming, Out> Decoder for Codec<In, Out> {
@@ -109,7 +114,7 @@ impl<In: Incoming, Out> Decoder for Codec<In, Out> {
             return Ok(None);
         };
         let length = usize::try_from(u32::from_be_bytes(head)).map_err(invalid)?;
-        self.check_length(length)?;
+        check_length(length, self.max_incoming_bytes)?;
         let Some(frame) = body.get(..length) else {
             return Ok(None);
         };
@@ -130,7 +135,7 @@ impl<In, Out: Serialize> Encoder<Out> for Codec<In, Out> {
             .map(drop)
             .map_err(invalid);
         let length = outgoing.len() - start - HEAD_BYTES;
-        if let Err(error) = encoded.and_then(|()| self.check_length(length)) {
+        if let Err(error) = encoded.and_then(|()| check_length(length, self.max_outgoing_bytes)) {
             outgoing.truncate(start);
             return Err(error);
         }
@@ -237,5 +242,18 @@ mod tests {
             .encode(answer("x".repeat(100)), &mut outgoing)
             .expect_err("too large");
         assert_eq!(outgoing, before);
+    }
+
+    #[test]
+    fn what_is_written_can_be_larger_than_what_is_read() {
+        let answer = Response {
+            request_id: 1,
+            message: Ok("x".repeat(100)),
+        };
+        let mut codec = Requests::new(10);
+        codec.write_up_to(200);
+        let mut frame = BytesMut::new();
+        codec.encode(answer, &mut frame).expect("it fits");
+        assert!(codec.decode(&mut frame).is_err());
     }
 }

@@ -127,6 +127,13 @@ impl<In: Incoming, Out> Transport<In, Out> {
 }
 
 impl<In, Out> Transport<In, Out> {
+    /// Sets how large a frame may be that is written, where that is not what one may be that is read.
+    #[must_use]
+    pub fn writing_up_to(mut self, max_frame_bytes: usize) -> Self {
+        self.frames.codec_mut().write_up_to(max_frame_bytes);
+        self
+    }
+
     /// Does not put off the next flush, for nothing more is about to be written.
     pub fn flush_at_once(&mut self) {
         if self.flush == Flush::Written {

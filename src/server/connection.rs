@@ -84,7 +84,7 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream) {
     }
     let rpc = LockRpc::new(shared.clone()).serve();
     let most = shared.config.limits.calls_per_connection;
-    let transport = server_transport(stream, MAX_REQUEST_BYTES);
+    let transport = server_transport(stream, MAX_REQUEST_BYTES).writing_up_to(MAX_FRAME_BYTES);
     let share = shared.burden.share();
     answer_requests(transport, rpc, most, share, &shared.stopping).await;
 }

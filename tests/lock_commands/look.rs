@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use futures::future::join_all;
 use lockservice::types::UnixTime;
 use serde_json::{Value, json};
 
@@ -43,6 +44,27 @@ async fn locks_are_listed_by_name_with_their_holders_and_the_number_of_waiters()
     assert_eq!(owned["holders"][0]["token"], b.token().get());
     drop(b);
     drop(waits.await.expect("no panic"));
+}
+
+/// Its pages are larger than what a client may send.
+#[tokio::test]
+async fn a_long_listing_has_every_lock() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let names: Vec<_> = (0..2_000).map(|number| format!("{number:0200}")).collect();
+    let locked = names.iter().map(|name| clerk.lock(name));
+    assert!(
+        join_all(locked)
+            .await
+            .into_iter()
+            .all(|it| it.expect("an answer"))
+    );
+    let told = stage.run("ls --json").await.json();
+    let locks = told["locks"].as_array().expect("a list");
+    let listed = locks
+        .iter()
+        .map(|lock| lock["name"].as_str().expect("a name"));
+    assert!(listed.eq(names.iter().map(String::as_str)));
 }
 
 #[tokio::test]

@@ -68,6 +68,43 @@ async fn a_waiter_that_gives_up_leaves_the_queue() {
         .expect("it was held");
 }
 
+/// They are more than the calls that a connection, or a clerk, may have in flight.
+#[tokio::test]
+async fn those_who_wait_leave_room_for_renewals_and_other_calls() {
+    const ROUNDS: u64 = 10;
+    const WAITERS: u64 = 500;
+    let pair = Pair::start(PairOptions::threads()).await;
+    let (alice, bob) = (
+        clerk(&pair, Duration::from_secs(5)).await,
+        clerk(&pair, LONG).await,
+    );
+    let held = bob.acquire("job").await.expect("it is free");
+    let own = alice.acquire("own").await.expect("it is free");
+    let mut waiters = JoinSet::new();
+    for round in 1..=ROUNDS {
+        for _ in 0..WAITERS {
+            let request = alice.request("job").shared();
+            waiters.spawn(async move { request.acquire().await });
+        }
+        wait_until("they wait", PATIENCE, async || {
+            bob.show("job").await.expect("an answer").waiters == round * WAITERS
+        })
+        .await;
+    }
+    let before = own.safe_until();
+    wait_until("the lease is renewed", PATIENCE, async || {
+        own.safe_until() > before + Duration::from_secs(1)
+    })
+    .await;
+    own.release().await.expect("it was held");
+    assert!(alice.lock("plain").await.expect("an answer"));
+    assert!(alice.try_acquire("own").await.expect("an answer").is_some());
+    held.release().await.expect("it was held");
+    for guard in waiters.join_all().await {
+        drop(guard.expect("its turn has come"));
+    }
+}
+
 /// Whoever takes them in the order that it names them in waits for the other for ever.
 #[tokio::test]
 async fn those_that_want_the_same_locks_in_other_orders_never_wait_for_each_other() {

@@ -41,6 +41,40 @@ async fn a_guard_is_lost_in_time_when_no_server_answers() {
     }
 }
 
+/// A holder, a process of its own that is killed, is followed when its lease is over: one lease, not two. With a failover
+/// in between it is at most one more.
+#[tokio::test]
+async fn a_lease_of_less_than_a_second_ends_after_one_lease_and_one_more_for_a_failover() {
+    let lease = Duration::from_millis(900);
+    for fails_over in [false, true] {
+        let mut pair = Pair::start(PairOptions::processes(env!("CARGO_BIN_EXE_lockd"))).await;
+        let other = clerk(&pair, LONG).await;
+        let mut holder = Command::new(env!("CARGO_BIN_EXE_lockc"))
+            .args(["--servers", &pair.servers().to_string()])
+            .args(["elect", "job", "--lease", "900ms"])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("lockc starts");
+        let mut lines = BufReader::new(holder.stdout.take().expect("it is piped")).lines();
+        let elected = lines.next_line().await.expect("it is text");
+        assert!(elected.is_some_and(|line| line.starts_with("leader ")));
+
+        // It is renewed for longer than a lease.
+        let waits = other.request("job").timeout(lease * 2);
+        assert!(waits.acquire().await.is_err());
+        let killed = Instant::now();
+        holder.kill().await.expect("it runs");
+        if fails_over {
+            pair.kill(ServerId::A);
+        }
+        let _next = other.acquire("job").await.expect("its lease ends");
+        let (leases, elapsed) = (1 + u32::from(fails_over), killed.elapsed());
+        // And half of one for a busy machine.
+        assert!(elapsed < lease * leases + lease / 2, "{elapsed:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_guard_outlives_a_failover_and_its_lock_stays_its_own() {
     let mut pair = Pair::start(PairOptions::processes(env!("CARGO_BIN_EXE_lockd"))).await;
