@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lockservice::ServerId;
 use rustix::process::{Signal, kill_process};
 
+use crate::edition::rounds;
 use crate::stage::Stage;
 
 const LEASE: Duration = Duration::from_secs(3);
@@ -64,6 +65,34 @@ async fn without_servers_a_command_is_killed_in_time_though_its_leash_hangs() {
     kill_process(leash, Signal::KILL).expect("it was stopped");
 }
 
+/// Half of them listen, half of them do not.
+#[tokio::test]
+async fn without_servers_none_of_many_commands_outlives_its_lease() {
+    for _ in 0..rounds(1, 10) {
+        let mut stage = Stage::new().await;
+        let mut runs = Vec::new();
+        for number in 0..10 {
+            let name = format!("x{number}");
+            let witness = stage.witness(&name);
+            let action = ["exit 0", ""][number % 2];
+            let script = format!("trap '{action}' TERM; echo ready; sleep 1000 & wait");
+            let mut run = stage.run(&format!("--lease 3s {name}"), &witness.of(&script));
+            run.says("ready").await;
+            runs.push((run, witness));
+        }
+        stage.kill_servers();
+        // Nothing was renewed later than this.
+        let killed = Instant::now();
+        for (_, witness) in &runs {
+            witness.is_freed().await;
+        }
+        assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
+        for (run, _) in &mut runs {
+            assert_eq!(run.ended().await.code(), Some(75));
+        }
+    }
+}
+
 #[tokio::test]
 async fn when_the_pair_has_lost_its_state_a_command_is_ended() {
     let mut stage = Stage::new().await;
@@ -97,6 +126,24 @@ async fn when_its_lock_is_broken_a_command_is_ended() {
         err,
         "lockc: the command was ended: the lock was lost: the lock was broken\n"
     );
+}
+
+/// What is left of it is gone a grace later, whether it listens or not.
+#[tokio::test]
+async fn when_their_locks_are_broken_none_of_many_commands_is_left() {
+    let stage = Stage::new().await;
+    for round in 0..rounds(4, 100) {
+        let name = format!("x{round}");
+        let witness = stage.witness(&name);
+        let action = ["exit 0", ""][round as usize % 2];
+        let script = format!("trap '{action}' TERM; echo $LOCK_TOKEN; sleep 1000 & wait");
+        let words = format!("--lease 1h --grace 200ms {name}");
+        let mut run = stage.run(&words, &witness.of(&script));
+        let token = run.line().await;
+        stage.break_lock(&name, &token).await;
+        assert_eq!(run.ended().await.code(), Some(75));
+        assert!(witness.is_free(), "{name}");
+    }
 }
 
 #[tokio::test]
