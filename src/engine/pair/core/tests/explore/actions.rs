@@ -1,6 +1,6 @@
 //! What can happen next.
 
-use super::clients::{LOCKS, name_of};
+use super::clients::{LOCKS, Step, name_of};
 use super::cores::{Cores, Late, Look as _};
 use super::scope::Scope;
 use super::world::World;
@@ -197,6 +197,12 @@ impl World {
         for (client, state) in (0..).zip(&self.clients) {
             for server in scope.asked.iter().copied() {
                 if state.is_finished() || self.is_halted(server) {
+                    continue;
+                }
+                let step = scope.clients[usize::from(client)][usize::from(state.done)];
+                if let Step::Break(holder, acquired) = step
+                    && self.history.token((holder, acquired)).is_none()
+                {
                     continue;
                 }
                 if !state.slots[usize::from(state.done)][server as usize].out {

@@ -7,14 +7,14 @@ use super::checks::Violation;
 use super::clients::{self, Step};
 use super::cores::{Caller, Cores, Drive, Late, Try};
 use super::effects::Asked;
-use super::history::Moment;
+use super::history::{Call, Moment};
 use super::network::{Conn, Flight, Message};
 use super::scope::Scope;
 use super::world::{Host, World};
 use crate::engine::pair::core::{Event, Input, OutLink, ProbeId, Via};
 use crate::service::{FrameAnswer, Request};
 use crate::types::ServerId::{self, A, B};
-use crate::types::View;
+use crate::types::{Token, View};
 
 /// What a world is moved with.
 pub(super) struct Context<'a> {
@@ -171,7 +171,18 @@ impl World {
 
     pub(super) fn request(&self, client: u8, step: u8, scope: &Scope) -> Request {
         let steps = &scope.clients[usize::from(client)];
-        clients::request(client, steps, step, &self.clients[usize::from(client)])
+        let breaks = match steps[usize::from(step)] {
+            Step::Break(holder, acquired) => self.lock_and_token((holder, acquired), scope),
+            _ => None,
+        };
+        let state = &self.clients[usize::from(client)];
+        clients::request(client, steps, step, state, breaks)
+    }
+
+    /// What was granted by a call, if its client was told.
+    fn lock_and_token(&self, (client, step): Call, scope: &Scope) -> Option<(u8, Token)> {
+        let lock = scope.clients[usize::from(client)][usize::from(step)].acquires()?;
+        Some((lock, self.history.token((client, step))?))
     }
 
     /// The lease of a client's session is over at a server.

@@ -58,7 +58,7 @@ pub(super) fn told(
         Ok(Answer::News(news)) if !client.lost => {
             owned::news(world, of.client, &news, scope)?;
             is_one_order(world, scope)?;
-            let waits = step == Step::Await && !has_come(world, of.client, scope);
+            let waits = step.waits() && !has_come(world, of.client, scope);
             if current && !waits {
                 advance(world, of.client, scope);
             }
@@ -133,10 +133,13 @@ fn has_come(world: &World, number: u8, scope: &Scope) -> bool {
     let steps = scope.clients[usize::from(number)];
     let done = world.clients[usize::from(number)].done;
     let mut before = (0..done).zip(steps);
-    steps.get(usize::from(done)) == Some(&Step::Await)
-        && before.all(|(at, step)| {
+    match steps.get(usize::from(done)) {
+        Some(Step::Await) => before.all(|(at, step)| {
             step.acquires().is_none() || world.history.token((number, at)).is_some()
-        })
+        }),
+        Some(Step::Lose) => before.any(|(at, _)| world.history.is_broken((number, at))),
+        _ => false,
+    }
 }
 
 /// A primary answers. It must be one of the newest pair.
@@ -165,7 +168,7 @@ pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
         let Some(machine) = core.machine() else {
             continue;
         };
-        owned::places(server, machine)?;
+        owned::places(world, scope, server, machine)?;
         never_ran(world, scope, server, machine)?;
         let answers = role(server) == Some(RoleName::Alone);
         if answers {
@@ -185,7 +188,7 @@ pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
             }
         }
     }
-    owned::one_holder(world, scope, &answering)
+    owned::few_holders(world, scope, &answering)
 }
 
 /// Everything that was acknowledged is in `machine`, with its outcome.

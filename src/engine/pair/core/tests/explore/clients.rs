@@ -1,8 +1,10 @@
 //! What clients do, one step after the other.
 
+use std::num::NonZeroU32;
+
 use super::cores::{LEASE, Try};
 use crate::service::{CallId, How, Mark, Mode, Request, Verb};
-use crate::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq};
+use crate::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq, Token};
 
 /// What a client does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub(super) enum Step {
     Session,
     /// Acquires a lock, or queues for it.
     Acquire(u8),
+    /// Acquires a lock together with others that share it, or queues for it.
+    Share(u8),
+    /// Acquires one of two permits, or queues for it.
+    Permit(u8),
     /// Acquires it if it is free.
     Try(u8),
     /// Polls until all that it queued for is its own.
@@ -23,6 +29,12 @@ pub(super) enum Step {
     Poll,
     /// Gives back what it acquired last, or leaves the queue.
     Release,
+    /// Gives back what it acquired of a lock, or leaves its queue.
+    Return(u8),
+    /// Breaks the lock that a client was granted by one of its steps, by the token that it was told.
+    Break(u8, u8),
+    /// Polls until it is told that a lock of its own was broken.
+    Lose,
 }
 
 impl Step {
@@ -30,15 +42,31 @@ impl Step {
     pub(super) const fn is_call(self) -> bool {
         matches!(
             self,
-            Self::Lock(_) | Self::Unlock(_) | Self::Acquire(_) | Self::Try(_) | Self::Release
-        )
+            Self::Lock(_) | Self::Unlock(_) | Self::Release | Self::Return(_) | Self::Break(..)
+        ) || self.acquires().is_some()
+    }
+
+    /// Whether it polls until something certain has come.
+    pub(super) const fn waits(self) -> bool {
+        matches!(self, Self::Await | Self::Lose)
     }
 
     /// The lock that it acquires.
     pub(super) const fn acquires(self) -> Option<u8> {
         match self {
-            Self::Acquire(lock) | Self::Try(lock) => Some(lock),
+            Self::Acquire(lock) | Self::Share(lock) | Self::Permit(lock) | Self::Try(lock) => {
+                Some(lock)
+            }
             _ => None,
+        }
+    }
+
+    /// How many may hold the lock that it acquires.
+    pub(super) const fn mode(self) -> Mode {
+        match self {
+            Self::Share(_) => Mode::Shared,
+            Self::Permit(_) => Mode::Permits(NonZeroU32::MIN.saturating_add(1)),
+            _ => Mode::Exclusive,
         }
     }
 }
@@ -101,7 +129,7 @@ impl Client {
     pub(super) fn may_have_released(&self, steps: &[Step], step: u8) -> bool {
         let later = (0..).zip(steps).skip(usize::from(step) + 1);
         let mut releases = later.filter(|(at, later)| match later {
-            Step::Release => acquired_by(steps, *at) == step,
+            Step::Release | Step::Return(_) => acquired_by(steps, *at) == step,
             later => **later == Step::Goodbye,
         });
         releases.any(|(at, _)| self.has_asked(at.into()))
@@ -131,8 +159,15 @@ pub(super) fn call_id(client: u8, steps: &[Step], step: u8, record: RecordNumber
 
 /// The step that acquired what `step` gives back.
 pub(super) fn acquired_by(steps: &[Step], step: u8) -> u8 {
+    let wanted = match steps[usize::from(step)] {
+        Step::Return(lock) => Some(lock),
+        _ => None,
+    };
     let before = (0..step).zip(steps);
-    let mut acquires = before.filter(|(_, step)| step.acquires().is_some());
+    let mut acquires = before.filter(|(_, step)| {
+        let lock = step.acquires();
+        lock.is_some() && (wanted.is_none() || lock == wanted)
+    });
     acquires
         .next_back()
         .expect("something is acquired before")
@@ -146,7 +181,14 @@ pub(super) fn name_of(lock: u8) -> LockName {
 /// How many locks there are at the most.
 pub(super) const LOCKS: u8 = 3;
 
-pub(super) fn request(number: u8, steps: &[Step], step: u8, state: &Client) -> Request {
+/// What a client asks for. `breaks`: the lock and the token that it breaks, if its step is to do so.
+pub(super) fn request(
+    number: u8,
+    steps: &[Step],
+    step: u8,
+    state: &Client,
+    breaks: Option<(u8, Token)>,
+) -> Request {
     let record = state.record.unwrap_or_default();
     let id = call_id(number, steps, step, record);
     let client = id_of(number);
@@ -155,27 +197,37 @@ pub(super) fn request(number: u8, steps: &[Step], step: u8, state: &Client) -> R
         verb,
         name: name_of(lock),
     };
+    let of_step = steps[usize::from(step)];
     let acquire = |waits, lock| Request::Acquire {
         id,
         name: name_of(lock),
         how: How {
-            mode: Mode::Exclusive,
+            mode: of_step.mode(),
             waits,
         },
     };
     let open = |lease| Request::Open { client, lease };
-    match steps[usize::from(step)] {
+    match of_step {
         Step::Open => open(None),
         Step::Session => open(Some(Lease::new(LEASE).expect("a lease"))),
         Step::Lock(lock) => call(Verb::Lock, lock),
         Step::Unlock(lock) => call(Verb::Unlock, lock),
-        Step::Acquire(lock) => acquire(true, lock),
+        Step::Acquire(lock) | Step::Share(lock) | Step::Permit(lock) => acquire(true, lock),
         Step::Try(lock) => acquire(false, lock),
-        Step::Release => Request::Release {
+        Step::Release | Step::Return(_) => Request::Release {
             id,
             acquired: call_id(number, steps, acquired_by(steps, step), record).seq,
         },
-        Step::Await | Step::Poll => Request::Poll {
+        Step::Break(..) => {
+            let (lock, token) = breaks.unwrap_or_default();
+            Request::Break {
+                id,
+                name: name_of(lock),
+                token,
+                reason: String::new(),
+            }
+        }
+        Step::Await | Step::Poll | Step::Lose => Request::Poll {
             client,
             record,
             since: state.through,

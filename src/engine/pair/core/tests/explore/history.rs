@@ -1,5 +1,5 @@
 //! What clients were told, and whether one lock table that nobody shares explains it: calls that lock and
-//! unlock, sessions that acquire, wait in turn and release, and leases that end.
+//! unlock, sessions that acquire, wait in turn and release, locks that are broken, and leases that end.
 
 use super::clients::{self, LOCKS, Step, call_id, name_of};
 use crate::machine::{Machine, Recall};
@@ -31,11 +31,13 @@ pub(super) enum Moment {
     Told(Call, Said),
     /// The client was told that what it asked for by this call is its own.
     Granted(Call, Token),
+    /// It was told that this was broken.
+    Broken(Call),
 }
 
 impl Moment {
     const fn is_told(self) -> bool {
-        matches!(self, Self::Told(..) | Self::Granted(..))
+        matches!(self, Self::Told(..) | Self::Granted(..) | Self::Broken(_))
     }
 }
 
@@ -84,6 +86,16 @@ impl History {
             .find_map(|(granted, token)| (granted == call).then_some(token))
     }
 
+    /// Whether its client was told that the lock which it acquired by `call` was broken.
+    pub(super) fn is_broken(&self, call: Call) -> bool {
+        self.0.contains(&Moment::Broken(call))
+    }
+
+    /// Whether this call has been asked for.
+    pub(super) fn is_asked(&self, call: Call) -> bool {
+        self.0.contains(&Moment::Asked(call))
+    }
+
     fn position(&self, fits: impl Fn(&Moment) -> bool) -> Option<usize> {
         self.0.iter().position(fits)
     }
@@ -97,10 +109,16 @@ impl History {
                     (call, Some(step))
                 }
                 Moment::Ended(client) => ((client, u8::MAX), None),
-                Moment::Told(..) | Moment::Granted(..) => return None,
+                Moment::Told(..) | Moment::Granted(..) | Moment::Broken(_) => return None,
             };
             let told = self.position(|it| matches!(it, Moment::Told(told, _) if *told == call));
             let granted = self.position(|it| matches!(it, Moment::Granted(of, _) if *of == call));
+            let broken = match step {
+                Some(Step::Break(client, step)) => {
+                    self.position(|it| *it == Moment::Broken((client, step)))
+                }
+                _ => None,
+            };
             Some(Deed {
                 call,
                 step,
@@ -109,7 +127,8 @@ impl History {
                 said: self.told(call),
                 granted,
                 token: self.token(call),
-                must: told.is_some(),
+                broken,
+                must: told.is_some() || broken.is_some(),
             })
         });
         deeds.collect()
@@ -157,9 +176,9 @@ impl History {
         let order = Order::new(steps, deeds);
         order.is_found(&|order, table| {
             table.locks.iter().zip(&queues).all(|(lock, queue)| {
-                let expected = lock.places.iter().zip(0..).map(|(at, nth)| {
+                let expected = lock.places.iter().map(|at| {
                     let call = order.deeds[*at].call;
-                    (id_of(call), nth == 0 && !lock.ownerless)
+                    (id_of(call), table.has_granted(*at))
                 });
                 let found = queue.places.iter();
                 let found = found.map(|(id, token)| (*id, token.is_some()));
@@ -182,6 +201,8 @@ struct Deed {
     granted: Option<usize>,
     /// The token, if anybody knows it.
     token: Option<Token>,
+    /// When the client whose lock it breaks was told so.
+    broken: Option<usize>,
     /// It has happened.
     must: bool,
 }
@@ -190,7 +211,7 @@ struct Deed {
 #[derive(Debug)]
 struct Order {
     deeds: Vec<Deed>,
-    /// Of each that gives back: which one acquired.
+    /// Of each that gives back, or breaks: which one acquired.
     acquired: Vec<Option<usize>>,
 }
 
@@ -202,6 +223,12 @@ struct Table {
     granted: u32,
     /// Which clients' sessions are gone.
     gone: u32,
+}
+
+impl Table {
+    const fn has_granted(&self, deed: usize) -> bool {
+        self.granted & 1 << deed != 0
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -217,9 +244,15 @@ impl Order {
     fn new(steps: &[Vec<Step>], deeds: Vec<Deed>) -> Self {
         let acquired = deeds.iter().map(|deed| {
             let (client, step) = deed.call;
-            deed.step.filter(|step| *step == Step::Release)?;
-            let first = clients::acquired_by(&steps[usize::from(client)], step);
-            deeds.iter().position(|deed| deed.call == (client, first))
+            let first = match deed.step? {
+                Step::Release | Step::Return(_) => (
+                    client,
+                    clients::acquired_by(&steps[usize::from(client)], step),
+                ),
+                Step::Break(holder, acquired) => (holder, acquired),
+                _ => return None,
+            };
+            deeds.iter().position(|deed| deed.call == first)
         });
         let acquired = acquired.collect();
         Self { deeds, acquired }
@@ -243,7 +276,7 @@ impl Order {
         let mut deeds = self.deeds.iter().enumerate();
         deeds.all(|(at, deed)| {
             (!deed.must || table.done & 1 << at != 0)
-                && (deed.token.is_none() || table.granted & 1 << at != 0)
+                && (deed.token.is_none() || table.has_granted(at))
         })
     }
 
@@ -256,8 +289,8 @@ impl Order {
         let mut others = self.deeds.iter().enumerate();
         others.all(|(other, known)| {
             let before = |moment: Option<usize>| moment.is_some_and(|moment| moment < deed.asked);
-            (!before(known.told) || table.done & 1 << other != 0)
-                && (!before(known.granted) || table.granted & 1 << other != 0)
+            (!before(known.told) && !before(known.broken) || table.done & 1 << other != 0)
+                && (!before(known.granted) || table.has_granted(other))
         })
     }
 
@@ -270,10 +303,14 @@ impl Order {
             return self.end(deed.call.0, table);
         };
         let lock = match step {
-            Step::Lock(lock) | Step::Unlock(lock) | Step::Acquire(lock) | Step::Try(lock) => lock,
-            Step::Release => self.deeds[self.acquired[at]?].step?.acquires()?,
-            _ => return None,
+            Step::Lock(lock) | Step::Unlock(lock) => lock,
+            Step::Release | Step::Return(_) | Step::Break(..) => {
+                self.deeds[self.acquired[at]?].step?.acquires()?
+            }
+            _ => step.acquires()?,
         };
+        let first = self.acquired[at];
+        let held = first.is_some_and(|first| table.has_granted(first));
         let state = &mut table.locks[usize::from(lock)];
         let is_free = !state.ownerless && state.places.is_empty();
         let said = match step {
@@ -283,7 +320,7 @@ impl Order {
             }
             Step::Unlock(_) if !state.ownerless && !is_free => Said::Owned,
             Step::Unlock(_) => std::mem::take(&mut state.ownerless).into(),
-            Step::Acquire(_) => {
+            Step::Acquire(_) | Step::Share(_) | Step::Permit(_) => {
                 state.places.push(at);
                 Said::Yes
             }
@@ -292,13 +329,14 @@ impl Order {
                 is_free.into()
             }
             _ => {
-                let first = self.acquired[at];
                 let place = state.places.iter().position(|place| Some(*place) == first);
+                let place = place.filter(|_| held || !matches!(step, Step::Break(..)));
                 place.map(|place| state.places.remove(place));
-                (place == Some(0) && !state.ownerless).into()
+                (place.is_some() && held).into()
             }
         };
-        let as_known = deed.said.is_none_or(|known| known == said);
+        let as_known = deed.said.is_none_or(|known| known == said)
+            && (deed.broken.is_none() || said == Said::Yes);
         (as_known && self.pass_on(lock, &mut table)).then_some(table)
     }
 
@@ -311,19 +349,25 @@ impl Order {
         in_order.then_some(table)
     }
 
-    /// Whoever is first has the lock. False if its token is not above the one before.
+    /// Whoever fits in has the lock, in turn: as many as each of them was promised at the most. False if a
+    /// token is not above the one before.
     fn pass_on(&self, lock: u8, table: &mut Table) -> bool {
         let lock = &mut table.locks[usize::from(lock)];
-        let Some(first) = lock.places.first().filter(|_| !lock.ownerless) else {
-            return true;
-        };
-        if table.granted & 1 << first != 0 {
-            return true;
+        let mut most = u32::MAX;
+        for (before, at) in (0..).zip(&lock.places) {
+            let deed = &self.deeds[*at];
+            most = most.min(deed.step.map_or(1, |step| step.mode().most_holders()));
+            if lock.ownerless || before >= most {
+                break;
+            }
+            let is_new = table.granted & 1 << at == 0;
+            table.granted |= 1 << at;
+            if let Some(token) = deed.token.filter(|_| is_new)
+                && std::mem::replace(&mut lock.token, token) >= token
+            {
+                return false;
+            }
         }
-        table.granted |= 1 << first;
-        let Some(token) = self.deeds[*first].token else {
-            return true;
-        };
-        std::mem::replace(&mut lock.token, token) < token
+        true
     }
 }

@@ -4,9 +4,10 @@
 //!
 //! In every state: nothing acknowledged is missing where somebody answers; no call has run twice; never do
 //! two servers answer apart from each other; all answers agree with one sequential history; a refusal that
-//! says "not executed" is true; a session that was told that it has a lock has it, in its turn and with a
-//! token above those before, until it gives it back or is gone from every server that answers. And from every state the pair can still become whole, with every call
-//! answered, when nothing more goes wrong.
+//! says "not executed" is true; a session that was told that it has a lock has it, in its turn, with no more
+//! others than each was promised and with a token above those before, until it gives it back, hears that it was
+//! broken, or is gone from every server that answers. And from every state the pair can still become whole, with
+//! every call answered, when nothing more goes wrong.
 //!
 //! Time is no number here. A server's clock is turned as far as makes one thing happen: the next heartbeat,
 //! a quiet peer, a whole `peer_timeout` of silence. Only a stopped peer is silent for that long. A lease ends,
@@ -90,6 +91,26 @@ fn every_state_of_a_lock_whose_holder_is_silent_is_safe() {
 #[test]
 fn every_state_of_two_locks_that_are_granted_at_once_is_safe() {
     explore("owned-two");
+}
+
+#[test]
+fn every_state_of_a_lock_that_two_share_and_one_waits_to_have_alone_is_safe() {
+    explore("shared");
+}
+
+#[test]
+fn every_state_of_a_lock_that_one_would_share_while_another_one_waits_is_safe() {
+    explore("shared-comer");
+}
+
+#[test]
+fn every_state_of_a_lock_that_is_broken_while_one_waits_for_it_is_safe() {
+    explore("broken");
+}
+
+#[test]
+fn every_state_of_two_locks_that_are_held_and_waited_for_crosswise_is_safe() {
+    explore("crosswise");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use super::history::{Call, Moment, Said};
 use super::scope::Scope;
 use super::world::World;
 use crate::machine::Machine;
-use crate::service::{Acquired, News};
-use crate::types::{ServerId, Token};
+use crate::service::{Acquired, Mark, News};
+use crate::types::{RecordNumber, Seq, ServerId, Token};
 
 type Outcome = Result<(), Violation>;
 
@@ -52,63 +52,110 @@ pub(super) fn news(world: &mut World, client: u8, news: &News, scope: &Scope) ->
         };
         granted(world, (client, step), change.token, scope)?;
     }
+    for acquired in &news.broken {
+        let acquires = (0..).zip(steps).filter(|(_, it)| it.acquires().is_some());
+        let mut calls = acquires.map(|(step, _)| (client, step));
+        let call = calls.find(|call| call_id(client, steps, call.1, record).seq == *acquired);
+        let Some(call) = call.filter(|call| breaks(world, scope, *call).next().is_some()) else {
+            return violation(format!(
+                "client {client} hears of a lock as broken that nobody breaks: {news:?}"
+            ));
+        };
+        world.history.push(Moment::Broken(call));
+    }
     let state = &mut world.clients[usize::from(client)];
     state.through = state.through.max(news.through);
     Ok(())
 }
 
-/// Of two clients that were told that they have the same lock, and have not given it back, the one with
-/// the lower token has lost its session at every server that answers. `answering`: their machines.
-pub(super) fn one_holder(world: &World, scope: &Scope, answering: &[&Machine]) -> Outcome {
-    for (call, token) in world
-        .history
-        .granted()
-        .filter(|it| holds(world, scope, it.0))
-    {
-        let later = world.history.granted().find(|(other, above)| {
-            *above > token
-                && lock_of(scope, *other) == lock_of(scope, call)
-                && holds(world, scope, *other)
-        });
-        let Some((later, _)) = later else { continue };
-        let record = world.clients[usize::from(call.0)]
-            .record
-            .unwrap_or_default();
-        if answering.iter().any(|it| it.record(record).is_some()) {
-            return violation(format!("{call:?} and {later:?} have the lock, and live"));
+/// The calls that were asked to break what `call` acquired.
+fn breaks(world: &World, scope: &Scope, call: Call) -> impl Iterator<Item = Call> {
+    let clients = (0..).zip(scope.clients);
+    let calls = clients.flat_map(|(client, steps)| {
+        let steps = (0..).zip(*steps);
+        steps.map(move |(step, it)| ((client, step), *it))
+    });
+    let breaks = calls.filter(move |(_, it)| *it == Step::Break(call.0, call.1));
+    let breaks = breaks.map(|(by, _)| by);
+    breaks.filter(|by| world.history.is_asked(*by))
+}
+
+/// Whenever a client was granted a lock, no more have it than each of them was promised. Those whom a server that
+/// answers takes for holders have had it since their own grant, so they had it at every grant with a higher token;
+/// a session that is gone there, and one whose lock was broken, had it no more, perhaps. `answering`: the machines
+/// of those servers.
+pub(super) fn few_holders(world: &World, scope: &Scope, answering: &[&Machine]) -> Outcome {
+    for machine in answering {
+        for (call, token) in world.history.granted() {
+            let before = world.history.granted().filter(|(other, known)| {
+                *known < token
+                    && lock_of(scope, *other) == lock_of(scope, call)
+                    && holds(world, scope, *other, machine)
+            });
+            let mut holders: Vec<_> = before.map(|(other, _)| other).collect();
+            holders.push(call);
+            let most = holders.iter().map(|call| most_holders(scope, *call)).min();
+            if most.is_some_and(|most| holders.len() > most) {
+                return violation(format!("{holders:?} have the lock at once, and live"));
+            }
         }
     }
     Ok(())
 }
 
-fn holds(world: &World, scope: &Scope, (client, step): Call) -> bool {
-    let state = &world.clients[usize::from(client)];
-    let steps = scope.clients[usize::from(client)];
-    !state.lost && !state.may_have_released(steps, step)
+fn most_holders(scope: &Scope, (client, step): Call) -> usize {
+    let step = scope.clients[usize::from(client)][usize::from(step)];
+    usize::try_from(step.mode().most_holders()).unwrap_or(usize::MAX)
 }
 
-/// In a server's lock table every place is one of a living session, at the most the first one has the lock,
-/// and nobody waits for a lock that nobody has.
-pub(super) fn places(server: ServerId, machine: &Machine) -> Outcome {
+/// Whether the client was told so, has not given it back, and has the lock by what `machine` knows.
+fn holds(world: &World, scope: &Scope, (client, step): Call, machine: &Machine) -> bool {
+    let state = &world.clients[usize::from(client)];
+    let steps = scope.clients[usize::from(client)];
+    let Some(record) = state.record.filter(|_| !state.lost) else {
+        return false;
+    };
+    let id = call_id(client, steps, step, record);
+    let is_held = || matches!(machine.acquired(&id), Acquired::Granted(_));
+    !state.may_have_released(steps, step) && machine.record(record).is_some() && is_held()
+}
+
+/// In a server's lock table every place is one of a living session, no more have the lock than each of them was
+/// promised, and nobody waits who could come in.
+pub(super) fn places(world: &World, scope: &Scope, server: ServerId, machine: &Machine) -> Outcome {
     for lock in 0..LOCKS {
         let queue = machine.queue_of(&name_of(lock));
-        for ((session, _), _) in &queue.places {
+        let mut most = usize::MAX;
+        let mut waits = false;
+        for (before, ((session, seq), token)) in queue.places.iter().enumerate() {
             if machine.record(*session).is_none() {
                 return violation(format!("{server} keeps a place for the dead: {queue:?}"));
             }
-        }
-        let mut granted = queue.places.iter().map(|(_, token)| token.is_some());
-        let first = granted.next();
-        if first.is_some_and(|first| first == queue.ownerless) {
-            return violation(format!("{server} does not pass the lock on: {queue:?}"));
-        }
-        if granted.any(|granted| granted) {
-            return violation(format!(
-                "{server} grants it twice, or out of turn: {queue:?}"
-            ));
+            let call = call_of(world, scope, *session, *seq);
+            most = most.min(call.map_or(1, |call| most_holders(scope, call)));
+            let has_room = !queue.ownerless && before < most;
+            if token.is_some() && (waits || !has_room) {
+                return violation(format!(
+                    "{server} grants it to too many, or out of turn: {queue:?}"
+                ));
+            }
+            if token.is_none() && !waits && has_room {
+                return violation(format!("{server} does not pass the lock on: {queue:?}"));
+            }
+            waits |= token.is_none();
         }
     }
     Ok(())
+}
+
+fn call_of(world: &World, scope: &Scope, session: RecordNumber, seq: Seq) -> Option<Call> {
+    let mut clients = (0..).zip(&world.clients);
+    let (client, _) = clients.find(|(_, client)| client.record == Some(session))?;
+    let steps = scope.clients[usize::from(client)];
+    let mut calls = (0..).zip(steps).filter(|(_, it)| it.is_call());
+    calls.find_map(|(step, _)| {
+        (call_id(client, steps, step, session).seq == seq).then_some((client, step))
+    })
 }
 
 /// What a living session was told of its places is so in `machine`.
@@ -133,17 +180,24 @@ pub(super) fn are_kept(
         }
         for (step, it) in (0..).zip(*steps) {
             let call = (client, step);
-            let queues = matches!(it, Step::Acquire(_) | Step::Try(_));
+            let queues = it.acquires().is_some();
             let comes_in = world.history.told(call) == Some(Said::Yes);
             if !queues || !comes_in || state.may_have_released(steps, step) {
                 continue;
             }
             let known = world.history.token(call);
-            let found = machine.acquired(&call_id(client, steps, step, record));
+            let id = call_id(client, steps, step, record);
+            let found = machine.acquired(&id);
+            let is_broken = world.history.is_broken(call)
+                || breaks(world, scope, call).any(|by| world.history.told(by) == Some(Said::Yes));
             let is_kept = match found {
-                Acquired::Granted(token) => known.is_none_or(|known| known == token),
+                Acquired::Granted(token) => !is_broken && known.is_none_or(|known| known == token),
                 Acquired::Queued => known.is_none(),
-                Acquired::Held | Acquired::Ended => false,
+                Acquired::Ended => {
+                    let news = machine.news(record, Mark(0), usize::MAX);
+                    news.broken.contains(&id.seq) && breaks(world, scope, call).next().is_some()
+                }
+                Acquired::Held => false,
             };
             if !is_kept {
                 return violation(format!(

@@ -1,7 +1,8 @@
 //! What is explored: who calls, and what may go wrong.
 
 use super::clients::Step::{
-    self, Acquire, Await, Goodbye, Lock, Open, Poll, Release, Session, Try, Unlock,
+    self, Acquire, Await, Break, Goodbye, Lock, Lose, Open, Permit, Poll, Release, Return, Session,
+    Share, Try, Unlock,
 };
 use super::world::Budget;
 use crate::types::ServerId::{self, A, B};
@@ -102,6 +103,38 @@ const SILENT_HOLDER_AND_WAITER: &[&[Step]] = &[
     &[Session, Acquire(0), Await, Release],
 ];
 
+/// Two share a lock, and another one waits to have it alone.
+const SHARED: &[&[Step]] = &[
+    &[Session, Share(0), Release],
+    &[Session, Share(0), Release],
+    &[Session, Acquire(0), Await],
+];
+
+/// One shares a lock, another one waits to have it alone, and then one comes that would share it.
+const SHARER_AND_LATE_SHARER: &[&[Step]] = &[
+    &[Session, Share(0), Release],
+    &[Session, Acquire(0), Await, Release],
+    &[Session, Share(0), Await],
+];
+
+/// One waits for a lock and breaks it; its holder gives it back when it is told.
+const BROKEN: &[&[Step]] = &[
+    &[Session, Acquire(0), Lose, Release],
+    &[Session, Acquire(0), Break(0, 1), Await],
+];
+
+/// Its holder gives it back meanwhile.
+const RELEASED_AND_BROKEN: &[&[Step]] = &[
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0), Break(0, 1), Await],
+];
+
+/// Each has what the other one waits for, until one gives up.
+const CROSSWISE: &[&[Step]] = &[
+    &[Session, Acquire(0), Acquire(1), Await],
+    &[Session, Acquire(1), Acquire(0), Return(0), Return(1)],
+];
+
 const TWO_CLIENTS: &[&[Step]] = &[&[Open, Lock(0)], &[Open, Lock(0)]];
 
 pub(super) const SCOPES: &[Scope] = &[
@@ -184,6 +217,221 @@ pub(super) const SCOPES: &[Scope] = &[
         ],
         before: 3,
         asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "shared",
+        views: 1,
+        budget: Budget { resets: 1, ..NONE },
+        clients: SHARED,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "shared-comer",
+        views: 1,
+        clients: &[
+            &[Session, Share(0), Release],
+            &[Session, Acquire(0), Await],
+            &[Session, Acquire(1), Share(0), Await],
+        ],
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "broken",
+        views: 1,
+        budget: Budget { resets: 1, ..NONE },
+        clients: BROKEN,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "crosswise",
+        views: 1,
+        budget: Budget { resets: 1, ..NONE },
+        clients: CROSSWISE,
+        before: 3,
+        asked: &[A],
+        ..QUIET
+    },
+    // Shared locks and permits.
+    Scope {
+        name: "shared-halt",
+        budget: halts(1),
+        clients: SHARED,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "shared-late",
+        views: 1,
+        clients: SHARER_AND_LATE_SHARER,
+        before: 1,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "shared-late-halt",
+        budget: halts(1),
+        clients: SHARER_AND_LATE_SHARER,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "shared-at-once",
+        budget: halts(1),
+        clients: &[
+            &[Session, Acquire(0), Release],
+            &[Session, Share(0), Await],
+            &[Session, Share(0), Await],
+        ],
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "permits-halt",
+        budget: halts(1),
+        clients: &[
+            &[Session, Permit(0), Release],
+            &[Session, Permit(0)],
+            &[Session, Permit(0), Await],
+        ],
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "permits-lease",
+        views: 1,
+        budget: Budget { leases: 1, ..NONE },
+        clients: &[
+            &[Session, Permit(0)],
+            &[Session, Permit(0), Release],
+            &[Session, Permit(0), Await],
+        ],
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    // Locks that are broken.
+    Scope {
+        name: "broken-halt",
+        budget: halts(1),
+        clients: BROKEN,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "broken-stop",
+        views: 7,
+        budget: stops(1),
+        clients: BROKEN,
+        before: 2,
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "broken-race",
+        views: 1,
+        budget: Budget {
+            resets: 1,
+            copies: 1,
+            ..NONE
+        },
+        clients: RELEASED_AND_BROKEN,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "broken-race-halt",
+        budget: halts(1),
+        clients: RELEASED_AND_BROKEN,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "broken-shared-halt",
+        budget: halts(1),
+        clients: &[
+            &[Session, Share(0), Lose, Release],
+            &[Session, Share(0)],
+            &[Session, Permit(0), Break(0, 1), Await],
+        ],
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    // Two locks, crosswise.
+    Scope {
+        name: "crosswise-halt",
+        budget: halts(1),
+        clients: CROSSWISE,
+        before: 3,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "crosswise-begin",
+        views: 1,
+        clients: CROSSWISE,
+        before: 1,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "crosswise-lease-halt",
+        budget: Budget {
+            leases: 1,
+            ..halts(1)
+        },
+        clients: &[
+            &[Session, Acquire(0), Acquire(1), Await],
+            &[Session, Acquire(1), Acquire(0)],
+        ],
+        before: 3,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "crosswise-broken-halt",
+        budget: halts(1),
+        clients: &[
+            &[Session, Acquire(0), Acquire(1), Break(1, 1), Await],
+            &[Session, Acquire(1), Acquire(0), Lose, Return(1), Await],
+        ],
+        before: 3,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "crosswise-stop",
+        views: 7,
+        budget: stops(1),
+        clients: CROSSWISE,
+        before: 3,
+        stopping: &[A],
+        asked: &[B],
         ..QUIET
     },
     // Owned locks, larger.
