@@ -109,19 +109,23 @@ pub const CALL_WINDOW: u64 = 4_096;
 /// that lives gives them up as soon as it is told.
 pub const MAX_BROKEN: usize = 32;
 
-/// How many holders and waiters of one lock are shown.
+/// How many holders and waiters of one lock are shown. They take 16 KiB, as does a page of a listing.
 pub const MAX_PLACES_SHOWN: usize = 256;
 
 /// How many of them a listing shows, of each lock. Four: a lock rarely has more, and a page of a listing holds
 /// hundreds of locks.
 pub const MAX_PLACES_LISTED: usize = 4;
 
+/// What a page of a listing may take, in bytes. A server keeps one for each connection whose client does not
+/// read it.
+pub const MAX_PAGE_BYTES: usize = 16 * 1024;
+
 /// How many shards of the table of locks are listed at a time: some thousand locks of a million, so that
 /// nobody has to wait for a listing.
 pub const SHARDS_LISTED: usize = 8;
 
-/// How much news of locks one answer to a poll holds at the most: half of a frame.
-pub const MAX_NEWS: usize = 1_024;
+/// How much news of locks one answer to a poll holds at the most. The next poll gets the rest.
+pub const MAX_NEWS: usize = 64;
 
 /// The most commands in one batch to the backup: a millisecond of its time, so that a heartbeat or a
 /// probe never waits long behind one. A server that is synced joins when what is left fits into one.

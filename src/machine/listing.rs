@@ -6,7 +6,7 @@
 use super::Machine;
 use super::locks::Entry;
 use super::owned::Owned;
-use crate::config::{MAX_PAYLOAD_BYTES, MAX_PLACES_LISTED, MAX_PLACES_SHOWN, SHARDS_LISTED};
+use crate::config::{MAX_PAGE_BYTES, MAX_PLACES_LISTED, MAX_PLACES_SHOWN, SHARDS_LISTED};
 use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
 use crate::types::{LockName, OpNumber};
 
@@ -23,7 +23,7 @@ impl Machine {
     /// The held locks whose names begin with `prefix`: those in a few shards, from `from` on.
     #[must_use]
     pub fn list(&self, prefix: &str, from: &Cursor) -> Page {
-        let mut room = MAX_PAYLOAD_BYTES;
+        let mut room = MAX_PAGE_BYTES;
         let (mut locks, mut next) = (Vec::new(), from.clone());
         for _ in 0..SHARDS_LISTED {
             let Some(entries) = self.entries(prefix, &next) else {

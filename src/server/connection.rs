@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{self, Poll};
 
+use futures::future::Either;
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, Sink as _, Stream as _, StreamExt as _};
@@ -16,6 +17,7 @@ use serde::Serialize;
 use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel, Config, Requests, Serve};
 use tarpc::{ClientMessage, RequestName, ServerError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +32,7 @@ use crate::net::framing::Incoming;
 use crate::net::{
     Purpose, Rejection, ServerTransport, Stream, accept, greet, reject, server_transport,
 };
-use crate::service::{LockService as _, Replication as _};
+use crate::service::{LockService as _, LockServiceRequest, Replication as _};
 
 /// How many requests of the peer may be in flight on one connection: every client's call may be
 /// relayed, and is counted against the limit of calls.
@@ -38,6 +40,10 @@ const PEER_REQUESTS: usize = usize::MAX;
 
 /// How many answers of a connection are kept until it takes them; the handlers of the others wait.
 const READY_ANSWERS: usize = 64;
+
+/// Whether the answer to a request may be large. Of each connection one of those is worked on at a time, and the
+/// next one when its answer has been taken.
+type IsLook<Req> = fn(&Req) -> bool;
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(
@@ -86,7 +92,13 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream) {
     let most = shared.config.limits.calls_per_connection;
     let transport = server_transport(stream, MAX_REQUEST_BYTES).writing_up_to(MAX_FRAME_BYTES);
     let share = shared.burden.share();
-    answer_requests(transport, rpc, most, share, &shared.stopping).await;
+    let is_look = |request: &LockServiceRequest| {
+        matches!(
+            request,
+            LockServiceRequest::Show { .. } | LockServiceRequest::List { .. }
+        )
+    };
+    answer_requests(transport, rpc, is_look, most, share, &shared.stopping).await;
 }
 
 async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
@@ -99,7 +111,7 @@ async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
         tokio::select! {
             biased;
             () = hang_up.cancelled() => {}
-            () = answer_requests(transport, rpc, PEER_REQUESTS, share, &shared.stopping) => {}
+            () = answer_requests(transport, rpc, |_| false, PEER_REQUESTS, share, &shared.stopping) => {}
         }
     }
     shared.pair.link_closed(link).await;
@@ -110,6 +122,7 @@ async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
 async fn answer_requests<S>(
     transport: ServerTransport<S::Req, S::Resp>,
     serve: S,
+    is_look: IsLook<S::Req>,
     most: usize,
     share: Share,
     stopping: &CancellationToken,
@@ -129,16 +142,34 @@ async fn answer_requests<S>(
     let channel = BaseChannel::new(config, gated).max_concurrent_requests(most);
     let mut requests = pin!(channel.requests());
     let serve = CatchPanic(serve);
+    let looking = Semaphore::new(1);
+    let mut look_ended = false;
     let mut handlers = FuturesUnordered::new();
     let mut stopping = pin!(stopping.cancelled());
     loop {
         tokio::select! {
             biased;
-            Some(()) = handlers.next() => share.give_back(),
-            request = requests.next() => match request {
+            Some(was_look) = handlers.next() => {
+                share.give_back();
+                look_ended |= was_look;
+            }
+            request = poll_fn(|cx| {
+                let polled = requests.as_mut().poll_next(cx);
+                if look_ended && requests.pending_responses_mut().is_empty() {
+                    look_ended = false;
+                    looking.add_permits(1);
+                }
+                polled
+            }) => match request {
                 Some(Ok(request)) => {
                     share.take();
-                    handlers.push(request.execute(serve.clone()));
+                    let is_look = is_look(&request.get().message);
+                    let handler = request.execute(serve.clone());
+                    handlers.push(if is_look {
+                        Either::Right(in_turn(&looking, handler).map(|()| true))
+                    } else {
+                        Either::Left(handler.map(|()| false))
+                    });
                 }
                 Some(Err(error)) => return tracing::debug!("a connection ended: {error}"),
                 None => return,
@@ -146,8 +177,22 @@ async fn answer_requests<S>(
             () = &mut stopping => break,
         }
     }
+    looking.close();
     poll_fn(|cx| poll_drained(cx, requests.as_mut(), &mut handlers)).await;
     let _ = poll_fn(|cx| requests.channel_pin_mut().poll_close(cx)).await;
+}
+
+/// Works on a request when it has a turn, which it does not give back: its answer is still to be taken.
+fn in_turn<'a>(
+    turns: &'a Semaphore,
+    handler: impl Future<Output = ()> + 'a,
+) -> impl Future<Output = ()> + 'a {
+    // Not an async function, in which the handler, 2 KiB of it, would be there twice.
+    turns.acquire().then(|turn| {
+        // Closed, all may go on.
+        let _ = turn.map(SemaphorePermit::forget);
+        handler
+    })
 }
 
 /// Ready when all that were in flight are answered, or the connection has ended. What comes late is
@@ -155,10 +200,10 @@ async fn answer_requests<S>(
 fn poll_drained<C: Channel>(
     cx: &mut task::Context<'_>,
     mut requests: Pin<&mut Requests<C>>,
-    handlers: &mut FuturesUnordered<impl Future<Output = ()>>,
+    handlers: &mut FuturesUnordered<impl Future>,
 ) -> Poll<()> {
     loop {
-        while handlers.poll_next_unpin(cx) == Poll::Ready(Some(())) {}
+        while matches!(handlers.poll_next_unpin(cx), Poll::Ready(Some(_))) {}
         match requests.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(late))) => drop(late),
             Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -192,14 +237,14 @@ impl<S: Serve> Serve for CatchPanic<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::future::join_all;
-    use tarpc::client::RpcError;
+    use tarpc::client::{self, RpcError};
     use tarpc::context;
     use tokio::io::duplex;
-    use tokio::sync::Semaphore;
-    use tokio::task::yield_now;
+    use tokio::task::{JoinHandle, yield_now};
 
     use super::*;
     use crate::net::client_transport;
@@ -214,10 +259,18 @@ mod tests {
                 Ok(n)
             });
             let share = Burden::new(10).share();
-            answer_requests(transport, handler, 10, share, &CancellationToken::new()).await;
+            answer_requests(
+                transport,
+                handler,
+                |_| false,
+                10,
+                share,
+                &CancellationToken::new(),
+            )
+            .await;
         });
         let transport = client_transport::<u64, u64>(Stream::new(near), MAX_FRAME_BYTES);
-        let client = tarpc::client::new(tarpc::client::Config::default(), transport).spawn();
+        let client = client::new(client::Config::default(), transport).spawn();
         let call = |n| client.call(context::current(), n);
         let (before, panicked, after) = tokio::join!(call(12), call(13), call(14));
         assert_eq!((before.ok(), after.ok()), (Some(12), Some(14)));
@@ -225,30 +278,50 @@ mod tests {
         assert_eq!(call(15).await.ok(), Some(15));
     }
 
+    /// A client of a connection whose handlers wait at a gate, but for that of 99; and how many have begun.
+    fn gated(
+        is_look: IsLook<u64>,
+        share: Share,
+    ) -> (client::Channel<u64, u64>, Arc<AtomicUsize>, Arc<Semaphore>) {
+        let (near, far) = duplex(MAX_FRAME_BYTES);
+        let (begun, gate) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
+        let (counter, opened) = (begun.clone(), gate.clone());
+        tokio::spawn(async move {
+            let transport = server_transport(Stream::new(far), MAX_FRAME_BYTES);
+            let handler = tarpc::server::serve(move |_, n: u64| {
+                let (counter, opened) = (counter.clone(), opened.clone());
+                async move {
+                    if n != 99 {
+                        counter.fetch_add(1, Ordering::Relaxed);
+                        let _open = opened.acquire().await;
+                    }
+                    Ok(n)
+                }
+            });
+            let stopping = CancellationToken::new();
+            answer_requests(transport, handler, is_look, 1_000, share, &stopping).await;
+        });
+        let transport = client_transport(Stream::new(near), MAX_FRAME_BYTES);
+        let client = client::new(client::Config::default(), transport).spawn();
+        (client, begun, gate)
+    }
+
+    fn call_all(
+        client: &client::Channel<u64, u64>,
+        calls: Range<u64>,
+    ) -> JoinHandle<Vec<Result<u64, RpcError>>> {
+        let client = client.clone();
+        tokio::spawn(
+            async move { join_all(calls.map(|n| client.call(context::current(), n))).await },
+        )
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_may_read_no_more_writes_what_is_ready() {
         const IN_FLIGHT: usize = READY_ANSWERS + 16;
         let burden = Burden::new(IN_FLIGHT / 2);
-        let (begun, gate) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
-        let (near, far) = duplex(MAX_FRAME_BYTES);
-        let (counter, opened, share) = (begun.clone(), gate.clone(), burden.share());
-        tokio::spawn(async move {
-            let transport = server_transport(Stream::new(far), MAX_FRAME_BYTES);
-            let handler = tarpc::server::serve(move |_, n: u64| {
-                counter.fetch_add(1, Ordering::Relaxed);
-                let opened = opened.clone();
-                async move {
-                    let _open = opened.acquire().await;
-                    Ok(n)
-                }
-            });
-            answer_requests(transport, handler, 1_000, share, &CancellationToken::new()).await;
-        });
-        let transport = client_transport::<u64, u64>(Stream::new(near), MAX_FRAME_BYTES);
-        let client = tarpc::client::new(tarpc::client::Config::default(), transport).spawn();
-        let calls = tokio::spawn(async move {
-            join_all((0..100).map(|n| client.call(context::current(), n))).await
-        });
+        let (client, begun, gate) = gated(|_| false, burden.share());
+        let calls = call_all(&client, 0..90);
         while begun.load(Ordering::Relaxed) < IN_FLIGHT {
             yield_now().await;
         }
@@ -257,6 +330,19 @@ mod tests {
         (0..IN_FLIGHT).for_each(|_| others.take());
         gate.add_permits(1);
         let answers = calls.await.expect("it does not panic");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_are_worked_on_one_at_a_time_and_hold_up_no_other_call() {
+        let share = Burden::new(1_000).share();
+        let (client, begun, gate) = gated(|n| *n != 99, share);
+        let looks = call_all(&client, 0..20);
+        let other = call_all(&client, 99..100).await.expect("no panic");
+        assert_eq!(other.first().map(Result::is_ok), Some(true));
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+        gate.add_permits(1);
+        let answers = looks.await.expect("it does not panic");
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use lockservice::clerk::{CallError, Clerk};
 use lockservice::net::{Addr, Network as _, Purpose, Stream, SystemNetwork, dial};
-use lockservice::service::{LockServiceRequest, Resource};
+use lockservice::service::{Cursor, LockServiceRequest, Resource};
 use lockservice::testkit::wait_until;
 use lockservice::types::ServerId;
 use tokio::io::AsyncWriteExt as _;
@@ -122,10 +122,9 @@ fn request(number: u32, request: &LockServiceRequest) -> Vec<u8> {
 }
 
 /// Asks on and on, and reads nothing, until the server takes no more.
-async fn ask_and_never_read(addr: &Addr) -> Stream {
+async fn ask_and_never_read(addr: &Addr, asked: &LockServiceRequest) -> Stream {
     let mut stream = greeted(addr).await;
-    let batch =
-        |first| (first..first + 100).flat_map(|n| request(n, &LockServiceRequest::Status {}));
+    let batch = |first| (first..first + 100).flat_map(|n| request(n, asked));
     for first in (0..).step_by(100) {
         let bytes: Vec<_> = batch(first).collect();
         let took = timeout(Duration::from_secs(1), stream.write_all(&bytes)).await;
@@ -141,7 +140,19 @@ async fn clients_that_never_read_cost_little() {
     // In the long edition as many as there are by default.
     let most = rounds(1_000, 16_384).to_string();
     let siege = Siege::begin(&["--max-calls", &most], None).await;
-    let streams = (0..rounds(30, 500)).map(|_| ask_and_never_read(siege.addr()));
+    // Many small answers, and the largest that there are.
+    let clerk = siege.target.clerk().await;
+    let names: Vec<_> = (0..2_000).map(name).collect();
+    let locked = join_all(names.iter().map(|name| clerk.lock(name))).await;
+    assert!(locked.iter().all(|answer| matches!(answer, Ok(true))));
+    clerk.close().await;
+    let list = LockServiceRequest::List {
+        prefix: String::new(),
+        from: Cursor::default(),
+    };
+    let kinds = [LockServiceRequest::Status {}, list];
+    let streams = kinds.iter().cycle().take(rounds(30, 500) as usize);
+    let streams = streams.map(|asked| ask_and_never_read(siege.addr(), asked));
     let streams = join_all(streams).await;
     siege.honest.advance().await;
     drop(streams);
