@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Addr;
 
 /// A byte stream in both directions: TCP, a Unix socket, memory, or a decorator around one of them.
+///
+/// It does not write from several buffers at once: frames are in one, and `send` is cheaper than `writev`.
 pub struct Stream(Box<dyn Bytes>);
 
 trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -59,18 +61,6 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io().poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.io().poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
     }
 }
 
