@@ -61,7 +61,7 @@ pub struct Limits {
     /// Client records. Default 100,000: some 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
     pub clients: u64,
     /// Held locks, and places of sessions at locks, together: one that is owned is both. Default 4,000,000: some
-    /// 500 MiB of plain locks, or 1.4 GiB of owned ones, with short names.
+    /// 500 MiB of plain locks, or 700 MiB of owned ones, with short names.
     pub locks: u64,
 }
 

@@ -198,7 +198,7 @@ pub(super) struct TuningOptions {
     )]
     max_clients: u64,
     /// Held locks, and places of sessions at locks, together; one that is owned is both. A plain one takes some 100
-    /// bytes and its name, an owned one some 700
+    /// bytes and its name, an owned one some 370
     #[arg(
         long,
         value_name = "COUNT",
