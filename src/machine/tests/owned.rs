@@ -211,6 +211,25 @@ fn where_permits_are_not_agreed_upon_the_least_counts_and_nobody_is_passed_over(
 }
 
 #[test]
+fn when_the_least_promise_is_over_the_next_least_counts() {
+    let (mut machine, mut alice, mut bob) = two();
+    alice.acquire(&mut machine, "pool", permits(9));
+    alice.acquire(&mut machine, "pool", permits(4));
+    let (least, _) = bob.acquire(&mut machine, "pool", permits(3));
+    assert!(bob.release(&mut machine, least));
+    for _ in 0..2 {
+        let (_, granted) = bob.acquire(&mut machine, "pool", permits(9));
+        assert!(matches!(granted, Acquired::Granted(_)));
+    }
+    let (_, fifth) = bob.acquire(&mut machine, "pool", permits(9));
+    assert_eq!(
+        fifth,
+        Acquired::Queued,
+        "Alice was promised that they are four"
+    );
+}
+
+#[test]
 fn every_holder_of_a_permit_is_told_that_somebody_waits() {
     let (mut machine, mut alice, mut bob) = two();
     alice.acquire(&mut machine, "pool", permits(2));
