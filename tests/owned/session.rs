@@ -8,8 +8,8 @@ use lockservice::fence::{FileGate, GateError};
 use lockservice::testkit::{Pair, PairOptions};
 use lockservice::types::{ServerId, Token, UnixTime};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::Instant;
 
 use crate::stage::{LONG, clerk};
@@ -122,6 +122,17 @@ async fn tokens_rise_also_when_both_servers_were_lost() {
     assert!(again.token() > held.token());
 }
 
+/// Gives a shell an order, and waits for its answer.
+async fn answer_to(
+    order: &[u8],
+    orders: &mut ChildStdin,
+    answers: &mut Lines<BufReader<ChildStdout>>,
+) -> String {
+    orders.write_all(order).await.expect("it reads");
+    let answer = answers.next_line().await.expect("an answer");
+    answer.expect("an answer")
+}
+
 /// Its process is stopped for longer than its lease (SIGSTOP), and somebody else works meanwhile.
 #[tokio::test]
 async fn a_holder_that_was_stopped_finds_its_lock_lost_and_its_late_write_is_refused() {
@@ -135,15 +146,7 @@ async fn a_holder_that_was_stopped_finds_its_lock_lost_and_its_late_write_is_ref
         .expect("lockc starts");
     let mut orders = holder.stdin.take().expect("it is piped");
     let mut answers = BufReader::new(holder.stdout.take().expect("it is piped")).lines();
-    orders
-        .write_all(b"acquire report\n")
-        .await
-        .expect("it reads");
-    let answer = answers
-        .next_line()
-        .await
-        .expect("an answer")
-        .expect("an answer");
+    let answer = answer_to(b"acquire report\n", &mut orders, &mut answers).await;
     let first: Token = answer.parse().expect("a token");
 
     let process = holder
@@ -158,15 +161,7 @@ async fn a_holder_that_was_stopped_finds_its_lock_lost_and_its_late_write_is_ref
     let gate = FileGate::new(directory.path().join("report.fence"));
     gate.write(second.token(), || {}).expect("the newer one");
     kill_process(process, Signal::CONT).expect("it is ours");
-    orders
-        .write_all(b"release report\n")
-        .await
-        .expect("it reads");
-    let answer = answers
-        .next_line()
-        .await
-        .expect("an answer")
-        .expect("an answer");
+    let answer = answer_to(b"release report\n", &mut orders, &mut answers).await;
     assert!(answer.starts_with("error: "), "{answer}");
     let late = gate.write(first, || panic!("it must not be written"));
     assert!(matches!(late, Err(GateError::Stale(_))), "{late:?}");
