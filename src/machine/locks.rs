@@ -1,7 +1,7 @@
 //! The lock table. A lock that is not in it is free: free locks take no memory.
 
 use super::digest::{self, EntryHash, Sum};
-use super::owned::{Claim, Grant, Owned, Place, Ticket};
+use super::owned::{Claim, Grant, Holder, Owned, Place, Ticket};
 use super::shards::{self, Table, Walk};
 use crate::service::{Mark, Mode};
 use crate::types::{LockName, Token, UnixTime};
@@ -111,12 +111,10 @@ impl Locks {
         self.owned(name)?.place(ticket)
     }
 
-    /// The ticket of the holder with this token.
-    pub(super) fn holder(&self, name: &LockName, token: Token) -> Option<(Ticket, Claim)> {
-        let owned = self.owned(name)?;
-        owned
-            .holders()
-            .find_map(|(ticket, claim, grant)| (grant.token == token).then_some((ticket, claim)))
+    /// The holder with this token.
+    pub(super) fn holder(&self, name: &LockName, token: Token) -> Option<Holder> {
+        let mut holders = self.owned(name)?.holders().iter().copied();
+        holders.find(|holder| holder.grant.token == token)
     }
 
     /// Everything about a lock that is held.

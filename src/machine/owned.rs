@@ -49,6 +49,23 @@ pub(super) struct Place {
     pub(super) grant: Option<Grant>,
 }
 
+/// A place at the head of a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) ticket: Ticket,
+    pub(super) claim: Claim,
+    pub(super) grant: Grant,
+}
+
+impl Holder {
+    const fn place(&self) -> Place {
+        Place {
+            claim: self.claim,
+            grant: Some(self.grant),
+        }
+    }
+}
+
 /// Who has the lock, and who waits for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owned {
@@ -57,7 +74,7 @@ pub(super) struct Owned {
     /// The least that any holder was promised, so that nobody has to look at all of them to get in.
     most_holders: u32,
     /// In the order of their tickets. Nearly always there is one.
-    holders: Vec<(Ticket, Claim, Grant)>,
+    holders: Vec<Holder>,
     queue: BTreeMap<Ticket, Claim>,
 }
 
@@ -105,20 +122,21 @@ impl Owned {
     }
 
     pub(super) fn place(&self, ticket: Ticket) -> Option<Place> {
-        if let Ok(at) = self.holder(ticket) {
-            return self.holders.get(at).map(held);
+        if let Ok(at) = self.find(ticket) {
+            return self.holders.get(at).map(Holder::place);
         }
         let claim = *self.queue.get(&ticket)?;
         Some(Place { claim, grant: None })
     }
 
     /// Where the holder with this ticket is, or would be.
-    fn holder(&self, ticket: Ticket) -> Result<usize, usize> {
-        self.holders.binary_search_by_key(&ticket, |(its, ..)| *its)
+    fn find(&self, ticket: Ticket) -> Result<usize, usize> {
+        self.holders
+            .binary_search_by_key(&ticket, |holder| holder.ticket)
     }
 
-    pub(super) fn holders(&self) -> impl Iterator<Item = (Ticket, Claim, Grant)> {
-        self.holders.iter().copied()
+    pub(super) fn holders(&self) -> &[Holder] {
+        &self.holders
     }
 
     pub(super) fn waiters(&self) -> u64 {
@@ -127,9 +145,9 @@ impl Owned {
 
     /// All places from the ticket `from` on, in their order: whoever waits came after all holders.
     pub(super) fn places(&self, from: Ticket) -> impl Iterator<Item = (Ticket, Place)> {
-        let (Ok(first) | Err(first)) = self.holder(from);
+        let (Ok(first) | Err(first)) = self.find(from);
         let holders = self.holders[first..].iter();
-        let holders = holders.map(|holder| (holder.0, held(holder)));
+        let holders = holders.map(|holder| (holder.ticket, holder.place()));
         let queue = self.queue.range(from..);
         holders.chain(queue.map(|(ticket, claim)| {
             let claim = *claim;
@@ -139,7 +157,7 @@ impl Owned {
 
     /// Puts in a place with a ticket that is new. False if it is not.
     pub(super) fn insert(&mut self, ticket: Ticket, place: Place) -> bool {
-        let (Err(at), false) = (self.holder(ticket), self.queue.contains_key(&ticket)) else {
+        let (Err(at), false) = (self.find(ticket), self.queue.contains_key(&ticket)) else {
             return false;
         };
         match place.grant {
@@ -147,9 +165,14 @@ impl Owned {
                 if self.holders.is_empty() {
                     self.holders.reserve_exact(1);
                 }
-                self.holders.insert(at, (ticket, place.claim, grant));
-                let most = place.claim.mode.most_holders();
-                self.most_holders = self.most_holders.min(most);
+                let claim = place.claim;
+                let holder = Holder {
+                    ticket,
+                    claim,
+                    grant,
+                };
+                self.holders.insert(at, holder);
+                self.most_holders = self.most_holders.min(claim.mode.most_holders());
             }
             None => drop(self.queue.insert(ticket, place.claim)),
         }
@@ -158,10 +181,10 @@ impl Owned {
 
     /// Grants a place, or changes its grant. Gives the place as it was.
     pub(super) fn grant(&mut self, ticket: Ticket, grant: Grant) -> Option<Place> {
-        if let Ok(at) = self.holder(ticket) {
+        if let Ok(at) = self.find(ticket) {
             let holder = self.holders.get_mut(at)?;
-            let before = held(holder);
-            holder.2 = grant;
+            let before = holder.place();
+            holder.grant = grant;
             return Some(before);
         }
         let before = self.remove(ticket)?;
@@ -171,12 +194,12 @@ impl Owned {
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Place> {
-        if let Ok(at) = self.holder(ticket) {
-            let place = held(&self.holders.remove(at));
-            if place.claim.mode.most_holders() == self.most_holders {
+        if let Ok(at) = self.find(ticket) {
+            let holder = self.holders.remove(at);
+            if holder.claim.mode.most_holders() == self.most_holders {
                 self.most_holders = self.least_promised();
             }
-            return Some(place);
+            return Some(holder.place());
         }
         let claim = self.queue.remove(&ticket)?;
         if self.queue.is_empty() {
@@ -195,8 +218,8 @@ impl Owned {
     /// What `most_holders` is to be now that one has gone. Seldom a long search: most have the same mode.
     fn least_promised(&self) -> u32 {
         let mut least = u32::MAX;
-        for (_, claim, _) in &self.holders {
-            least = least.min(claim.mode.most_holders());
+        for holder in &self.holders {
+            least = least.min(holder.claim.mode.most_holders());
             if least == self.most_holders {
                 break;
             }
@@ -212,15 +235,8 @@ impl Owned {
         // All are told at once, so those that are not came last.
         let newest_first = self.holders.iter().rev();
         newest_first
-            .take_while(|(_, _, grant)| grant.contended.is_none())
-            .map(|(ticket, ..)| *ticket)
+            .take_while(|holder| holder.grant.contended.is_none())
+            .map(|holder| holder.ticket)
             .collect()
-    }
-}
-
-const fn held(holder: &(Ticket, Claim, Grant)) -> Place {
-    Place {
-        claim: holder.1,
-        grant: Some(holder.2),
     }
 }

@@ -6,7 +6,7 @@
 
 use super::clients::RecordInfo;
 use super::command::{CallRefusal, Command, Outcome};
-use super::owned::{Claim, Grant, Place};
+use super::owned::{Claim, Grant, Holder, Place};
 use super::sessions::Standing;
 use super::{Machine, Recall};
 use crate::service::{Acquired, CallId, Change, How, Mark, News, Verb};
@@ -87,7 +87,8 @@ impl Machine {
             return known;
         }
         let holder = self.locks.holder(name, token);
-        if let Some((ticket, Claim { session, seq, .. })) = holder {
+        if let Some(Holder { ticket, claim, .. }) = holder {
+            let Claim { session, seq, .. } = claim;
             let mark = self.next_mark();
             if !self.clients.note_broken(session, mark, seq) {
                 return Outcome::Refused(CallRefusal::TooManyBroken);
