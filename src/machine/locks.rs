@@ -200,15 +200,15 @@ impl Locks {
     /// Changes who has a lock and who waits for it; drops what is free, and shrinks what is plain.
     fn change<R>(&mut self, name: &LockName, change: impl FnOnce(&mut Owned) -> R) -> R {
         let at = place(digest::of_lock(name));
-        let mut owned = match self.table.remove(at, name) {
-            None => Box::default(),
-            Some(None) => Box::new(Owned::without_owner()),
-            Some(Some(owned)) => owned,
-        };
-        let result = change(&mut owned);
-        if !owned.is_free() {
-            let entry = (!owned.is_plain()).then_some(owned);
-            self.table.insert(at, name.clone(), entry);
+        let entry = self
+            .table
+            .get_or_insert_with(at, name, || Some(Box::default()));
+        let owned = entry.get_or_insert_with(|| Box::new(Owned::without_owner()));
+        let result = change(owned);
+        if owned.is_free() {
+            self.table.remove(at, name);
+        } else if owned.is_plain() {
+            *entry = None;
         }
         result
     }

@@ -52,18 +52,15 @@ impl Sessions {
         (name, ticket): (LockName, Ticket),
         grant: Option<Grant>,
     ) {
-        if self.table.get(at(session), &session).is_none() {
-            self.table.insert(at(session), session, Session::default());
-        }
-        if let Some(of) = self.table.get_mut(at(session), &session) {
-            let changed = None;
-            let standing = Standing {
-                name,
-                ticket,
-                changed,
-            };
-            of.places.insert(seq, standing);
-        }
+        let of = self
+            .table
+            .get_or_insert_with(at(session), &session, Session::default);
+        let standing = Standing {
+            name,
+            ticket,
+            changed: None,
+        };
+        of.places.insert(seq, standing);
         if let Some(grant) = grant {
             self.note(session, seq, grant);
         }

@@ -59,6 +59,19 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.len += 1;
     }
 
+    /// The value of an entry, which is put in if it is not there.
+    pub(super) fn get_or_insert_with(
+        &mut self,
+        place: Place,
+        key: &K,
+        value: impl FnOnce() -> V,
+    ) -> &mut V {
+        if self.get(place, key).is_none() {
+            self.insert(place, key.clone(), value());
+        }
+        self.get_mut(place, key).expect("it is there")
+    }
+
     /// Takes an entry out. Copies no shared shard when there is nothing to take.
     pub(super) fn remove(&mut self, place: Place, key: &K) -> Option<V> {
         self.get(place, key)?;
