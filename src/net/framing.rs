@@ -64,6 +64,8 @@ enum Flush {
     Clean,
     /// Something has been written, and no flush asked for.
     Written,
+    /// The same, and a flush would be put off for nothing.
+    AtOnce,
     /// A flush was asked for, and put off.
     PutOff,
 }
@@ -137,7 +139,7 @@ impl<In, Out> Transport<In, Out> {
     /// Does not put off the next flush, for nothing more is about to be written.
     pub fn flush_at_once(&mut self) {
         if self.flush == Flush::Written {
-            self.flush = Flush::PutOff;
+            self.flush = Flush::AtOnce;
         }
     }
 
@@ -204,7 +206,7 @@ impl<In, Out: Serialize> Sink<Out> for Transport<In, Out> {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Flush::PutOff => {
+            Flush::AtOnce | Flush::PutOff => {
                 let flushed = self.frames.poll_flush_unpin(cx);
                 ready!(self.note(flushed, cx))?;
                 self.flush = Flush::Clean;
