@@ -4,7 +4,7 @@
 //! listing goes through the shards, a few at a time, and in each by name.
 
 use super::Machine;
-use super::locks::Entry;
+use super::locks::{Entry, is_ownerless};
 use super::owned::Owned;
 use crate::config::{MAX_PAGE_BYTES, MAX_PLACES_LISTED, MAX_PLACES_SHOWN, SHARDS_LISTED};
 use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
@@ -17,7 +17,7 @@ impl Machine {
     /// Who holds the lock `name`, and who waits for it.
     #[must_use]
     pub fn show(&self, name: &LockName) -> LockInfo {
-        self.info(name, self.locks.look(name), MAX_PLACES_SHOWN)
+        self.info(name, self.locks.entry(name), MAX_PLACES_SHOWN)
     }
 
     /// The held locks whose names begin with `prefix`: those in a few shards, from `from` on.
@@ -77,7 +77,7 @@ impl Machine {
         });
         LockInfo {
             name: name.clone(),
-            is_ownerless: entry.is_some_and(|it| it.as_ref().is_none_or(|owned| owned.ownerless)),
+            is_ownerless: entry.is_some_and(is_ownerless),
             places: places.collect(),
             waiters: owned.map_or(0, Owned::waiters),
         }

@@ -15,6 +15,11 @@ const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 /// A held lock. Nearly all locks have no owner and nobody who waits, and need no more than a null pointer.
 pub(super) type Entry = Option<Box<Owned>>;
 
+/// Whether a lock is held without an owner.
+pub(super) fn is_ownerless(entry: &Entry) -> bool {
+    entry.as_ref().is_none_or(|owned| owned.ownerless)
+}
+
 /// One lock, as tests look at it.
 #[cfg(test)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,11 +122,6 @@ impl Locks {
         holders.find(|holder| holder.grant.token == token)
     }
 
-    /// Everything about a lock that is held.
-    pub(super) fn look(&self, name: &LockName) -> Option<&Entry> {
-        self.entry(name)
-    }
-
     /// The held locks in a shard.
     pub(super) fn shard(&self, shard: usize) -> Option<impl Iterator<Item = (&LockName, &Entry)>> {
         self.table.shard(shard)
@@ -215,11 +215,11 @@ impl Locks {
 
     #[cfg(test)]
     pub(super) fn queue_of(&self, name: &LockName) -> Queue {
-        let entry = self.entry(name).map(Option::as_deref);
-        let owned = entry.flatten().into_iter();
+        let entry = self.entry(name);
+        let owned = self.owned(name).into_iter();
         let places = owned.flat_map(|owned| owned.places(Ticket::default()));
         Queue {
-            ownerless: entry.is_some_and(|owned| owned.is_none_or(|owned| owned.ownerless)),
+            ownerless: entry.is_some_and(is_ownerless),
             places: places
                 .map(|(_, Place { claim, grant })| {
                     ((claim.session, claim.seq), grant.map(|grant| grant.token))
@@ -228,7 +228,8 @@ impl Locks {
         }
     }
 
-    fn entry(&self, name: &LockName) -> Option<&Entry> {
+    /// Everything about a lock that is held.
+    pub(super) fn entry(&self, name: &LockName) -> Option<&Entry> {
         self.table.get(place(digest::of_lock(name)), name)
     }
 

@@ -12,7 +12,7 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
-use super::locks::Entry;
+use super::locks::{Entry, is_ownerless};
 use super::owned::{Place, Ticket};
 use super::record::Record;
 use super::shards::Walk;
@@ -115,8 +115,7 @@ impl Snapshot {
     fn cut_locks(&mut self, room: &mut usize) -> (Vec<LockName>, Vec<(LockName, Ticket, Place)>) {
         let (mut locks, mut places) = (Vec::new(), Vec::new());
         while let Some((name, entry)) = self.locks.peek() {
-            let is_ownerless = entry.as_ref().is_none_or(|owned| owned.ownerless);
-            if self.begun.is_none() && is_ownerless {
+            if self.begun.is_none() && is_ownerless(entry) {
                 let Some(rest) = room.checked_sub(name.as_str().len() + 2) else {
                     return (locks, places);
                 };
