@@ -49,7 +49,7 @@ pub use snapshot::{Chunk, Restore, RestoreError, Snapshot};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Machine {
     op: OpNumber,
-    /// The highest mark that was given: to a grant, or to the news that a lock is contended.
+    /// The highest mark that was given: to a grant, or to the news that a lock is contended or broken.
     mark: Mark,
     /// What time it was last said to be.
     clock: UnixTime,
@@ -80,8 +80,8 @@ impl Machine {
         self.clock
     }
 
-    /// The fingerprint of the whole state: op number, clock, locks, records and outcomes. Costs nothing, for
-    /// it is kept up to date.
+    /// The fingerprint of the whole state: op number, marks, clock, locks with their places, records with their
+    /// outcomes. It is kept up to date, so it costs next to nothing, however large the state is.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest::combine(&[

@@ -52,7 +52,7 @@ impl Sessions {
         (name, ticket): (LockName, Ticket),
         grant: Option<Grant>,
     ) {
-        let of = self
+        let entry = self
             .table
             .get_or_insert_with(at(session), &session, Session::default);
         let standing = Standing {
@@ -60,7 +60,7 @@ impl Sessions {
             ticket,
             changed: None,
         };
-        of.places.insert(seq, standing);
+        entry.places.insert(seq, standing);
         if let Some(grant) = grant {
             self.note(session, seq, grant);
         }
@@ -68,17 +68,17 @@ impl Sessions {
 
     /// The grant of the place is new, or has changed.
     pub(super) fn note(&mut self, session: RecordNumber, seq: Seq, grant: Grant) {
-        let Some(of) = self.table.get_mut(at(session), &session) else {
+        let Some(entry) = self.table.get_mut(at(session), &session) else {
             return;
         };
-        let Some(standing) = of.places.get_mut(&seq) else {
+        let Some(standing) = entry.places.get_mut(&seq) else {
             return;
         };
         let mark = grant.changed();
         if let Some(before) = standing.changed.replace(mark) {
-            of.news.remove(&before);
+            entry.news.remove(&before);
         }
-        of.news.insert(mark, seq);
+        entry.news.insert(mark, seq);
     }
 
     pub(super) fn find(&self, session: RecordNumber, seq: Seq) -> Option<&Standing> {
@@ -87,12 +87,12 @@ impl Sessions {
 
     pub(super) fn remove(&mut self, session: RecordNumber, seq: Seq) -> Option<Standing> {
         self.find(session, seq)?;
-        let of = self.table.get_mut(at(session), &session)?;
-        let standing = of.places.remove(&seq)?;
+        let entry = self.table.get_mut(at(session), &session)?;
+        let standing = entry.places.remove(&seq)?;
         if let Some(mark) = standing.changed {
-            of.news.remove(&mark);
+            entry.news.remove(&mark);
         }
-        if of.places.is_empty() {
+        if entry.places.is_empty() {
             self.table.remove(at(session), &session);
         }
         Some(standing)
@@ -100,8 +100,9 @@ impl Sessions {
 
     /// Takes out all places of a session, in the order of their calls.
     pub(super) fn close(&mut self, session: RecordNumber) -> Vec<Standing> {
-        let of = self.table.remove(at(session), &session).unwrap_or_default();
-        of.places.into_values().collect()
+        let entry = self.table.remove(at(session), &session);
+        let places = entry.unwrap_or_default().places;
+        places.into_values().collect()
     }
 
     /// What has changed since `since`, in order.
@@ -110,10 +111,10 @@ impl Sessions {
         session: RecordNumber,
         since: Mark,
     ) -> impl Iterator<Item = (Mark, Seq, &Standing)> {
-        let of = self.table.get(at(session), &session).into_iter();
-        of.flat_map(move |of| {
-            let news = of.news.range(Mark(since.0.saturating_add(1))..);
-            news.filter_map(|(mark, seq)| Some((*mark, *seq, of.places.get(seq)?)))
+        let entry = self.table.get(at(session), &session).into_iter();
+        entry.flat_map(move |entry| {
+            let news = entry.news.range(Mark(since.0.saturating_add(1))..);
+            news.filter_map(|(mark, seq)| Some((*mark, *seq, entry.places.get(seq)?)))
         })
     }
 }
