@@ -64,7 +64,7 @@ pub trait LockService {
     async fn status() -> Box<ServerStatus>;
 }
 
-/// What the two servers of a pair ask of each other. `docs` of the pair protocol: [`crate::engine::pair`].
+/// What the two servers of a pair ask of each other. [`crate::engine::pair`] tells the protocol.
 #[tarpc::service]
 pub trait Replication {
     /// A probe: who are you, and where do you stand? Answered by the task that owns the state.

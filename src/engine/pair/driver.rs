@@ -299,7 +299,6 @@ impl Driver {
     }
 
     fn send(&self, link: OutLink, number: FrameNumber, frame: Frame) {
-        // A link that is gone says so itself.
         if let Some((current, forwarder)) = &self.forwarder
             && *current == link
         {

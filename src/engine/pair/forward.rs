@@ -44,9 +44,9 @@ impl Forwarder {
         }
     }
 
-    /// Sends a frame. False when the link is gone.
-    pub(super) fn send(&self, number: FrameNumber, frame: Frame) -> bool {
-        self.frames.try_send((number, frame)).is_ok()
+    /// Sends a frame. A link that is gone says so itself.
+    pub(super) fn send(&self, number: FrameNumber, frame: Frame) {
+        let _ = self.frames.try_send((number, frame));
     }
 }
 

@@ -119,12 +119,12 @@ impl<T> Core<T> {
     }
 
     /// When the probe in progress is over, or else `next`.
-    pub(super) fn probe_wake(&self, next: Now) -> Now {
+    fn probe_wake(&self, next: Now) -> Now {
         self.watch.probe_deadline().unwrap_or(next)
     }
 
     /// When [`Self::watch_peer`] has something to do.
-    pub(super) fn watch_wake(&self) -> Now {
+    fn watch_wake(&self) -> Now {
         let next = match (self.is_linked(), self.is_joined()) {
             (false, _) => self.watch.next_probe(),
             (true, true) => self.watch.quiet_deadline(),

@@ -6,6 +6,7 @@
 //! place of their own beside the payload.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 #[cfg(test)]
 use super::tests::Names;
@@ -221,7 +222,7 @@ impl Outbox {
     pub(super) fn next_heartbeat(
         &mut self,
         machine: &Machine,
-        interval: std::time::Duration,
+        interval: Duration,
         number: FrameNumber,
         now: Now,
     ) -> Option<(OutLink, Frame)> {
@@ -239,14 +240,14 @@ impl Outbox {
     }
 
     /// When the next heartbeat is due, if nothing else is sent before.
-    pub(super) fn heartbeat_due(&self, interval: std::time::Duration) -> Option<Now> {
+    pub(super) fn heartbeat_due(&self, interval: Duration) -> Option<Now> {
         let link = self.link.as_ref()?;
         let can = link.heartbeat.is_none() && !matches!(link.stage, Stage::Opening { .. });
         can.then(|| link.last_sent.after(interval))
     }
 
     #[cfg(test)]
-    pub(super) fn name(&mut self, interval: std::time::Duration, names: &mut impl Names) {
+    pub(super) fn name(&mut self, interval: Duration, names: &mut impl Names) {
         let Some(link) = &mut self.link else { return };
         names.out_link(&mut link.id);
         names.past(&mut link.last_sent, interval);

@@ -35,7 +35,7 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn send_payload(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+    fn send_payload(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
@@ -77,7 +77,7 @@ impl<T> Core<T> {
 
     /// [M4] When the peer has nearly caught up, the primary makes the new view and, in the same step,
     /// stops answering on its own: the peer may take over from the moment it has the join.
-    pub(super) fn consider_join(&mut self, now: Now, effects: &mut Vec<Effect<T>>) -> bool {
+    fn consider_join(&mut self, now: Now, effects: &mut Vec<Effect<T>>) -> bool {
         let Role::Primary(primary) = &mut self.role else {
             return false;
         };

@@ -209,7 +209,7 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn probe_refused(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+    fn probe_refused(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         match &self.role {
             Role::Starting(starting) if starting.is_receiving() => self.watch.end_probe(),
             Role::Starting(_) if self.settings.alone => self.form_alone(now, effects),
@@ -221,12 +221,7 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn probe_answered(
-        &mut self,
-        now: Now,
-        peer: Standing,
-        effects: &mut Vec<Effect<T>>,
-    ) {
+    fn probe_answered(&mut self, now: Now, peer: Standing, effects: &mut Vec<Effect<T>>) {
         let (view, alone) = match &self.role {
             Role::Starting(starting) => {
                 let receiving = starting.is_receiving();
@@ -249,7 +244,7 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn met_while_starting(
+    fn met_while_starting(
         &mut self,
         now: Now,
         peer: Standing,
@@ -267,7 +262,7 @@ impl<T> Core<T> {
     }
 
     /// The peer is where it should be.
-    pub(super) fn resume(&mut self, now: Now, peer: Standing, effects: &mut Vec<Effect<T>>) {
+    fn resume(&mut self, now: Now, peer: Standing, effects: &mut Vec<Effect<T>>) {
         let silent = self.watch.link_is_silent(now);
         self.watch.satisfy(now);
         match (&mut self.role, peer) {

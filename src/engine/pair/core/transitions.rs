@@ -65,18 +65,19 @@ impl<T> Core<T> {
         clock.max(self.highest_op.next())
     }
 
-    pub(super) fn go_alone(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+    fn go_alone(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
-        let Mode::Paired { outbox, waiting } =
-            std::mem::replace(&mut primary.mode, Mode::Alone { sync: None })
+        let Mode::Paired {
+            mut outbox,
+            waiting,
+        } = std::mem::replace(&mut primary.mode, Mode::Alone { sync: None })
         else {
             return;
         };
         primary.view = primary.view.next(self.settings.me);
         let view = primary.view;
-        let mut outbox = outbox;
         effects.extend(outbox.close().map(Effect::CloseOutLink));
         effects.push(Effect::Event(Event::WentAlone { view, death }));
         let replies = waiting.into_all().map(Pending::into_reply);
@@ -85,7 +86,7 @@ impl<T> Core<T> {
         self.watch.back_off(now);
     }
 
-    pub(super) fn take_over(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+    fn take_over(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
         let Some(Backup {
             view,
             machine,
@@ -104,7 +105,7 @@ impl<T> Core<T> {
         self.execute_relays(now, effects);
     }
 
-    pub(super) fn leave_backup(&mut self) -> Option<Backup> {
+    fn leave_backup(&mut self) -> Option<Backup> {
         match std::mem::replace(&mut self.role, Role::Starting(Starting::new())) {
             Role::Backup(backup) => Some(backup),
             other => {
