@@ -25,8 +25,14 @@ use crate::types::ServerId;
 
 const MAGIC: [u8; 8] = *b"lockserv";
 
+/// The verdict on a dialer that is not turned away.
+const WELCOME: u8 = 0;
+
 /// How long the server keeps a connection that it has turned away, for its answer to be read.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How much it reads from one meanwhile, in bytes.
+const LINGER_BYTES: u64 = 64 * 1024;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +76,17 @@ impl Rejection {
             Self::Busy => 2,
             Self::NotYourPeer => 3,
             Self::Stopping => 4,
+        }
+    }
+
+    /// What a `verdict` of a server of version `theirs` means, if it is one of these.
+    const fn of_verdict(verdict: u8, theirs: u16) -> Option<Self> {
+        match verdict {
+            1 => Some(Self::Version { theirs }),
+            2 => Some(Self::Busy),
+            3 => Some(Self::NotYourPeer),
+            4 => Some(Self::Stopping),
+            _ => None,
         }
     }
 }
@@ -154,12 +171,9 @@ async fn introduce(stream: &mut Stream, purpose: Purpose) -> Result<(), DialErro
         return Err(DialError::Rejected(Rejection::Version { theirs }));
     }
     match stream.read_u8().await.map_err(DialError::Broken)? {
-        0 => Ok(()),
-        1 => Err(DialError::Rejected(Rejection::Version { theirs })),
-        2 => Err(DialError::Rejected(Rejection::Busy)),
-        3 => Err(DialError::Rejected(Rejection::NotYourPeer)),
-        4 => Err(DialError::Rejected(Rejection::Stopping)),
-        _ => Err(DialError::NotALockServer),
+        WELCOME => Ok(()),
+        verdict => Err(Rejection::of_verdict(verdict, theirs)
+            .map_or(DialError::NotALockServer, DialError::Rejected)),
     }
 }
 
@@ -256,7 +270,7 @@ async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
 ///
 /// Not safe: a part of the answer may have been sent.
 pub async fn accept(stream: &mut Stream) -> io::Result<()> {
-    send(stream, &verdict(0)).await
+    send(stream, &verdict(WELCOME)).await
 }
 
 /// Turns the dialer away, and waits a moment for it to read why.
@@ -291,7 +305,7 @@ async fn farewell(stream: &mut Stream, words: &[u8]) -> io::Result<()> {
     let exchange = async {
         send(stream, words).await?;
         stream.shutdown().await?;
-        let mut rest = stream.take(64 * 1024);
+        let mut rest = stream.take(LINGER_BYTES);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
     match tokio::time::timeout(LINGER, exchange).await {
