@@ -10,7 +10,7 @@ use lockservice::service::{
     Request, Standing, Verb,
 };
 use lockservice::types::{
-    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token, View,
+    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token, UnixTime, View,
 };
 use serde::Serialize;
 
@@ -164,6 +164,7 @@ pub(crate) enum Order {
     Acquire(Call, Name, Way),
     Release(Call, Number),
     Break(Call, Name, u64),
+    Clock(u64),
 }
 
 impl Speech {
@@ -489,6 +490,9 @@ impl Order {
             Self::Expire(record, seen) => Command::Expire {
                 record: record.number(known),
                 seen: Seq(seen.value()),
+            },
+            Self::Clock(time) => Command::Clock {
+                time: UnixTime(*time),
             },
         }
     }
