@@ -83,3 +83,34 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::service::Mode;
+    use crate::types::{ClientId, RecordNumber, Token, UnixTime};
+
+    #[test]
+    fn a_lock_and_its_places_take_no_more_on_the_wire_than_is_reckoned_for_them() {
+        let place = PlaceInfo {
+            client: ClientId::from_u128(u128::MAX),
+            session: RecordNumber(u64::MAX),
+            mode: Mode::Permits(NonZeroU32::MAX),
+            token: Some(Token(u64::MAX)),
+            since: Some(UnixTime(u64::MAX)),
+        };
+        let lock = |places| LockInfo {
+            name: LockName::new("q".repeat(LockName::MAX_BYTES)).expect("the longest name"),
+            is_ownerless: true,
+            places: vec![place; places],
+            waiters: u64::MAX,
+        };
+        for places in [0, MAX_PLACES_LISTED] {
+            let bytes = postcard::to_stdvec(&lock(places)).expect("it encodes");
+            let reckoned = LockName::MAX_BYTES + PLACE_BYTES * (1 + places);
+            assert!(bytes.len() <= reckoned, "{} > {reckoned}", bytes.len());
+        }
+    }
+}

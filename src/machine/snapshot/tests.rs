@@ -6,9 +6,10 @@ use super::*;
 use crate::config::{CALL_WINDOW, MAX_BROKEN, MAX_PAYLOAD_BYTES};
 use crate::machine::Command;
 use crate::machine::Outcome;
+use crate::machine::owned::{Claim, Grant};
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
 use crate::service::{Acquired, CallId, How, Mark, Mode, Verb};
-use crate::types::{ClientId, Lease, Seq, UnixTime};
+use crate::types::{ClientId, Lease, Seq, Token, UnixTime};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
 
@@ -316,4 +317,24 @@ fn records_with_broken_locks_are_cut_to_fit() {
         broken_session(&mut machine, client, MAX_BROKEN as u64);
     }
     assert_eq!(restored(machine.snapshot()), machine);
+}
+
+#[test]
+fn a_place_takes_no_more_on_the_wire_than_is_reckoned_for_it() {
+    let name = name(&"q".repeat(LockName::MAX_BYTES));
+    let place = Place {
+        claim: Claim {
+            session: RecordNumber(u64::MAX),
+            seq: Seq(u64::MAX),
+            mode: Mode::Permits(NonZeroU32::MAX),
+        },
+        grant: Some(Grant {
+            token: Token(u64::MAX),
+            contended: Some(Mark(u64::MAX)),
+            since: UnixTime(u64::MAX),
+        }),
+    };
+    let reckoned = name.as_str().len() + PLACE_BYTES;
+    let bytes = postcard::to_stdvec(&(name, OpNumber(u64::MAX), place)).expect("it encodes");
+    assert!(bytes.len() <= reckoned, "{} > {reckoned}", bytes.len());
 }
