@@ -3,10 +3,11 @@
 use lockservice::{ServerId, Token};
 use rustix::process::Signal;
 
-use crate::stage::{Lockc, Stage, wait_for_waiters};
+use crate::program::Program;
+use crate::stage::{Stage, wait_for_waiters};
 
 /// The token of a program that has been elected.
-async fn elected(candidate: &mut Lockc) -> u64 {
+async fn elected(candidate: &mut Program) -> u64 {
     let line = candidate.line().await;
     let token = line.strip_prefix("leader ").expect(&line);
     token.parse().expect("a token")

@@ -6,7 +6,8 @@ use futures::future::join_all;
 use lockservice::types::UnixTime;
 use serde_json::{Value, json};
 
-use crate::stage::{PATIENCE, Stage, queue};
+use crate::program::PATIENCE;
+use crate::stage::{Stage, queue};
 
 #[tokio::test]
 async fn locks_are_listed_by_name_with_their_holders_and_the_number_of_waiters() {

@@ -3,11 +3,13 @@
 
 mod elect;
 mod look;
+#[path = "../program/mod.rs"]
+mod program;
 mod shell;
 mod stage;
 mod watch;
 
-use stage::{Lockc, Stage, queue};
+use stage::{Stage, lockc, queue};
 use tempfile::tempdir;
 
 #[tokio::test]
@@ -72,7 +74,7 @@ async fn without_a_server_each_command_says_so_in_one_line() {
     ] {
         let mut args: Vec<_> = line.split(' ').collect();
         args.extend(["--timeout", "100ms"]);
-        let ended = Lockc::start(&servers, &args).ended().await;
+        let ended = lockc(&servers, &args).ended().await;
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(69), ""));
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert!(ended.stderr.contains("100ms"), "{}", ended.stderr);

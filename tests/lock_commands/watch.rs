@@ -4,9 +4,10 @@ use lockservice::ServerId;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::stage::{Lockc, Stage, queue};
+use crate::program::Program;
+use crate::stage::{Stage, queue};
 
-async fn event(watch: &mut Lockc) -> (String, String, Option<u64>) {
+async fn event(watch: &mut Program) -> (String, String, Option<u64>) {
     let line = watch.line().await;
     let told: Value = serde_json::from_str(&line).expect("JSON");
     let text = |field: &str| told[field].as_str().expect(field).to_owned();

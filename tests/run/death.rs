@@ -4,7 +4,8 @@ use lockservice::testkit::wait_until;
 use rustix::process::{Signal, kill_process};
 
 use crate::edition::rounds;
-use crate::stage::{PATIENCE, Run, Stage, Witness, children_of};
+use crate::program::{PATIENCE, Program};
+use crate::stage::{Stage, Witness, children_of};
 
 /// A command and a child of it that do not care about SIGTERM.
 fn stubborn(witness: &Witness) -> String {
@@ -23,7 +24,7 @@ enum At {
 }
 
 impl At {
-    async fn is_reached(self, run: &mut Run) {
+    async fn is_reached(self, run: &mut Program) {
         let children = match self {
             Self::Leash => 1,
             Self::Launch => 2,
@@ -85,7 +86,7 @@ async fn when_lockc_is_stopped_its_command_is_gone_before_the_lease_ends() {
     run.send(Signal::STOP);
     assert_eq!(stage.code("x", &witness.check()).await, Some(0));
     run.send(Signal::CONT);
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
 }
 
 #[tokio::test]
@@ -115,7 +116,7 @@ async fn a_command_cannot_shake_off_its_leash() {
     let mut run = stage.run("--lease 1h --grace 1s x", &witness.of(script));
     run.says("ready").await;
     let leash = run.leash().await;
-    run.tell("go\n").await;
+    run.tell("go").await;
     run.says("set").await;
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::TSTP] {
         kill_process(leash, signal).expect("it runs");

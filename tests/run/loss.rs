@@ -23,7 +23,7 @@ async fn without_servers_a_command_is_ended_in_time_and_the_code_is_75() {
     run.says("bye").await;
     witness.is_freed().await;
     assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
     let (_, err) = run.rest().await;
     assert!(
         err.starts_with("lockc: the command was ended: the lock was not renewed in time"),
@@ -44,7 +44,7 @@ async fn without_servers_a_command_that_does_not_listen_is_killed_in_time() {
     let killed = Instant::now();
     witness.is_freed().await;
     assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn without_servers_a_command_is_killed_in_time_though_its_leash_hangs() {
     let killed = Instant::now();
     witness.is_freed().await;
     assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
     kill_process(leash, Signal::KILL).expect("it was stopped");
 }
 
@@ -88,7 +88,7 @@ async fn without_servers_none_of_many_commands_outlives_its_lease() {
         }
         assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
         for (run, _) in &mut runs {
-            assert_eq!(run.ended().await.code(), Some(75));
+            assert_eq!(run.exited().await.code(), Some(75));
         }
     }
 }
@@ -104,7 +104,7 @@ async fn when_the_pair_has_lost_its_state_a_command_is_ended() {
         stage.pair.restart(server);
     }
     run.says("bye").await;
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
     let (_, err) = run.rest().await;
     assert!(
         err.starts_with("lockc: the command was ended: the lock was lost: "),
@@ -120,7 +120,7 @@ async fn when_its_lock_is_broken_a_command_is_ended() {
     let token = run.line().await;
     stage.break_lock("x", &token).await;
     run.says("bye").await;
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
     let (_, err) = run.rest().await;
     assert_eq!(
         err,
@@ -141,7 +141,7 @@ async fn when_their_locks_are_broken_none_of_many_commands_is_left() {
         let mut run = stage.run(&words, &witness.of(&script));
         let token = run.line().await;
         stage.break_lock(&name, &token).await;
-        assert_eq!(run.ended().await.code(), Some(75));
+        assert_eq!(run.exited().await.code(), Some(75));
         assert!(witness.is_free(), "{name}");
     }
 }
@@ -157,7 +157,7 @@ async fn when_its_lock_is_broken_a_command_is_killed_though_its_leash_hangs() {
     kill_process(leash, Signal::STOP).expect("it runs");
     stage.break_lock("x", &token).await;
     witness.is_freed().await;
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
     kill_process(leash, Signal::KILL).expect("it was stopped");
 }
 
@@ -170,7 +170,7 @@ async fn when_the_lock_is_lost_a_stopped_command_may_clean_up_too() {
     run.says_that_it_stops().await;
     stage.break_lock("x", &token).await;
     run.says("bye").await;
-    assert_eq!(run.ended().await.code(), Some(75));
+    assert_eq!(run.exited().await.code(), Some(75));
 }
 
 #[tokio::test]
@@ -180,10 +180,10 @@ async fn when_one_server_is_lost_a_command_goes_on_under_its_lock() {
     run.says("ready").await;
     stage.pair.kill(ServerId::A);
     assert_eq!(stage.code("-n x", "true").await, Some(1));
-    run.tell("still here\n").await;
+    run.tell("still here").await;
     run.says("still here").await;
     run.hush();
-    assert_eq!(run.ended().await.code(), Some(6));
+    assert_eq!(run.exited().await.code(), Some(6));
     assert_eq!(stage.code("-n x", "exit 5").await, Some(5));
 }
 
@@ -195,7 +195,7 @@ async fn a_command_that_ended_under_its_lock_counts_though_the_release_fails() {
     stage.kill_servers();
     run.hush();
     let (_, err) = run.rest().await;
-    assert_eq!(run.ended().await.code(), Some(7));
+    assert_eq!(run.exited().await.code(), Some(7));
     assert!(err.starts_with("lockc: cannot release the lock: "), "{err}");
     assert_eq!(err.lines().count(), 1, "{err}");
 }

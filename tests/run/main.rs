@@ -5,12 +5,15 @@ mod death;
 #[path = "../edition/mod.rs"]
 mod edition;
 mod loss;
+#[path = "../program/mod.rs"]
+mod program;
 mod stage;
 mod terminal;
 
 use rustix::process::Signal;
 
-use self::stage::{Run, Stage, lockc};
+use self::program::Program;
+use self::stage::{Stage, lockc};
 
 #[tokio::test]
 async fn it_ends_as_its_command_does() {
@@ -35,9 +38,9 @@ async fn a_command_that_cannot_be_run_ends_with_126_or_127() {
         ("/etc/passwd", 126),
         ("/", 126),
     ] {
-        let mut run = Run::start(stage.lockc(&format!("run x {command} -x")));
+        let mut run = Program::start(stage.lockc(&format!("run x {command} -x")));
         let (out, err) = run.rest().await;
-        assert_eq!(run.ended().await.code(), Some(code), "{command}");
+        assert_eq!(run.exited().await.code(), Some(code), "{command}");
         assert_eq!((out.as_str(), err.lines().count()), ("", 1), "{err}");
         assert!(
             err.starts_with(&format!("lockc: cannot run `{command}`: ")),
@@ -51,7 +54,7 @@ async fn the_command_has_the_streams_and_knows_its_lock() {
     let stage = Stage::new().await;
     let script = "cat; echo \"$LOCK_NAME\"; echo $LOCK_TOKEN $LOCK_SESSION; echo oops >&2";
     let mut run = stage.run("jobs/nightly", script);
-    run.tell("one\ntwo\n").await;
+    run.tell("one\ntwo").await;
     run.says("one").await;
     run.says("two").await;
     run.hush();
@@ -66,7 +69,7 @@ async fn the_command_has_the_streams_and_knows_its_lock() {
         "the session is older than its lock: {numbers:?}"
     );
     assert_eq!(run.rest().await, (String::new(), "oops\n".to_owned()));
-    assert_eq!(run.ended().await.code(), Some(0));
+    assert_eq!(run.exited().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -78,7 +81,7 @@ async fn every_run_has_a_higher_token_than_those_before() {
         let token: u64 = run.line().await.parse().expect("a number");
         assert!(token > last);
         last = token;
-        run.ended().await;
+        run.exited().await;
     }
 }
 
@@ -90,7 +93,7 @@ async fn what_follows_the_name_and_its_options_belongs_to_the_command() {
         "x -n echo -n -- -s",
         "-s x -- echo -n -- -s",
     ] {
-        let mut run = Run::start(stage.lockc(&format!("run {words}")));
+        let mut run = Program::start(stage.lockc(&format!("run {words}")));
         assert_eq!(run.rest().await.0, "-- -s", "{words}");
     }
 }
@@ -109,7 +112,7 @@ async fn a_lock_that_is_held_is_waited_for_or_not_as_it_is_told() {
     ] {
         let mut run = stage.run(words, "echo ran");
         assert_eq!(run.rest().await, (String::new(), String::new()), "{words}");
-        assert_eq!(run.ended().await.code(), Some(code), "{words}");
+        assert_eq!(run.exited().await.code(), Some(code), "{words}");
     }
     assert_eq!(stage.code("-n y", "exit 5").await, Some(5));
 
@@ -119,7 +122,7 @@ async fn a_lock_that_is_held_is_waited_for_or_not_as_it_is_told() {
     holder.hush();
     for run in [&mut patient, &mut stubborn] {
         run.says("mine").await;
-        assert_eq!(run.ended().await.code(), Some(0));
+        assert_eq!(run.exited().await.code(), Some(0));
     }
 }
 
@@ -155,8 +158,8 @@ async fn what_a_command_leaves_behind_ends_before_the_lock_is_free() {
         let script = witness.of(&format!("({left}) & read go; exit 3"));
         let mut run = stage.run("--lease 5s x", &script);
         run.says("up").await;
-        run.tell("go\n").await;
-        assert_eq!(run.ended().await.code(), Some(3), "{left}");
+        run.tell("go").await;
+        assert_eq!(run.exited().await.code(), Some(3), "{left}");
         assert!(witness.is_free(), "{left}");
         assert_eq!(run.rest().await.0, last);
         assert_eq!(stage.code("-n x", "true").await, Some(0));
@@ -186,7 +189,7 @@ async fn signals_are_passed_on_to_the_whole_group() {
         run.send(signal);
         run.says("child").await;
         run.says("parent").await;
-        assert_eq!(run.ended().await.code(), Some(4), "{name}");
+        assert_eq!(run.exited().await.code(), Some(4), "{name}");
     }
 }
 
@@ -197,11 +200,11 @@ async fn a_signal_that_was_ignored_stays_so() {
     let mut run = stage.run_without_hangup("x", script);
     run.says("ready").await;
     run.send(Signal::HUP);
-    run.tell("still here\n").await;
+    run.tell("still here").await;
     run.says("still here").await;
     run.hush();
     assert_eq!(run.rest().await.0, "");
-    assert_eq!(run.ended().await.code(), Some(0));
+    assert_eq!(run.exited().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -214,7 +217,7 @@ async fn whoever_is_interrupted_while_it_waits_leaves_the_queue() {
         let mut waiter = stage.run(&format!("--lease 1h {name}"), "echo ran");
         guard.contended().await;
         waiter.send(signal);
-        assert_eq!(waiter.ended().await.code(), Some(128 + signal.as_raw()));
+        assert_eq!(waiter.exited().await.code(), Some(128 + signal.as_raw()));
         assert_eq!(waiter.rest().await, (String::new(), String::new()));
         guard.release().await.expect("it is held");
         assert_eq!(stage.code(&name, "exit 5").await, Some(5));
@@ -233,9 +236,9 @@ async fn without_a_server_it_ends_with_69() {
         "50ms",
     ]);
     command.args(["run", "x", "true"]);
-    let mut run = Run::start(command);
+    let mut run = Program::start(command);
     let (_, err) = run.rest().await;
-    assert_eq!(run.ended().await.code(), Some(69));
+    assert_eq!(run.exited().await.code(), Some(69));
     assert_eq!(err.lines().count(), 1, "{err}");
 }
 
@@ -249,9 +252,9 @@ async fn a_wrong_command_line_ends_with_2() {
     ] {
         let mut command = lockc();
         command.args(words.split(' '));
-        let mut run = Run::start(command);
+        let mut run = Program::start(command);
         let (out, err) = run.rest().await;
-        assert_eq!(run.ended().await.code(), Some(2), "{words}");
+        assert_eq!(run.exited().await.code(), Some(2), "{words}");
         assert!(out.is_empty() && !err.is_empty(), "{words}");
     }
 }

@@ -2,19 +2,14 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use lockservice::ServerId;
 use lockservice::testkit::{Pair, PairOptions, wait_until};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::process::Command;
 
-/// Far longer than anything here takes, even on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+use crate::program::{PATIENCE, Program};
 
 /// A pair of processes, and a directory.
 pub(crate) struct Stage {
@@ -36,28 +31,26 @@ impl Stage {
     }
 
     /// `lockc run` with these words after it, separated by blanks, and then `script` for a shell.
-    pub(crate) fn run(&self, words: &str, script: &str) -> Run {
-        let mut command = self.lockc("run");
-        command.args(words.split_whitespace());
-        command.args(["--", "sh", "-c", script]);
-        Run::start(command)
+    pub(crate) fn run(&self, words: &str, script: &str) -> Program {
+        self.run_by(&FROM_A_TERMINAL, words, script)
     }
 
     /// The same by way of nohup(1), so that the kernel's hangup for orphans ends nothing.
-    pub(crate) fn run_without_hangup(&self, words: &str, script: &str) -> Run {
-        let mut command = Command::new("nohup");
-        command
-            .env_clear()
-            .env("LOCK_SERVERS", self.pair.servers().to_string());
-        command.args([env!("CARGO_BIN_EXE_lockc"), "run"]);
-        command.args(words.split_whitespace());
+    pub(crate) fn run_without_hangup(&self, words: &str, script: &str) -> Program {
+        self.run_by(&["nohup"], words, script)
+    }
+
+    fn run_by(&self, starter: &[&str], words: &str, script: &str) -> Program {
+        let mut command = lockc_by(starter);
+        command.env("LOCK_SERVERS", self.pair.servers().to_string());
+        command.arg("run").args(words.split_whitespace());
         command.args(["--", "sh", "-c", script]);
-        Run::start(command)
+        Program::start(command)
     }
 
     /// Its exit code, when nobody talks to it.
     pub(crate) async fn code(&self, words: &str, script: &str) -> Option<i32> {
-        self.run(words, script).ended().await.code()
+        self.run(words, script).exited().await.code()
     }
 
     /// `lockc` with these words after it.
@@ -90,90 +83,28 @@ pub(crate) const FROM_A_TERMINAL: [&str; 2] = ["env", "--default-signal=INT,QUIT
 
 /// The program, with an empty environment.
 pub(crate) fn lockc() -> Command {
-    let [env, default] = FROM_A_TERMINAL;
-    let mut command = Command::new(env);
-    command
-        .args([default, env!("CARGO_BIN_EXE_lockc")])
-        .env_clear();
+    lockc_by(&FROM_A_TERMINAL)
+}
+
+/// The same, started by another program, which becomes it.
+fn lockc_by(starter: &[&str]) -> Command {
+    let mut words = starter.iter().chain(&[env!("CARGO_BIN_EXE_lockc")]);
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words).env_clear();
     command
 }
 
-/// A `lockc run`, killed when dropped: whatever it runs goes with it.
-pub(crate) struct Run {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
-}
-
-impl Run {
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("lockc starts");
-        Self {
-            stdin: child.stdin.take(),
-            stdout: BufReader::new(child.stdout.take().expect("a pipe")),
-            stderr: BufReader::new(child.stderr.take().expect("a pipe")),
-            child,
-        }
-    }
-
+impl Program {
     /// Waits until it has said this line.
     pub(crate) async fn says(&mut self, expected: &str) {
         let line = self.line().await;
         assert_eq!(line, expected);
     }
 
-    pub(crate) async fn line(&mut self) -> String {
-        let mut line = String::new();
-        let read = timeout(PATIENCE, self.stdout.read_line(&mut line));
-        read.await.expect("it says something").expect("text");
-        line.truncate(line.trim_end().len());
-        line
-    }
-
     /// Reads the number of a process, and waits until that is stopped.
     pub(crate) async fn says_that_it_stops(&mut self) {
-        let number = self.line().await.parse().expect("a number");
-        let process = Pid::from_raw(number).expect("not zero");
-        wait_until("it is stopped", PATIENCE, async || {
-            state_of(process) == Some('T')
-        })
-        .await;
-    }
-
-    /// All that it still says, once nobody can say more.
-    pub(crate) async fn rest(&mut self) -> (String, String) {
-        let (mut out, mut err) = (String::new(), String::new());
-        let read = async {
-            self.stdout.read_to_string(&mut out).await.expect("text");
-            self.stderr.read_to_string(&mut err).await.expect("text");
-        };
-        timeout(PATIENCE, read).await.expect("it ends");
-        (out, err)
-    }
-
-    pub(crate) async fn tell(&mut self, text: &str) {
-        let stdin = self.stdin.as_mut().expect("it is open");
-        stdin.write_all(text.as_bytes()).await.expect("it listens");
-    }
-
-    pub(crate) fn hush(&mut self) {
-        self.stdin = None;
-    }
-
-    pub(crate) fn pid(&self) -> Pid {
-        let id = self.child.id().expect("it runs");
-        Pid::from_raw(id.try_into().expect("a number")).expect("not zero")
-    }
-
-    pub(crate) fn send(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("it can be signalled");
+        let number = self.line().await;
+        is_stopped(&number).await;
     }
 
     /// Kills `lockc run` itself, and nothing else.
@@ -183,11 +114,6 @@ impl Run {
 
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("it is ours").is_some()
-    }
-
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let status = timeout(PATIENCE, self.child.wait());
-        status.await.expect("it ends").expect("it is ours")
     }
 
     /// Waits until its leash is there, and gives it.
@@ -256,12 +182,17 @@ pub(crate) fn children_of(parent: Pid) -> Vec<Pid> {
     processes.filter(is_child).collect()
 }
 
-/// What a process does: `T` is stopped, `Z` has ended.
-pub(crate) fn state_of(process: Pid) -> Option<char> {
-    stat(process).map(|(state, _)| state)
+/// Waits until the process of this number is stopped.
+pub(crate) async fn is_stopped(number: &str) {
+    let number = number.parse().expect("a number");
+    let process = Pid::from_raw(number).expect("not zero");
+    wait_until("it is stopped", PATIENCE, async || {
+        stat(process).is_some_and(|(state, _)| state == 'T')
+    })
+    .await;
 }
 
-/// The state and the parent of a process.
+/// The state and the parent of a process: `T` is stopped, `Z` has ended.
 fn stat(process: Pid) -> Option<(char, i32)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');

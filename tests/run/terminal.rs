@@ -2,13 +2,12 @@
 
 use std::process::Stdio;
 
-use lockservice::testkit::wait_until;
-use rustix::process::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::stage::{FROM_A_TERMINAL, PATIENCE, Stage, state_of};
+use crate::program::PATIENCE;
+use crate::stage::{FROM_A_TERMINAL, Stage, is_stopped};
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_Z: &str = "\u{1a}";
@@ -146,12 +145,7 @@ async fn a_command_in_the_background_is_stopped_when_it_reads() {
         .await;
     shell.shows("pid ").await;
     let number = shell.shows(".").await;
-    let process = number.parse().expect("a number");
-    let process = Pid::from_raw(process).expect("not zero");
-    wait_until("it is stopped", PATIENCE, async || {
-        state_of(process) == Some('T')
-    })
-    .await;
+    is_stopped(&number).await;
     shell.types("fg\nit\n").await;
     shell.shows("got it it").await;
 }
