@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use shuttle::future::JoinHandle;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::RandomScheduler;
 use tokio::runtime::{Builder, Runtime};
@@ -196,10 +197,15 @@ impl Client {
     }
 
     async fn ask(&self, request: &Request) -> bool {
-        match ask(&self.pairs, request).await {
-            Answer::Call(answer) => answer,
-            other => panic!("a call was answered with {other:?}"),
-        }
+        ask_call(&self.pairs, request).await
+    }
+}
+
+/// Asks what is answered with yes or no.
+async fn ask_call(pairs: &[Pair; 2], request: &Request) -> bool {
+    match ask(pairs, request).await {
+        Answer::Call(answer) => answer,
+        other => panic!("a call was answered with {other:?}"),
     }
 }
 
@@ -253,24 +259,30 @@ async fn calls_and_a_halt(world: &World) {
         .into_iter()
         .map(|client| shuttle::future::spawn(client.work(3)))
         .collect();
+    for (client, Told { request, answer }) in halt_during(world, working, 300).await {
+        assert_eq!(client.ask(&request).await, answer, "{request:?}");
+    }
+    let history = recorder.history();
+    linearizability::check(&history).unwrap_or_else(|wrong| panic!("{wrong}\n{history}"));
+}
+
+/// Halts the primary in the middle of some work, within so many yields, or when all of it is done. Gives what came
+/// of it.
+async fn halt_during<T>(world: &World, working: Vec<JoinHandle<T>>, within: usize) -> Vec<T> {
     let is_early = thread_rng().gen_bool(0.5);
     if is_early {
-        yields(thread_rng().gen_range(0..300)).await;
+        yields(thread_rng().gen_range(0..within)).await;
         world.halt(ServerId::A);
     }
-    let mut told = Vec::new();
-    for client in working {
-        told.push(client.await.expect("it does not panic"));
+    let mut done = Vec::new();
+    for work in working {
+        done.push(work.await.expect("it does not panic"));
     }
     if !is_early {
         world.wait_whole().await;
         world.halt(ServerId::A);
     }
-    for (client, Told { request, answer }) in told {
-        assert_eq!(client.ask(&request).await, answer, "{request:?}");
-    }
-    let history = recorder.history();
-    linearizability::check(&history).unwrap_or_else(|wrong| panic!("{wrong}\n{history}"));
+    done
 }
 
 /// Plays what happens in a world under so many schedules.

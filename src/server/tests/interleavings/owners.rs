@@ -214,10 +214,7 @@ impl Owner {
     }
 
     async fn ask(&self, request: &Request) -> bool {
-        match ask(&self.pairs, request).await {
-            Answer::Call(answer) => answer,
-            other => panic!("a release was answered with {other:?}"),
-        }
+        ask_call(&self.pairs, request).await
     }
 
     async fn leave(self) {
@@ -265,20 +262,7 @@ pub(super) async fn owners_and_a_halt(world: &World) {
         polling.push(shuttle::future::spawn(owner.poll()));
         working.push(shuttle::future::spawn(owner.work(2)));
     }
-    let is_early = thread_rng().gen_bool(0.5);
-    if is_early {
-        yields(thread_rng().gen_range(0..600)).await;
-        world.halt(ServerId::A);
-    }
-    let mut told = Vec::new();
-    for owner in working {
-        told.push(owner.await.expect("it does not panic"));
-    }
-    if !is_early {
-        world.wait_whole().await;
-        world.halt(ServerId::A);
-    }
-    for (owner, Told { request, answer }) in told {
+    for (owner, Told { request, answer }) in halt_during(world, working, 600).await {
         assert_eq!(owner.ask(&request).await, answer, "{request:?}");
         owner.leave().await;
     }
