@@ -6,24 +6,43 @@ use lockservice::ServerId;
 use rustix::process::{Signal, kill_process};
 
 use crate::edition::rounds;
-use crate::stage::Stage;
+use crate::program::Program;
+use crate::stage::{Stage, Witness};
 
 const LEASE: Duration = Duration::from_secs(3);
+
+/// Kills the servers. The commands are gone before their leases are over, and every `lockc run` says that its lock
+/// was lost.
+async fn no_command_outlives_its_lease(stage: &mut Stage, runs: &mut [(Program, Witness)]) {
+    stage.kill_servers();
+    // Nothing was renewed later than this.
+    let killed = Instant::now();
+    for (_, witness) in &*runs {
+        witness.is_freed().await;
+    }
+    assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
+    for (run, _) in runs {
+        assert_eq!(run.exited().await.code(), Some(75));
+    }
+}
+
+/// A command with a lease of [`LEASE`] that is ready, and who witnesses it. `action`: what it does when it is to end.
+async fn ready(stage: &Stage, name: &str, action: &str) -> (Program, Witness) {
+    let witness = stage.witness(name);
+    let script = format!("trap '{action}' TERM; echo ready; sleep 1000 & wait");
+    let words = format!("--lease {}s {name}", LEASE.as_secs());
+    let mut run = stage.run(&words, &witness.of(&script));
+    run.says("ready").await;
+    (run, witness)
+}
 
 #[tokio::test]
 async fn without_servers_a_command_is_ended_in_time_and_the_code_is_75() {
     let mut stage = Stage::new().await;
-    let witness = stage.witness("witness");
-    let script = witness.of("trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait");
-    let mut run = stage.run("--lease 3s x", &script);
-    run.says("ready").await;
-    stage.kill_servers();
-    // Nothing was renewed later than this.
-    let killed = Instant::now();
+    let mut runs = [ready(&stage, "x", "echo bye; exit 0").await];
+    no_command_outlives_its_lease(&mut stage, &mut runs).await;
+    let [(mut run, _)] = runs;
     run.says("bye").await;
-    witness.is_freed().await;
-    assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
-    assert_eq!(run.exited().await.code(), Some(75));
     let (_, err) = run.rest().await;
     assert!(
         err.starts_with("lockc: the command was ended: the lock was not renewed in time"),
@@ -35,33 +54,17 @@ async fn without_servers_a_command_is_ended_in_time_and_the_code_is_75() {
 #[tokio::test]
 async fn without_servers_a_command_that_does_not_listen_is_killed_in_time() {
     let mut stage = Stage::new().await;
-    let witness = stage.witness("witness");
-    let script = witness.of("trap '' TERM; echo ready; sleep 1000 & wait");
-    let mut run = stage.run("--lease 3s x", &script);
-    run.says("ready").await;
-    stage.kill_servers();
-    // Nothing was renewed later than this.
-    let killed = Instant::now();
-    witness.is_freed().await;
-    assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
-    assert_eq!(run.exited().await.code(), Some(75));
+    let mut runs = [ready(&stage, "x", "").await];
+    no_command_outlives_its_lease(&mut stage, &mut runs).await;
 }
 
 #[tokio::test]
 async fn without_servers_a_command_is_killed_in_time_though_its_leash_hangs() {
     let mut stage = Stage::new().await;
-    let witness = stage.witness("witness");
-    let script = witness.of("trap '' TERM; echo ready; sleep 1000 & wait");
-    let mut run = stage.run("--lease 3s x", &script);
-    run.says("ready").await;
-    let leash = run.leash().await;
+    let mut runs = [ready(&stage, "x", "").await];
+    let leash = runs[0].0.leash().await;
     kill_process(leash, Signal::STOP).expect("it runs");
-    stage.kill_servers();
-    // Nothing was renewed later than this.
-    let killed = Instant::now();
-    witness.is_freed().await;
-    assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
-    assert_eq!(run.exited().await.code(), Some(75));
+    no_command_outlives_its_lease(&mut stage, &mut runs).await;
     kill_process(leash, Signal::KILL).expect("it was stopped");
 }
 
@@ -72,24 +75,10 @@ async fn without_servers_none_of_many_commands_outlives_its_lease() {
         let mut stage = Stage::new().await;
         let mut runs = Vec::new();
         for number in 0..10 {
-            let name = format!("x{number}");
-            let witness = stage.witness(&name);
             let action = ["exit 0", ""][number % 2];
-            let script = format!("trap '{action}' TERM; echo ready; sleep 1000 & wait");
-            let mut run = stage.run(&format!("--lease 3s {name}"), &witness.of(&script));
-            run.says("ready").await;
-            runs.push((run, witness));
+            runs.push(ready(&stage, &format!("x{number}"), action).await);
         }
-        stage.kill_servers();
-        // Nothing was renewed later than this.
-        let killed = Instant::now();
-        for (_, witness) in &runs {
-            witness.is_freed().await;
-        }
-        assert!(killed.elapsed() < LEASE, "{:?}", killed.elapsed());
-        for (run, _) in &mut runs {
-            assert_eq!(run.exited().await.code(), Some(75));
-        }
+        no_command_outlives_its_lease(&mut stage, &mut runs).await;
     }
 }
 

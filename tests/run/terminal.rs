@@ -12,6 +12,9 @@ use crate::stage::{FROM_A_TERMINAL, Stage, is_stopped};
 const CTRL_C: &str = "\u{3}";
 const CTRL_Z: &str = "\u{1a}";
 
+/// What a script does after it has said that it is ready: it leaves the terminal alone, or it reads from it.
+const FIRST: [&str; 2] = ["", "read a; echo b\"\"ack $a;"];
+
 /// An interactive shell.
 struct Shell {
     _child: Child,
@@ -72,6 +75,15 @@ impl Shell {
         self.types(&format!("{lockc} run x sh -c '{script}'\n"))
             .await;
     }
+
+    /// Waits until the script that it runs is ready, and has done one of [`FIRST`].
+    async fn does(&mut self, first: &str) {
+        self.shows("ready").await;
+        if !first.is_empty() {
+            self.types("it\n").await;
+            self.shows("back it").await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -91,17 +103,13 @@ async fn a_command_can_read_from_the_terminal_and_the_next_one_too() {
 async fn ctrl_c_interrupts_a_command_whether_it_has_the_terminal_or_not() {
     let stage = Stage::new().await;
     let mut shell = Shell::start(&stage).await;
-    for first in ["", "read a; echo b\"\"ack $a;"] {
+    for first in FIRST {
         shell
             .runs(&format!(
                 "trap \"echo interr\"\"upted; exit 9\" INT; echo re\"\"ady; {first} while :; do sleep 0.01; done"
             ))
             .await;
-        shell.shows("ready").await;
-        if !first.is_empty() {
-            shell.types("it\n").await;
-            shell.shows("back it").await;
-        }
+        shell.does(first).await;
         shell.types(CTRL_C).await;
         shell.shows("interrupted").await;
         shell.shows("READY> ").await;
@@ -114,15 +122,11 @@ async fn ctrl_c_interrupts_a_command_whether_it_has_the_terminal_or_not() {
 async fn ctrl_z_suspends_a_command_and_it_goes_on_in_the_foreground() {
     let stage = Stage::new().await;
     let mut shell = Shell::start(&stage).await;
-    for first in ["", "read a; echo b\"\"ack $a;"] {
+    for first in FIRST {
         shell
             .runs(&format!("echo re\"\"ady; {first} read b; echo and $b $b"))
             .await;
-        shell.shows("ready").await;
-        if !first.is_empty() {
-            shell.types("it\n").await;
-            shell.shows("back it").await;
-        }
+        shell.does(first).await;
         shell.types(CTRL_Z).await;
         shell.shows("Stopped").await;
         shell.shows("READY> ").await;
