@@ -172,6 +172,12 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_millis(250);
 /// How long a clerk that goes away tries to say so. 1 s: its record expires anyway.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How often a watch looks at the locks, unless it is told otherwise.
+///
+/// Too low, and the servers list them for nothing; too high, and changes are seen late, and what comes and goes in
+/// between is not seen at all. 1 s: soon enough for people, and a page holds hundreds of locks.
+pub const WATCH_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a clerk's owned locks outlive it, unless its builder says otherwise: the lease of its session.
 ///
 /// Too low, and a holder that is merely slow, or cut off for a failover, loses its locks; too high, and

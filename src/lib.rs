@@ -71,6 +71,7 @@
 //! |---|---|
 //! | [`clerk`] | the client, its errors, and how to ask for the status of a pair |
 //! | [`server`] | a server: bind, run, stop |
+//! | [`looks`] | what looks at the locks tell: who waits for whom, what has changed: pure |
 //! | [`fence`] | gates that refuse a late writer by its fencing token |
 //! | [`net`] | addresses, transports (TCP, Unix sockets, in memory), the preface of a connection |
 //! | [`service`] | what crosses the wire |
@@ -100,6 +101,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod fence;
+pub mod looks;
 pub mod machine;
 pub mod net;
 pub mod server;
@@ -112,7 +114,12 @@ pub mod types;
 #[doc(no_inline)]
 pub use clerk::{AcquireError, AllRequest, GuardState, LockGuard, LockRequest, LossReason};
 #[doc(no_inline)]
-pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError, LookError, ReleaseError};
+pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError, LookError, ReleaseError, Watch};
+// What it sees.
+#[doc(no_inline)]
+pub use looks::{LockChange, LockEvent, WaitGraph};
+#[doc(no_inline)]
+pub use service::{LockInfo, PlaceInfo};
 // The server.
 #[doc(no_inline)]
 pub use config::{Limits, Timing};

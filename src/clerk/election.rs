@@ -36,11 +36,6 @@ impl Clerk {
     /// # }
     /// ```
     pub async fn campaign(&self, name: &str) -> Result<LockGuard, AcquireError> {
-        loop {
-            match self.acquire(name).await {
-                Err(AcquireError::SessionLost | AcquireError::Ended) => {}
-                elected => return elected,
-            }
-        }
+        self.request(name).campaign().await
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Clerk;
 use super::error::{CallError, LookError};
+use crate::config::MAX_PLACES_LISTED;
 use crate::service::{Answer, Cursor, LockInfo, Request};
 use crate::types::{LockName, Token};
 
@@ -23,9 +24,9 @@ impl Clerk {
         }
     }
 
-    /// The held locks whose names begin with `prefix`, by name, each with the first of its holders and waiters.
+    /// The held locks whose names begin with `prefix`, by name, each as [`show`](Self::show) tells it.
     ///
-    /// The answer comes in pages, between which locks can change hands: what is held all the while is in it.
+    /// It is made of many answers, between which locks can change hands: what is held all the while is in it.
     ///
     /// # Errors
     ///
@@ -47,6 +48,10 @@ impl Clerk {
                 answer => unreachable!("list was answered with {answer:?}"),
             }
         }
+        for lock in locks.iter_mut().filter(|lock| may_be_cut(lock)) {
+            *lock = self.show(lock.name.as_str()).await?;
+        }
+        locks.retain(LockInfo::is_held);
         locks.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(locks)
     }
@@ -72,5 +77,28 @@ impl Clerk {
     ) -> Result<bool, CallError> {
         let name = LockName::new(name)?;
         self.shared.break_lock(name, token, reason).await
+    }
+}
+
+/// Whether a page may have left places of this lock out: waiters it counts, holders it does not.
+fn may_be_cut(lock: &LockInfo) -> bool {
+    (lock.queue().count() as u64) < lock.waiters || lock.holders().count() >= MAX_PLACES_LISTED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::looks::samples::{lock, plain, shared};
+
+    #[test]
+    fn a_listing_is_completed_where_places_may_be_missing() {
+        let four = [(1, 10), (2, 11), (3, 12), (4, 13)];
+        assert!(may_be_cut(&shared("a", &four, &[])));
+        assert!(!may_be_cut(&shared("a", &four[..3], &[5])));
+        assert!(!may_be_cut(&plain("a", &[1, 2, 3, 4])));
+        let mut more_wait = lock("a", &[(1, 10)], &[2, 3, 4]);
+        assert!(!may_be_cut(&more_wait));
+        more_wait.waiters = 4;
+        assert!(may_be_cut(&more_wait));
     }
 }

@@ -33,6 +33,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod watch;
+mod why;
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ pub use self::guard::LockGuard;
 pub use self::request::LockRequest;
 pub use self::session::{GuardState, LossReason};
 pub use self::status::{ServerReport, is_whole, status, status_of};
+pub use self::watch::Watch;
 
 use self::both::Both;
 use self::call::{AskError, Pair};

@@ -11,7 +11,7 @@ use crate::types::{LockName, NameError};
 
 /// How a lock is to be acquired. [`Clerk::request`] makes it.
 #[derive(Debug, Clone)]
-#[must_use = "nothing happens before `acquire` or `try_acquire`"]
+#[must_use = "nothing happens before `acquire`, `try_acquire` or `campaign`"]
 pub struct LockRequest {
     clerk: Clerk,
     name: Result<LockName, NameError>,
@@ -79,5 +79,26 @@ impl LockRequest {
     pub async fn try_acquire(self) -> Result<Option<LockGuard>, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         attempt.try_acquire(&self.name?).await
+    }
+
+    /// Stands for election until it holds the lock: like [`acquire`](Self::acquire), but where its place in the queue
+    /// is lost with its session, it stands again, within the same time. See [`Clerk::campaign`].
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`], but neither `SessionLost` nor `Ended`; nothing stays behind.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
+    pub async fn campaign(self) -> Result<LockGuard, AcquireError> {
+        let attempt = self.terms.begin(&self.clerk)?;
+        let name = self.name?;
+        loop {
+            match attempt.acquire(&name).await {
+                Err(AcquireError::SessionLost | AcquireError::Ended) => {}
+                elected => return elected,
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ mod fake;
 mod guard;
 mod look;
 mod session;
+mod watch;
 
 use std::io;
 use std::sync::Arc;

@@ -94,6 +94,16 @@ impl LockInfo {
     pub fn is_held(&self) -> bool {
         self.is_ownerless || !self.places.is_empty()
     }
+
+    /// Those who hold it.
+    pub fn holders(&self) -> impl Iterator<Item = &PlaceInfo> {
+        self.places.iter().filter(|place| place.token.is_some())
+    }
+
+    /// Those who wait for it, in the order in which they will get it: not all, if they are very many.
+    pub fn queue(&self) -> impl Iterator<Item = &PlaceInfo> {
+        self.places.iter().filter(|place| place.token.is_none())
+    }
 }
 
 /// Who holds a lock or waits for it.

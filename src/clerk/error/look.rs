@@ -6,7 +6,8 @@ use super::Tried;
 use crate::service::Resource;
 use crate::types::NameError;
 
-/// Why [`Clerk::show`](crate::clerk::Clerk::show) or [`Clerk::list`](crate::clerk::Clerk::list) has no answer.
+/// Why a look at the locks ([`Clerk::show`](crate::Clerk::show), [`list`](crate::Clerk::list),
+/// [`why`](crate::Clerk::why), [`watch`](crate::Clerk::watch)) has no answer.
 ///
 /// Whatever the reason, nothing was changed: who looks again has lost nothing.
 #[derive(Debug, Clone, thiserror::Error)]

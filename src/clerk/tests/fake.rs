@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::config::{LEASE, MAX_FRAME_BYTES};
+use crate::config::{LEASE, MAX_FRAME_BYTES, MAX_PLACES_LISTED};
+use crate::looks::samples::free;
 use crate::net::{self, Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::service::{
     Acquired, Answer, CallId, Change, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
@@ -84,11 +85,34 @@ struct Script {
     acquired: VecDeque<Acquired>,
     /// The answer to releases and to calls.
     was_held: bool,
+    /// The locks that are held.
+    locks: Vec<LockInfo>,
+    /// What is told of the next ones that are shown. Then what they are.
+    shown: VecDeque<LockInfo>,
     /// Numbers all grants and news.
     mark: u64,
     news: Vec<(Mark, Told)>,
     asked: Vec<Request>,
     connections: usize,
+}
+
+impl Script {
+    fn show(&mut self, name: &LockName) -> LockInfo {
+        let held = self.locks.iter().find(|lock| lock.name == *name);
+        let shown = self.shown.pop_front().or_else(|| held.cloned());
+        shown.unwrap_or_else(|| free(name.as_str()))
+    }
+
+    /// All of them, each with its first places.
+    fn page(&self, prefix: &str) -> Page {
+        let locks = self.locks.iter();
+        let begins = locks.filter(|lock| lock.name.as_str().starts_with(prefix));
+        let mut locks: Vec<_> = begins.cloned().collect();
+        for lock in &mut locks {
+            lock.places.truncate(MAX_PLACES_LISTED);
+        }
+        Page { locks, next: None }
+    }
 }
 
 impl Fake {
@@ -103,6 +127,8 @@ impl Fake {
             of_session: BTreeMap::new(),
             acquired: VecDeque::new(),
             was_held: true,
+            locks: Vec::new(),
+            shown: VecDeque::new(),
             mark: 0,
             news: Vec::new(),
             asked: Vec::new(),
@@ -151,6 +177,23 @@ impl Fake {
     /// Answers releases so.
     pub(super) fn on_releases(&self, was_held: bool) {
         self.script().was_held = was_held;
+    }
+
+    /// Lists and shows these locks as held.
+    pub(super) fn holds(&self, locks: &[LockInfo]) {
+        self.script().locks = locks.to_vec();
+    }
+
+    /// Shows these next, whatever it lists.
+    pub(super) fn shows(&self, locks: impl IntoIterator<Item = LockInfo>) {
+        self.script().shown = locks.into_iter().collect();
+    }
+
+    /// How often it was asked to list locks.
+    pub(super) fn listings(&self) -> usize {
+        let asked = self.asked();
+        let is_list = |request: &&Request| matches!(request, Request::List { .. });
+        asked.iter().filter(is_list).count()
     }
 
     /// Has news: the lock that the call `acquired` asked for is granted, or contended.
@@ -309,6 +352,8 @@ impl Fake {
                 let granted = Acquired::Granted(Token(script.mark));
                 Answer::Acquired(script.acquired.pop_front().unwrap_or(granted))
             }
+            Request::Show { name } => Answer::Lock(script.show(name)),
+            Request::List { prefix, .. } => Answer::Page(script.page(prefix)),
             _ => Answer::Done,
         })
     }

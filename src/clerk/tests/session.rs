@@ -84,6 +84,27 @@ async fn a_candidate_that_has_lost_its_place_stands_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_candidate_with_a_timeout_has_one_for_all_its_places_together() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires([Acquired::Queued, Acquired::Queued]);
+    let is_lost = async {
+        pair.a.was_asked_to(Kind::Acquire, 1).await;
+        sleep(LEASE / 2).await;
+        pair.a.lose_the_session();
+    };
+    let candidate = clerk.request("boss").timeout(LEASE).campaign();
+    let ((leadership, elapsed), ()) = tokio::join!(timed(candidate), is_lost);
+    let error = leadership.expect_err("others hold it all the time");
+    assert!(
+        matches!(error, AcquireError::TimedOut { after, .. } if after == LEASE),
+        "{error}"
+    );
+    assert!(is_about(elapsed, LEASE), "{elapsed:?}");
+    assert_eq!(pair.a.count(Kind::Acquire), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_finds_its_session_lost_is_made_in_another_one() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;

@@ -3,9 +3,6 @@
 mod changes;
 mod elect;
 mod options;
-#[cfg(test)]
-mod samples;
-mod stuck;
 mod view;
 mod watch;
 mod why;
@@ -20,24 +17,16 @@ pub(super) use self::watch::watch;
 
 use std::time::SystemTime;
 
-use self::view::{Listing, holders, listing_table, show_text};
-use self::why::Trace;
+use self::view::{Listing, listing_table, show_text};
+use self::why::{WhyView, why_text};
 use super::customer::{Customer, Failure};
 use super::{print, print_either, told};
-use crate::clerk::{Clerk, LookError};
 use crate::cli::exit::{Exit, complain};
-use crate::config::MAX_PLACES_LISTED;
-use crate::service::LockInfo;
-use crate::types::LockName;
-
-/// How often all locks are looked at for a deadlock that is still there when it is looked at again.
-const LOOKS: usize = 3;
 
 /// Prints which locks are held.
 pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
     let prefix = &options.prefix;
-    let asked = customer.look(async |clerk| list_whole(clerk, prefix).await);
-    let answer = asked.await;
+    let answer = customer.look(async |clerk| clerk.list(prefix).await).await;
     conclude(customer, answer, |locks| {
         let json = || Listing::new(locks).json();
         let printed = print_either(options.json, json, || listing_table(locks));
@@ -60,11 +49,12 @@ pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit 
 
 /// Prints who waits for whom.
 pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
-    let asked = customer.look(async |clerk| trace(clerk, &options.name).await);
-    let answer = asked.await;
-    conclude(customer, answer, |trace| {
-        let printed = print_either(options.json, || trace.json(), || trace.text());
-        told(printed, yes_or_no(!trace.is_deadlock()))
+    let name = options.name.as_str();
+    let answer = customer.look(async |clerk| clerk.why(name).await).await;
+    conclude(customer, answer, |graph| {
+        let json = || WhyView::new(graph).json();
+        let printed = print_either(options.json, json, || why_text(graph));
+        told(printed, yes_or_no(!graph.is_deadlock()))
     })
     .await
 }
@@ -101,58 +91,4 @@ async fn conclude<T>(
 
 const fn yes_or_no(is_yes: bool) -> Exit {
     if is_yes { Exit::Yes } else { Exit::No }
-}
-
-/// Follows a lock. A deadlock counts when it is still there after all of it has been seen.
-async fn trace(clerk: &Clerk, name: &LockName) -> Result<Trace, LookError> {
-    let mut looks = 1;
-    loop {
-        let trace = Trace::new(&list_whole(clerk, "").await?, name);
-        let mut later = Vec::new();
-        for name in &trace.knot {
-            later.push(clerk.show(name.as_str()).await?);
-        }
-        if trace.stands(&later) {
-            return Ok(trace);
-        }
-        if looks == LOOKS {
-            return Ok(trace.without_cycle());
-        }
-        looks += 1;
-    }
-}
-
-/// The held locks, each with as many of its places as are ever shown.
-async fn list_whole(clerk: &Clerk, prefix: &str) -> Result<Vec<LockInfo>, LookError> {
-    let mut locks = clerk.list(prefix).await?;
-    for lock in locks.iter_mut().filter(|lock| may_be_cut(lock)) {
-        *lock = clerk.show(lock.name.as_str()).await?;
-    }
-    locks.retain(LockInfo::is_held);
-    Ok(locks)
-}
-
-/// Whether a listing may have left places of this lock out: waiters it counts, holders it does not.
-fn may_be_cut(lock: &LockInfo) -> bool {
-    let holders = holders(lock).count();
-    let waiters = lock.places.len() - holders;
-    (waiters as u64) < lock.waiters || holders >= MAX_PLACES_LISTED
-}
-
-#[cfg(test)]
-mod tests {
-    use super::samples::{lock, plain, shared};
-    use super::*;
-
-    #[test]
-    fn a_listing_is_completed_where_places_may_be_missing() {
-        let four = [(1, 10), (2, 11), (3, 12), (4, 13)];
-        assert!(may_be_cut(&shared("a", &four, &[])));
-        assert!(!may_be_cut(&shared("a", &four[..3], &[5])));
-        assert!(!may_be_cut(&plain("a", &[1, 2, 3, 4])));
-        let mut more_wait = lock("a", &[(1, 10)], &[2, 3, 4]);
-        assert!(!may_be_cut(&more_wait));
-        more_wait.waiters = 4;
-        assert!(may_be_cut(&more_wait));
-    }
 }

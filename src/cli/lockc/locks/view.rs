@@ -93,7 +93,7 @@ impl LockView {
                 lock if lock.is_held() => State::Owned,
                 _ => State::Free,
             },
-            holders: holders(lock).map(PlaceView::new).collect(),
+            holders: lock.holders().map(PlaceView::new).collect(),
             waiters: lock.waiters,
             queue: None,
         }
@@ -102,7 +102,7 @@ impl LockView {
     /// With its queue.
     pub(in crate::cli::lockc) fn whole(lock: &LockInfo) -> Self {
         Self {
-            queue: Some(queue(lock).map(PlaceView::new).collect()),
+            queue: Some(lock.queue().map(PlaceView::new).collect()),
             ..Self::new(lock)
         }
     }
@@ -138,7 +138,7 @@ pub(super) fn listing_table(locks: &[LockInfo]) -> String {
             let [nobody, none] = ["nobody", "-"].map(str::to_owned);
             rows.push([name.clone(), nobody, none.clone(), none, waiters.clone()]);
         }
-        for holder in holders(lock) {
+        for holder in lock.holders() {
             let [who, mode, token] = cells(holder);
             rows.push([name.clone(), who, mode, token, waiters.clone()]);
         }
@@ -153,18 +153,18 @@ pub(super) fn show_text(lock: &LockInfo, now: SystemTime) -> String {
         return text;
     }
     let mut rows: Vec<[String; 5]> = Vec::new();
-    for holder in holders(lock) {
+    for holder in lock.holders() {
         let [who, mode, token] = cells(holder);
         let since = holder.since.map_or_else(String::new, |it| since(it, now));
         rows.push(["holds".to_owned(), who, mode, token, since]);
     }
-    for (at, waiter) in (1..).zip(queue(lock)) {
+    for (at, waiter) in (1..).zip(lock.queue()) {
         let [who, mode, token] = cells(waiter);
         rows.push([format!("waits, {at}"), who, mode, token, "-".to_owned()]);
     }
     text.push_str("\n\n");
     text.push_str(&table(["PLACE", "WHO", "MODE", "TOKEN", "SINCE"], rows));
-    let unseen = lock.waiters.saturating_sub(queue(lock).count() as u64);
+    let unseen = lock.waiters.saturating_sub(lock.queue().count() as u64);
     if unseen > 0 {
         // A string takes what is written to it.
         let _ = write!(text, "\nand {unseen} more wait");
@@ -180,7 +180,7 @@ pub(super) fn headline(lock: &LockInfo) -> String {
         1 => "1 waits".to_owned(),
         count => format!("{count} wait"),
     };
-    let holders: Vec<_> = holders(lock).map(holder).collect();
+    let holders: Vec<_> = lock.holders().map(holder).collect();
     match &holders[..] {
         _ if lock.is_ownerless => format!("{name} is held, but by nobody; {waiters}"),
         [] => format!("{name} is free"),
@@ -230,14 +230,6 @@ pub(super) fn mode(mode: Mode) -> String {
     }
 }
 
-pub(super) fn holders(lock: &LockInfo) -> impl Iterator<Item = &PlaceInfo> {
-    lock.places.iter().filter(|place| place.token.is_some())
-}
-
-pub(super) fn queue(lock: &LockInfo) -> impl Iterator<Item = &PlaceInfo> {
-    lock.places.iter().filter(|place| place.token.is_none())
-}
-
 fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
@@ -250,8 +242,8 @@ fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::samples::{free, lock, permits, plain, shared};
     use super::*;
+    use crate::looks::samples::{free, lock, permits, plain, shared};
 
     const CLIENT_1: &str = "00000001-0000-0000-0000-000000000000";
     const CLIENT_2: &str = "00000002-0000-0000-0000-000000000000";

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 
-use super::view::{holders, queue};
 use crate::service::LockInfo;
 use crate::types::{LockName, RecordNumber};
 
@@ -22,7 +21,7 @@ impl<'a> Stuck<'a> {
     /// Those among whoever waits for `locks`. All that they wait for should be there.
     pub(super) fn among(locks: &[&'a LockInfo]) -> Self {
         let mut stuck = Self::default();
-        let waiters = locks.iter().flat_map(|lock| queue(lock));
+        let waiters = locks.iter().flat_map(|lock| lock.queue());
         stuck.sessions.extend(waiters.map(|place| place.session));
         loop {
             let each = locks.iter().flat_map(|lock| {
@@ -55,12 +54,13 @@ fn kept_out<'a>(
     lock: &'a LockInfo,
     stuck: &'a BTreeSet<RecordNumber>,
 ) -> impl Iterator<Item = RecordNumber> + 'a {
-    let remaining: Vec<_> = holders(lock)
+    let remaining: Vec<_> = lock
+        .holders()
         .filter(|holder| stuck.contains(&holder.session))
         .collect();
     // Nobody gets in before those who are further ahead.
     let mut ahead = u32::MAX;
-    queue(lock).filter_map(move |waiter| {
+    lock.queue().filter_map(move |waiter| {
         ahead = ahead.min(waiter.mode.most_holders());
         let others = remaining
             .iter()

@@ -32,27 +32,27 @@ fn with_mode(name: &str, mode: Mode, holders: &[(u64, u64)], queue: &[u64]) -> L
 }
 
 /// Held by sessions, each by a token; other sessions wait.
-pub(super) fn lock(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+pub(crate) fn lock(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     with_mode(name, Mode::Exclusive, holders, queue)
 }
 
-pub(super) fn shared(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+pub(crate) fn shared(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     with_mode(name, Mode::Shared, holders, queue)
 }
 
 /// Of so many permits; whoever waits wants one as well.
-pub(super) fn permits(name: &str, most: u32, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+pub(crate) fn permits(name: &str, most: u32, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     let most = most.try_into().expect("not zero");
     with_mode(name, Mode::Permits(most), holders, queue)
 }
 
-pub(super) fn plain(name: &str, queue: &[u64]) -> LockInfo {
+pub(crate) fn plain(name: &str, queue: &[u64]) -> LockInfo {
     LockInfo {
         is_ownerless: true,
         ..lock(name, &[], queue)
     }
 }
 
-pub(super) fn free(name: &str) -> LockInfo {
+pub(crate) fn free(name: &str) -> LockInfo {
     lock(name, &[], &[])
 }

@@ -1,0 +1,60 @@
+//! Why a lock is not to be had.
+
+use super::Clerk;
+use super::error::LookError;
+use crate::looks::WaitGraph;
+use crate::types::LockName;
+
+/// How often all locks are looked at for a deadlock that is still there when it is looked at again.
+const LOOKS: usize = 3;
+
+impl Clerk {
+    /// Who waits for whom: from those who hold the lock `name` to the locks that their sessions wait for, and so
+    /// on, and whether they wait for each other in a circle.
+    ///
+    /// It lists all locks for that. A deadlock is told when it was there in two looks, by the same tokens. The
+    /// servers know sessions, not the tasks in them: a session that holds in one task and waits in another may go
+    /// on after all. One that waits for what it holds itself does not count.
+    ///
+    /// # Errors
+    ///
+    /// [`LookError`]; nothing was changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use lockservice::Clerk;
+    /// # async fn example(clerk: Clerk) -> Result<(), Box<dyn std::error::Error>> {
+    /// let why = clerk.why("account/7").await?;
+    /// for link in why.cycle() {
+    ///     eprintln!("session {} waits for {:?}", link.who.session, link.waits_for);
+    /// }
+    /// if let Some(link) = why.cycle().first() && let Some(token) = link.held_by.token {
+    ///     clerk.break_lock(link.waits_for.as_str(), token, "a deadlock").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn why(&self, name: &str) -> Result<WaitGraph, LookError> {
+        let name = LockName::new(name)?;
+        let mut looks = 1;
+        loop {
+            let graph = WaitGraph::new(&self.list("").await?, &name);
+            let mut later = Vec::new();
+            for name in graph.knot() {
+                later.push(self.show(name.as_str()).await?);
+            }
+            if graph.stands(&later) {
+                return Ok(graph);
+            }
+            if looks == LOOKS {
+                return Ok(graph.without_cycle());
+            }
+            looks += 1;
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Who waits for whom: from the holders of a lock to what their sessions wait for, and so on.
+//!
+//! The servers know sessions, not the tasks in them. A session that holds one lock and waits for another may do
+//! so in two tasks, one of which goes on; so what is called a deadlock here is one if each session in it holds
+//! and waits in one task. A session that waits for what it holds itself is taken for several tasks that take
+//! turns, and not for a deadlock.
+//!
+//! A listing is no look at one moment, so what looks like a deadlock in it may never have been one. But what is
+//! held by the same token in two looks was held all the while between them: so a second look at the locks that
+//! matter settles it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::cycle::Map;
+use super::stuck::Stuck;
+use crate::service::{LockInfo, PlaceInfo};
+use crate::types::LockName;
+
+/// What there is to be known of why a lock is not to be had: the part of the wait-for graph that begins at it.
+///
+/// [`Clerk::why`](crate::Clerk::why) makes it, and looks as often as it takes to be sure of a deadlock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitGraph {
+    locks: Vec<LockInfo>,
+    waits: Vec<Wait>,
+    cycle: Vec<Link>,
+    /// All locks that have to be as they are for the cycle to be a deadlock.
+    knot: BTreeSet<LockName>,
+}
+
+/// A holder of a lock that waits for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wait {
+    /// Its place in the queue of the lock that it waits for.
+    pub who: PlaceInfo,
+    /// What it holds.
+    pub holds: LockName,
+    /// What it waits for.
+    pub waits_for: LockName,
+    /// Which place that is, counted from 1.
+    pub place: usize,
+}
+
+/// A part of a cycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Link {
+    /// Its place in the queue of the lock that it waits for.
+    pub who: PlaceInfo,
+    /// What it waits for.
+    pub waits_for: LockName,
+    /// Who holds that, and keeps it out: it waits itself, and is the next of the cycle.
+    pub held_by: PlaceInfo,
+}
+
+impl WaitGraph {
+    /// Follows `name` through all `locks` that are held.
+    #[must_use]
+    pub fn new(locks: &[LockInfo], name: &LockName) -> Self {
+        let map = Map::new(locks);
+        let mut graph = Self {
+            locks: Vec::new(),
+            waits: Vec::new(),
+            cycle: Vec::new(),
+            knot: BTreeSet::new(),
+        };
+        graph.follow(name, &map);
+        let seen: Vec<_> = graph.locks.iter().collect();
+        let stuck = Stuck::among(&seen);
+        graph.cycle = map.cycle(name, &stuck);
+        graph.knot = map.knot(&graph.cycle, &stuck);
+        graph
+    }
+
+    fn follow(&mut self, name: &LockName, map: &Map<'_>) {
+        let mut next = VecDeque::from([name]);
+        let (mut locks_seen, mut sessions_seen) = (BTreeSet::from([name]), BTreeSet::new());
+        while let Some(name) = next.pop_front() {
+            let Some(lock) = map.lock(name) else {
+                self.locks.push(free(name));
+                continue;
+            };
+            self.locks.push(lock.clone());
+            let holders = lock.holders().map(|holder| holder.session);
+            for session in holders.filter(|session| sessions_seen.insert(*session)) {
+                for (waits_for, place, who) in map.waits(session) {
+                    self.waits.push(Wait {
+                        who: **who,
+                        holds: name.clone(),
+                        waits_for: (*waits_for).clone(),
+                        place: *place,
+                    });
+                    if locks_seen.insert(waits_for) {
+                        next.push_back(waits_for);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The lock, and then those that its holders wait for, and so on.
+    #[must_use]
+    pub fn locks(&self) -> &[LockInfo] {
+        &self.locks
+    }
+
+    /// What the holders of these locks wait for; of each session, at the first lock that it holds.
+    #[must_use]
+    pub fn waits(&self) -> &[Wait] {
+        &self.waits
+    }
+
+    /// A circle in which each waits for a lock that the next one holds, and the last for one that the first one
+    /// holds. Empty unless there is a deadlock.
+    #[must_use]
+    pub fn cycle(&self) -> &[Link] {
+        &self.cycle
+    }
+
+    /// Whether the lock is not to be had because its holders wait in a circle: until one of them gives up, or one
+    /// of their locks is broken.
+    #[must_use]
+    pub const fn is_deadlock(&self) -> bool {
+        !self.cycle.is_empty()
+    }
+
+    /// The locks to be looked at once more, after all of them have been seen, for [`stands`](Self::stands). None
+    /// if there is no deadlock.
+    pub fn knot(&self) -> impl Iterator<Item = &LockName> {
+        self.knot.iter()
+    }
+
+    /// Whether the cycle is still a deadlock in a later look at the locks in the [knot](Self::knot), and so was one
+    /// in between. Without a cycle, there is nothing that could have ended.
+    #[must_use]
+    pub fn stands(&self, later: &[LockInfo]) -> bool {
+        let both: Vec<_> = later.iter().map(|lock| self.as_before(lock)).collect();
+        let stuck = Stuck::among(&both.iter().collect::<Vec<_>>());
+        self.cycle.iter().all(|link| {
+            let lock = both.iter().find(|lock| lock.name == link.waits_for);
+            let mut holders = lock.into_iter().flat_map(LockInfo::holders);
+            stuck.keeps_out(link.who.session, &link.waits_for)
+                && holders.any(|holder| holder.token == link.held_by.token)
+        })
+    }
+
+    /// A lock, without the places that were not there before.
+    fn as_before(&self, lock: &LockInfo) -> LockInfo {
+        let before = self.locks.iter().find(|before| before.name == lock.name);
+        let before = before.map_or(&[][..], |before| &before.places);
+        let mut lock = lock.clone();
+        lock.places.retain(|place| {
+            let mut before = before.iter();
+            before.any(|it| (it.session, it.token) == (place.session, place.token))
+        });
+        lock
+    }
+
+    /// The same, without a cycle that did not [stand](Self::stands).
+    #[must_use]
+    pub fn without_cycle(self) -> Self {
+        Self {
+            cycle: Vec::new(),
+            knot: BTreeSet::new(),
+            ..self
+        }
+    }
+}
+
+fn free(name: &LockName) -> LockInfo {
+    LockInfo {
+        name: name.clone(),
+        is_ownerless: false,
+        places: Vec::new(),
+        waiters: 0,
+    }
+}

@@ -1,0 +1,107 @@
+//! What is seen of locks: all that is held, who waits for whom, and what changes.
+
+use std::time::Duration;
+
+use lockservice::testkit::{Pair, PairOptions, wait_until};
+use lockservice::{Clerk, LockChange, LockEvent, LockGuard, ServerId, Token};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::stage::{LONG, clerk};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Lets a clerk wait for a lock, and sees it in the queue.
+async fn queue(clerk: &Clerk, name: &str) -> JoinHandle<LockGuard> {
+    let before = clerk.show(name).await.expect("an answer").waiters;
+    let waits = tokio::spawn({
+        let (clerk, name) = (clerk.clone(), name.to_owned());
+        async move { clerk.acquire(&name).await.expect("its turn comes") }
+    });
+    wait_until("it is in the queue", PATIENCE, async || {
+        clerk.show(name).await.expect("an answer").waiters > before
+    })
+    .await;
+    waits
+}
+
+#[tokio::test]
+async fn a_listing_has_every_holder_and_everybody_who_waits() {
+    let pair = Pair::start(PairOptions::threads()).await;
+    let clerk = clerk(&pair, LONG).await;
+    let mut guards = Vec::new();
+    for _ in 0..6 {
+        let guard = clerk.request("a/config").shared().acquire().await;
+        guards.push(guard.expect("it can be shared"));
+    }
+    let boss = clerk.acquire("a/boss").await.expect("it is free");
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        waits.push(queue(&clerk, "a/boss").await);
+    }
+    assert!(clerk.lock("b").await.expect("an answer"));
+    let listed = clerk.list("a/").await.expect("an answer");
+    let [by_boss, by_many] = &listed[..] else {
+        panic!("{listed:?}")
+    };
+    assert_eq!(by_boss.name.as_str(), "a/boss");
+    assert_eq!((by_boss.holders().count(), by_boss.queue().count()), (1, 5));
+    let tokens = by_many.holders().filter_map(|holder| holder.token);
+    assert!(tokens.eq(guards.iter().map(LockGuard::token)));
+    drop((boss, waits));
+}
+
+#[tokio::test]
+async fn why_names_a_deadlock_that_ends_when_one_of_its_locks_is_broken() {
+    let mut pair = Pair::start(PairOptions::threads()).await;
+    let (alice, bob) = (clerk(&pair, LONG).await, clerk(&pair, LONG).await);
+    let a = alice.acquire("a").await.expect("it is free");
+    let b = bob.acquire("b").await.expect("it is free");
+    let alice_waits = queue(&alice, "b").await;
+    let why = alice.why("a").await.expect("an answer");
+    assert!(!why.is_deadlock());
+    assert_eq!(why.waits()[0].waits_for.as_str(), "b");
+    let _bob_waits = queue(&bob, "a").await;
+
+    pair.kill(ServerId::A);
+    let why = alice.why("a").await.expect("an answer");
+    assert!(why.is_deadlock());
+    let sessions = why.cycle().iter().map(|link| link.who.session);
+    assert!(sessions.eq([a.session(), b.session()]));
+    let link = &why.cycle()[0];
+    assert_eq!(link.held_by.token, Some(b.token()));
+    let broken = alice.break_lock(link.waits_for.as_str(), b.token(), "a deadlock");
+    assert!(broken.await.expect("an answer"));
+    drop(alice_waits.await.expect("no panic"));
+    assert!(!alice.why("a").await.expect("an answer").is_deadlock());
+}
+
+fn of_holder(change: &LockChange) -> (&str, Option<Token>) {
+    let token = change.event.place().and_then(|place| place.token);
+    (change.name.as_str(), token)
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_changes_also_across_a_failover() {
+    let mut pair = Pair::start(PairOptions::threads()).await;
+    let clerk = clerk(&pair, LONG).await;
+    let first = clerk.acquire("a/1").await.expect("it is free");
+    let mut watch = clerk.watch("a/").every(Duration::from_millis(10));
+    let seen = watch.changes().await.expect("an answer");
+    let [granted] = &seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert!(matches!(granted.event, LockEvent::Granted(_)));
+    assert_eq!(of_holder(granted), ("a/1", Some(first.token())));
+
+    pair.kill(ServerId::A);
+    let token = first.token();
+    first.release().await.expect("it was held");
+    let seen = timeout(PATIENCE, watch.changes()).await.expect("in time");
+    let seen = seen.expect("the other server answers");
+    let [ended] = &seen[..] else {
+        panic!("{seen:?}")
+    };
+    assert!(matches!(ended.event, LockEvent::Ended(_)));
+    assert_eq!(of_holder(ended), ("a/1", Some(token)));
+}
