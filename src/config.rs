@@ -91,7 +91,7 @@ impl Default for Limits {
 pub const STAY_AWAKE: Duration = Duration::from_micros(60);
 
 /// The largest frame on any connection, in bytes. A hostile length costs this much and no more; the
-/// largest message that is not cut to fit, a call with the longest name, is a twentieth of it.
+/// largest message that is not cut to fit, a client's request that is relayed, is a sixteenth of it.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 
 /// The largest frame that a client may send, in bytes: three times a call with the longest name. What a

@@ -219,7 +219,7 @@ pub enum Request {
 pub enum Answer {
     /// To `Open`.
     Opened(Opened),
-    /// To `Call`, granted or released, to `Release` and to `Break`.
+    /// To `Call`: whether it locked or unlocked. To `Release` and `Break`: whether the lock was held.
     Call(bool),
     /// To `Acquire`.
     Acquired(Acquired),
@@ -391,7 +391,7 @@ pub enum Frame {
         /// The part.
         chunk: Chunk,
     },
-    /// Commands in op order; none of them makes a heartbeat.
+    /// Commands in op order. Without any it is a heartbeat.
     Forward {
         /// The sender's view.
         view: View,

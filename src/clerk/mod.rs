@@ -312,7 +312,7 @@ impl ClerkBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] when the lease is none, or no server took the client on in time.
+    /// [`ConnectError`] when the lease is too short or too long, or no server took the client on in time.
     ///
     /// # Cancel safety
     ///

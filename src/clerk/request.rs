@@ -35,9 +35,9 @@ impl LockRequest {
 
     /// Lets so many hold the lock at once, this holder included: 1 is as exclusive as the default.
     ///
-    /// Whoever uses a lock for that asks with the same number. Where they do not, the least of what its holders and
-    /// whoever is next ask for counts, so nobody ever holds it together with more than it has asked for; and as
-    /// the queue keeps its order, whoever asks for less is waited for.
+    /// All who use a lock in this way should ask with the same number. Where they do not, the least that its holders
+    /// and whoever is next have asked for counts: so nobody ever shares it with more than it has asked for. And as
+    /// the queue keeps its order, whoever asks for a lower number holds up those behind.
     ///
     /// Each holder has a guard and a token of its own. A newer token does not mean that the older ones have ended, so a
     /// gate of [`fence`](crate::fence), which goes by that, is for what is locked alone.

@@ -95,7 +95,7 @@ impl Command {
 pub enum Outcome {
     /// Of `Open`: the number that calls must carry.
     Opened(RecordNumber),
-    /// Of `Call`, granted or released, of `Release` and of `Break`.
+    /// Of `Call`: whether it locked or unlocked. Of `Release` and `Break`: whether the lock was held.
     Call(bool),
     /// Of `Acquire`.
     Acquired(Acquired),

@@ -55,7 +55,7 @@ impl Sessions {
         Ok(handle)
     }
 
-    /// Lets there be no more sessions, and gives the current one. One that is being opened meanwhile is not
+    /// Opens no more sessions from here on, and gives the current one. One that is being opened meanwhile is not
     /// kept, and whoever waits for it finds this closed.
     pub(in crate::clerk) fn close(&self) -> Option<Arc<Handle>> {
         self.is_closed.store(true, Ordering::SeqCst);
