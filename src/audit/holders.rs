@@ -6,6 +6,9 @@
 //!
 //! Grants to several holders can be heard of in any order; but whatever has been heard of before a lock was asked for
 //! has a lower token, and so has whatever was heard of before a grant that cannot be held beside it.
+//!
+//! Whoever has a lock that somebody asks to be broken counts as no holder from then on, also if its grant is heard of
+//! later, which can be when others have had the lock since. Those who ask after the answer get a higher token.
 
 use std::collections::HashMap;
 
@@ -23,6 +26,8 @@ struct Lock<H> {
     /// The highest one of those who were to be the only holder.
     highest_alone: Option<Token>,
     holders: Vec<Holder<H>>,
+    /// The tokens that locks were broken by, or may be; each as often as it was asked for.
+    broken: Vec<Token>,
 }
 
 #[derive(Debug)]
@@ -103,13 +108,14 @@ impl<H> Holders<H> {
             asked_after,
         } = granted;
         let lock = self.locks.entry(name.clone()).or_default();
-        let not_beside = lock.number(token, most);
+        let is_broken = lock.is_broken(token);
+        let not_beside = lock.number(token, most).filter(|_| !is_broken);
         lock.holders.retain(|holder| !is_lost(&holder.has));
-        let holders = lock.holders.len();
-        let first = lock.holders.iter().map(|holder| holder.token).min();
+        let holders = lock.unbroken().count();
+        let first = lock.unbroken().map(|holder| holder.token).min();
         let is_known = lock.holders.iter().any(|holder| holder.token == token);
         lock.holders.push(Holder { token, most, has });
-        let most = lock.holders.iter().map(|holder| holder.most).min();
+        let most = lock.unbroken().map(|holder| holder.most).min();
         let known = is_known.then_some(token);
         if let Some(highest) = asked_after.max(known).max(not_beside)
             && token <= highest
@@ -118,7 +124,7 @@ impl<H> Holders<H> {
             return Err(Wrong::OldToken { highest, granted });
         }
         match (first, most) {
-            (Some(first), Some(most)) if holders as u64 >= u64::from(most) => {
+            (Some(first), Some(most)) if !is_broken && holders as u64 >= u64::from(most) => {
                 Err(Wrong::TooManyHolders {
                     holders,
                     first,
@@ -134,6 +140,22 @@ impl<H> Holders<H> {
     pub fn given_up(&mut self, name: &LockName, token: Token) {
         if let Some(lock) = self.locks.get_mut(name) {
             lock.holders.retain(|holder| holder.token != token);
+        }
+    }
+
+    /// Somebody asks to break the lock that is held by this token: its holder may have lost it from now on.
+    pub fn breaks(&mut self, name: &LockName, token: Token) {
+        let lock = self.locks.entry(name.clone()).or_default();
+        lock.broken.push(token);
+    }
+
+    /// It was answered, and `was_held` by this token until then or was not.
+    pub fn broke(&mut self, name: &LockName, token: Token, was_held: bool) {
+        let lock = self.locks.entry(name.clone()).or_default();
+        if was_held {
+            lock.highest = lock.highest.max(Some(token));
+        } else if let Some(at) = lock.broken.iter().position(|it| *it == token) {
+            lock.broken.swap_remove(at);
         }
     }
 
@@ -157,11 +179,22 @@ impl<H> Default for Lock<H> {
             highest: None,
             highest_alone: None,
             holders: Vec::new(),
+            broken: Vec::new(),
         }
     }
 }
 
 impl<H> Lock<H> {
+    fn is_broken(&self, token: Token) -> bool {
+        self.broken.contains(&token)
+    }
+
+    /// Those whose lock cannot have been broken.
+    fn unbroken(&self) -> impl Iterator<Item = &Holder<H>> {
+        let holders = self.holders.iter();
+        holders.filter(|holder| !self.is_broken(holder.token))
+    }
+
     /// Gives the highest token before of those whose grants cannot be held beside this one.
     fn number(&mut self, token: Token, most: u32) -> Option<Token> {
         let is_alone = most == 1;
@@ -292,5 +325,55 @@ mod tests {
         assert_eq!(grant(&mut holders, 1, 6, false), Ok(()));
         holders.given_up(&name(), Token(5));
         assert!(grant(&mut holders, 1, 7, false).is_err());
+    }
+
+    #[test]
+    fn who_may_have_lost_its_lock_because_it_was_broken_is_no_holder() {
+        let mut holders = one_holder();
+        holders.breaks(&name(), Token(5));
+        assert_eq!(grant(&mut holders, 1, 6, false), Ok(()));
+        assert!(grant(&mut holders, 1, 7, false).is_err(), "by token 6");
+    }
+
+    #[test]
+    fn who_was_not_broken_is_a_holder_as_before() {
+        let mut holders = one_holder();
+        holders.breaks(&name(), Token(5));
+        holders.broke(&name(), Token(5), false);
+        assert!(grant(&mut holders, 1, 6, false).is_err());
+    }
+
+    #[test]
+    fn who_was_broken_by_one_of_two_is_no_holder() {
+        let mut holders = one_holder();
+        for was_held in [true, false] {
+            holders.breaks(&name(), Token(5));
+            holders.broke(&name(), Token(5), was_held);
+        }
+        assert_eq!(grant(&mut holders, 1, 6, false), Ok(()));
+    }
+
+    /// Its owner hears of it when another one has the lock.
+    #[test]
+    fn a_grant_that_was_broken_is_heard_of_late_and_counts_for_nothing() {
+        let mut holders = Holders::new();
+        holders.breaks(&name(), Token(5));
+        holders.broke(&name(), Token(5), true);
+        assert_eq!(grant(&mut holders, 1, 6, false), Ok(()));
+        assert_eq!(grant(&mut holders, 1, 5, false), Ok(()));
+        holders.given_up(&name(), Token(6));
+        assert_eq!(grant(&mut holders, 1, 7, false), Ok(()));
+    }
+
+    #[test]
+    fn a_token_below_one_that_was_broken_is_wrong() {
+        let mut holders = Holders::new();
+        holders.breaks(&name(), Token(5));
+        assert_eq!(holders.highest(&name()), None);
+        holders.broke(&name(), Token(5), true);
+        assert_eq!(holders.highest(&name()), Some(Token(5)));
+        let (highest, granted) = (Token(5), Token(4));
+        let wrong = grant(&mut holders, 1, 4, false);
+        assert_eq!(wrong, Err(Wrong::OldToken { highest, granted }));
     }
 }

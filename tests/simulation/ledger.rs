@@ -5,15 +5,20 @@
 //! is what their clocks say, not in which order they were asked.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
+
+use futures::FutureExt as _;
 
 use lockservice::service::{LockInfo, Mode, PlaceInfo};
 use lockservice::testkit::holders::{self, Holders};
 use lockservice::types::{LockName, RecordNumber, Token};
 use lockservice::{GuardState, LockGuard, LossReason, ReleaseError};
 use tokio::time::Instant;
+
+use super::breaks::{self, Break, BreakId, Breaks};
 
 /// Simulated time, as this host has it.
 pub(crate) fn now() -> Duration {
@@ -26,7 +31,11 @@ pub(crate) struct Ledger {
     holders: RefCell<Holders<Rc<Held>>>,
     grants: RefCell<Vec<Granted>>,
     looks: RefCell<Vec<Look>>,
+    breaks: Breaks,
+    /// Grants that ended by a release that said so.
+    released: RefCell<BTreeSet<(LockName, Token)>>,
     lost: Cell<u64>,
+    heard: Cell<u64>,
 }
 
 /// A guard that its owner has.
@@ -111,11 +120,19 @@ pub(crate) struct Ownership {
     pub(crate) lost: u64,
     /// Pairs of which it was seen that one waited behind the other.
     pub(crate) in_order: u64,
+    breaks: Vec<Break>,
+    /// Guards that were told that their lock was broken.
+    pub(crate) heard: u64,
 }
 
 impl Ownership {
     pub(crate) const fn granted(&self) -> u64 {
         self.grants.len() as u64
+    }
+
+    /// Locks that were broken.
+    pub(crate) fn broken(&self) -> u64 {
+        breaks::broken(&self.breaks)
     }
 }
 
@@ -125,6 +142,9 @@ impl fmt::Display for Ownership {
             let (owner, name, mode) = (grant.owner, &grant.name, grant.mode);
             let (asked, heard) = (grant.asked.as_millis(), grant.heard.as_millis());
             writeln!(f, "o{owner} {mode:?} {name} {asked}..{heard}")?;
+        }
+        for broken in &self.breaks {
+            writeln!(f, "{broken}")?;
         }
         Ok(())
     }
@@ -148,11 +168,13 @@ impl Ledger {
         });
         let most = held.most;
         let is_lost = |other: &Rc<Held>| {
-            let is_lost = other.is_lost(heard);
-            if most == 1 || other.most == 1 {
+            let before = other.guard.token();
+            // One that was broken is heard of late, when the lock has been passed on to the other already.
+            let is_next = before < token && !self.breaks.may_be_broken(&name, before);
+            if is_next && (most == 1 || other.most == 1) {
                 other.passed_on.set(Some(heard));
             }
-            is_lost
+            other.is_lost(heard)
         };
         let grant = holders::Granted {
             token,
@@ -172,6 +194,11 @@ impl Ledger {
         self.holders.borrow_mut().given_up(&name, token);
         let is_lost = held.guard.state() == GuardState::Lost;
         self.lost.set(self.lost.get() + u64::from(is_lost));
+        if let Some(reason) = held.guard.lost().now_or_never() {
+            self.has_lost(&held, reason)?;
+            let is_broken = reason == LossReason::Broken;
+            self.heard.set(self.heard.get() + u64::from(is_broken));
+        }
         let passed_on = held.passed_on.get().filter(|at| now >= *at);
         if let Some(at) = passed_on
             && !is_lost
@@ -187,6 +214,77 @@ impl Ledger {
         })
     }
 
+    /// An owner is told why it has lost a lock. No server loses its state here, so it is by its lease, or because
+    /// somebody breaks it.
+    pub(crate) fn has_lost(&self, held: &Held, reason: LossReason) -> Result<(), String> {
+        let (name, token) = (held.guard.name(), held.guard.token());
+        let is_honest = match reason {
+            LossReason::Expired => true,
+            LossReason::Broken => self.breaks.may_be_broken(name, token),
+            _ => false,
+        };
+        if is_honest {
+            Ok(())
+        } else {
+            let at = now();
+            Err(format!("{name}: token {token} is lost at {at:?}: {reason}"))
+        }
+    }
+
+    /// Since when it is known that the lock was broken, if it was.
+    pub(crate) fn broken_since(&self, held: &Held) -> Option<Duration> {
+        let (name, token) = (held.guard.name(), held.guard.token());
+        self.breaks.since(name, token)
+    }
+
+    /// Whether what was asked for can have been granted, and broken before that was heard of.
+    pub(crate) fn may_have_ended(&self, name: &LockName, asked: Duration) -> bool {
+        self.breaks.may_have_come_before(name, asked)
+    }
+
+    /// Somebody is about to break the lock that is held by this token.
+    pub(crate) fn breaks(&self, name: &LockName, token: Token) -> BreakId {
+        self.holders.borrow_mut().breaks(name, token);
+        self.breaks.ask(name.clone(), token)
+    }
+
+    /// It was answered whether the lock was held by that token.
+    pub(crate) fn broke(&self, id: BreakId, was_held: bool) -> Result<(), String> {
+        let answered = now();
+        let Break {
+            name, token, asked, ..
+        } = self.breaks.answer(id, was_held)?;
+        let mut holders = self.holders.borrow_mut();
+        holders.broke(&name, token, was_held);
+        if was_held {
+            return self.ends_once(&name, token);
+        }
+        let held = holders.of(&name).find(|(held, _)| *held == token);
+        let certainly = held.filter(|(_, held)| held.granted <= asked && !held.is_lost(answered));
+        if certainly.is_some() && !self.breaks.may_be_broken(&name, token) {
+            return Err(format!(
+                "{name}: held by token {token}, and from {asked:?} to {answered:?} it is not broken"
+            ));
+        }
+        Ok(())
+    }
+
+    fn released(&self, name: &LockName, token: Token) -> Result<(), String> {
+        self.released.borrow_mut().insert((name.clone(), token));
+        self.ends_once(name, token)
+    }
+
+    /// A grant is released or broken, and not both.
+    fn ends_once(&self, name: &LockName, token: Token) -> Result<(), String> {
+        let is_released = self.released.borrow().contains(&(name.clone(), token));
+        match self.breaks.since(name, token) {
+            Some(since) if is_released => Err(format!(
+                "{name}: token {token} was broken by {since:?}, and released as one that was held"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Somebody has looked at a lock: asked at this moment, was answered now.
     pub(crate) fn looked(&self, lock: LockInfo, asked: Duration) -> Result<(), String> {
         let answered = now();
@@ -198,12 +296,19 @@ impl Ledger {
         }
         for (token, held) in self.holders.borrow().of(&lock.name) {
             let is_there = holders.iter().any(|place| place.token == Some(token));
-            if held.granted <= asked && !held.is_lost(answered) && !is_there {
+            let may_be_broken = self.breaks.may_be_broken(&lock.name, token);
+            let is_certain = held.granted <= asked && !held.is_lost(answered) && !may_be_broken;
+            if is_certain && !is_there {
                 return Err(format!(
                     "token {token} is held until {:?} at least, and at {answered:?} there is {lock:?}",
                     held.safe_until()
                 ));
             }
+        }
+        let tokens = holders.iter().filter_map(|place| place.token);
+        let mut broken = tokens.filter_map(|token| self.breaks.since(&lock.name, token));
+        if broken.any(|since| since <= asked) {
+            return Err(format!("what was broken is there at {asked:?}: {lock:?}"));
         }
         let waiting = waiting.iter().map(|place| place.session).collect();
         self.looks.borrow_mut().push(Look {
@@ -230,6 +335,13 @@ impl Ledger {
     /// What it all came to.
     pub(crate) fn close(&self) -> Result<Ownership, String> {
         let grants = self.grants.take();
+        let mut tokens = BTreeSet::new();
+        if let Some(twice) = grants
+            .iter()
+            .find(|grant| !tokens.insert((&grant.name, grant.token)))
+        {
+            return Err(format!("two grants have one token: {twice:?}"));
+        }
         let mut in_order = 0;
         for look in self.looks.take() {
             let tokens: Vec<_> = look.tokens(&grants).collect();
@@ -244,6 +356,8 @@ impl Ledger {
             grants,
             lost: self.lost.get(),
             in_order,
+            breaks: self.breaks.take(),
+            heard: self.heard.get(),
         })
     }
 }
@@ -273,26 +387,29 @@ pub(crate) struct GivenUp {
 
 impl GivenUp {
     /// Gives the lock back, and looks whether the answer agrees with what is known.
-    pub(crate) async fn release(self) -> Result<(), String> {
+    pub(crate) async fn release(self, ledger: &Ledger) -> Result<(), String> {
         let (name, token) = (self.guard.name().clone(), self.guard.token());
         let begun = now();
         match (self.guard.release().await, self.passed_on) {
             (Ok(()), Some(at)) => Err(format!(
                 "{name}: token {token} was said to be held until {begun:?}, and was passed on at {at:?}"
             )),
-            (Err(error), _) if !is_honest(&error) => Err(format!(
-                "{name}: token {token} was given back at {begun:?} with: {error}"
-            )),
+            (Ok(()), None) => ledger.released(&name, token),
+            (Err(error), _) if !is_honest(&error, ledger.breaks.may_be_broken(&name, token)) => {
+                Err(format!(
+                    "{name}: token {token} was given back at {begun:?} with: {error}"
+                ))
+            }
             _ => Ok(()),
         }
     }
 }
 
-/// Nobody breaks locks here and no server loses its state, so whatever is lost is lost by its lease.
-const fn is_honest(error: &ReleaseError) -> bool {
-    !matches!(
-        error,
-        ReleaseError::NotHeld
-            | ReleaseError::Lost(LossReason::SessionLost | LossReason::Broken | LossReason::Closed)
-    )
+/// No server loses its state here, so whatever is lost is lost by its lease, or because it was broken.
+const fn is_honest(error: &ReleaseError, may_be_broken: bool) -> bool {
+    match error {
+        ReleaseError::NotHeld | ReleaseError::Lost(LossReason::Broken) => may_be_broken,
+        ReleaseError::Lost(LossReason::SessionLost | LossReason::Closed) => false,
+        _ => true,
+    }
 }

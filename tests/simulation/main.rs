@@ -3,6 +3,7 @@
 //! A run takes a fraction of a second, and all of its time is simulated. `cargo test` plays the first
 //! few hundred seeds; `docs/verification.md` tells how to play thousands, and how to play one again.
 
+mod breaks;
 mod checker;
 mod clients;
 mod crude;
@@ -90,6 +91,7 @@ fn owners(dice: &mut Dice) -> Owners {
         hold: dice.within(5..100),
         pause: dice.within(2..60),
         patience: dice.millis(20..400),
+        breaks: dice.pick(&[0, 4, 12]),
     }
 }
 
@@ -127,6 +129,8 @@ struct Tally {
     grants: AtomicU64,
     lost: AtomicU64,
     in_order: AtomicU64,
+    broken: AtomicU64,
+    heard: AtomicU64,
     simulated_ms: AtomicU64,
     failures: Mutex<Vec<String>>,
 }
@@ -147,6 +151,8 @@ impl Tally {
                 self.grants.fetch_add(owned.granted(), Ordering::Relaxed);
                 self.lost.fetch_add(owned.lost, Ordering::Relaxed);
                 self.in_order.fetch_add(owned.in_order, Ordering::Relaxed);
+                self.broken.fetch_add(owned.broken(), Ordering::Relaxed);
+                self.heard.fetch_add(owned.heard, Ordering::Relaxed);
                 self.simulated_ms.fetch_add(simulated, Ordering::Relaxed);
             }
             Err(failure) => self.fail(failure),
@@ -184,13 +190,15 @@ fn no_seed_breaks_a_promise() {
     });
     println!(
         "seeds {seeds:?}: {} runs, {} calls, {} answers, {} grants, of which {} were lost and {} seen to be in \
-         order, {} s of simulated time in {:.1?}",
+         order, {} locks broken and {} holders told so, {} s of simulated time in {:.1?}",
         tally.runs.into_inner(),
         tally.calls.into_inner(),
         tally.answers.into_inner(),
         tally.grants.into_inner(),
         tally.lost.into_inner(),
         tally.in_order.into_inner(),
+        tally.broken.into_inner(),
+        tally.heard.into_inner(),
         tally.simulated_ms.into_inner() / 1_000,
         start.elapsed()
     );

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockservice::clerk::Clerk;
 use lockservice::service::Mode;
 use lockservice::types::{LockName, ServerId};
-use lockservice::{AcquireError, GuardState, LockGuard, LockRequest, LossReason};
+use lockservice::{AcquireError, CallError, GuardState, LockGuard, LockRequest};
 use tokio::time::timeout;
 
 use super::dice::Dice;
@@ -26,6 +26,8 @@ pub(crate) struct Owners {
     /// The longest pause between two requests, in milliseconds.
     pub(crate) pause: u64,
     pub(crate) patience: Duration,
+    /// One time in so many, a lock is broken instead. Never, if it is 0.
+    pub(crate) breaks: u64,
 }
 
 impl Owners {
@@ -37,6 +39,7 @@ impl Owners {
         hold: 0,
         pause: 0,
         patience: Duration::ZERO,
+        breaks: 0,
     };
 
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
@@ -50,6 +53,10 @@ impl Owners {
 
 fn name(number: u64) -> String {
     format!("owned-{number}")
+}
+
+fn lock_name(name: String) -> LockName {
+    LockName::new(name).expect("a name")
 }
 
 /// Runs one owner until the stage closes. It leaves now and then, and comes back as another.
@@ -109,7 +116,12 @@ impl Owner {
             if self.stage.is_over() {
                 return;
             }
-            let done = self.request().await;
+            let breaks = self.owners.breaks;
+            let done = if breaks > 0 && self.dice.one_in(breaks) {
+                self.break_one().await
+            } else {
+                self.request().await
+            };
             if let Err(wrong) = done {
                 self.stage.complain(wrong);
             }
@@ -127,7 +139,7 @@ impl Owner {
             2 => (request.permits(two.get()), Mode::Permits(two)),
             _ => (request, Mode::Exclusive),
         };
-        let name = LockName::new(name).expect("a name");
+        let name = lock_name(name);
         let asked = Asked {
             owner: self.number,
             at: now(),
@@ -141,6 +153,7 @@ impl Owner {
     async fn request(&mut self) -> Result<(), String> {
         let (request, mut asked) = self.wish();
         let patience = self.dice.millis(0..self.owners.lease_millis());
+        let began = asked.at;
         let acquired = match self.dice.within(0..10) {
             0..5 => Some(self.wait(request.acquire()).await),
             5 => Some(request.try_acquire().await.map(Vec::from_iter)),
@@ -167,12 +180,55 @@ impl Owner {
             None => self.has_given_up = true,
             Some(Ok(guards)) => return self.hold(guards, asked).await,
             Some(Err(AcquireError::SessionLost)) => {}
+            Some(Err(AcquireError::Ended)) if self.may_have_ended(began) => {
+                self.has_given_up = true;
+            }
             Some(Err(error)) => {
                 let number = self.number;
                 return Err(format!("a request of owner {number} failed: {error}"));
             }
         }
         Ok(())
+    }
+
+    /// Whether one of the locks can have been broken that were asked for at that moment.
+    fn may_have_ended(&self, asked: Duration) -> bool {
+        let mut names = self.owners.names().map(lock_name);
+        names.any(|name| self.stage.ledger().may_have_ended(&name, asked))
+    }
+
+    /// Takes a lock from somebody who is seen to hold it, or from one of those who did before.
+    async fn break_one(&mut self) -> Result<(), String> {
+        let name = name(self.dice.within(0..self.owners.locks));
+        let Ok(lock) = self.clerk.show(&name).await else {
+            return Ok(());
+        };
+        let ledger = self.stage.ledger();
+        let tokens = lock.places.iter().filter_map(|place| place.token);
+        let mut tokens: Vec<_> = tokens.collect();
+        if tokens.is_empty() || self.dice.one_in(8) {
+            tokens = Vec::from_iter(ledger.highest(&lock.name));
+        }
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let token = self.dice.pick(&tokens);
+        let patience = if self.dice.one_in(5) {
+            self.dice.millis(0..self.owners.lease_millis())
+        } else {
+            Duration::from_mins(10)
+        };
+        let asked = ledger.breaks(&lock.name, token);
+        let breaks = self.clerk.break_lock(&name, token, "simulated");
+        match timeout(patience, breaks).await {
+            Ok(Ok(was_held)) => ledger.broke(asked, was_held),
+            // Nobody knows what became of it.
+            Err(_) | Ok(Err(CallError::RecordLost)) => Ok(()),
+            Ok(Err(error)) => {
+                let number = self.number;
+                Err(format!("a break of owner {number} failed: {error}"))
+            }
+        }
     }
 
     /// Whoever waits for as long as it takes must get it.
@@ -201,12 +257,14 @@ impl Owner {
                 lost = first.guard().lost() => Some(lost),
                 () = self.work_under_locks(long_enough) => None,
             };
-            if lost.is_some_and(|reason| reason != LossReason::Expired) {
-                let number = self.number;
-                return Err(format!("owner {number} lost a lock: {lost:?}"));
+            if let Some(reason) = lost {
+                self.stage.ledger().has_lost(first, reason)?;
             }
         }
         for held in held {
+            if self.dice.one_in(2) {
+                self.hear_of_break(&held).await?;
+            }
             self.give_up(held).await?;
         }
         Ok(())
@@ -227,10 +285,24 @@ impl Owner {
         }
     }
 
+    /// Whoever has a lock that was broken is told so, or else its lease ends.
+    async fn hear_of_break(&self, held: &Held) -> Result<(), String> {
+        let Some(since) = self.stage.ledger().broken_since(held) else {
+            return Ok(());
+        };
+        let (name, lease) = (held.guard().name(), self.owners.lease);
+        match timeout(lease, held.guard().lost()).await {
+            Ok(reason) => self.stage.ledger().has_lost(held, reason),
+            Err(_) => Err(format!(
+                "{name}: broken by {since:?}, and its holder is not told"
+            )),
+        }
+    }
+
     async fn give_up(&mut self, held: Rc<Held>) -> Result<(), String> {
         let given_up = self.stage.ledger().given_up(held)?;
         if self.dice.one_in(2) {
-            return given_up.release().await;
+            return given_up.release(self.stage.ledger()).await;
         }
         Ok(())
     }

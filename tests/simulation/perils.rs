@@ -106,7 +106,7 @@ pub(crate) async fn succeed(stage: &Stage, owners: &Owners) -> turmoil::Result {
         let guard = clerk.request(&name).timeout(after).acquire().await;
         let guard = guard.map_err(|error| format!("{name} is not free: {error}"))?;
         let held = stage.ledger().granted(guard, asked)?;
-        stage.ledger().given_up(held)?.release().await
+        stage.ledger().given_up(held)?.release(stage.ledger()).await
     };
     for succeeded in join_all(owners.names().map(succeed_in)).await {
         succeeded?;

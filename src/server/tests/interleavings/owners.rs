@@ -1,10 +1,10 @@
-//! Sessions that wait for locks, are told of grants by their polls, and give back what they have, while the
-//! lease of one that has gone ends and the primary halts.
+//! Sessions that wait for locks, are told of grants by their polls, give back what they have and break what others
+//! have, while the lease of one that has gone ends and the primary halts.
 //!
 //! A poll of each session is at the servers all the time, as a clerk's is; the answer to the call and the
 //! poll can both tell of a grant, in any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,8 +24,14 @@ const LONG_LEASE: Duration = Lease::MAX;
 struct Judge {
     holders: Mutex<Holders<Instant>>,
     places: Mutex<Vec<Place>>,
+    /// What somebody asked to be broken, and may be.
+    breaks: Mutex<Vec<Grant>>,
+    /// What was released as held, or broken.
+    ended: Mutex<BTreeSet<Grant>>,
     clock: AtomicU64,
 }
+
+type Grant = (LockName, Token);
 
 /// A place in a queue that came to be between two moments, and its token.
 #[derive(Debug, Clone)]
@@ -53,6 +59,31 @@ impl Judge {
         whole(&self.places).push(place);
     }
 
+    fn breaks(&self, (name, token): Grant) {
+        whole(&self.holders).breaks(&name, token);
+        whole(&self.breaks).push((name, token));
+    }
+
+    fn broke(&self, grant: Grant, was_held: bool) {
+        whole(&self.holders).broke(&grant.0, grant.1, was_held);
+        if was_held {
+            return self.ends(grant);
+        }
+        let mut breaks = whole(&self.breaks);
+        let at = breaks.iter().position(|it| *it == grant);
+        breaks.swap_remove(at.expect("it was asked for"));
+    }
+
+    fn may_be_broken(&self, grant: &Grant) -> bool {
+        whole(&self.breaks).contains(grant)
+    }
+
+    /// A grant was given back while it was held, or broken: one of the two, once.
+    fn ends(&self, grant: Grant) {
+        let told = format!("{grant:?}");
+        assert!(whole(&self.ended).insert(grant), "{told} has ended twice");
+    }
+
     /// First come, first served: of two of which one asked when the other had its place.
     fn check_order(&self) {
         let places = whole(&self.places);
@@ -78,6 +109,7 @@ struct Owner {
     next: u64,
     pairs: [Pair; 2],
     heard: Arc<Mutex<BTreeMap<Seq, Token>>>,
+    broken: Arc<Mutex<BTreeSet<Seq>>>,
     judge: Arc<Judge>,
 }
 
@@ -95,6 +127,7 @@ impl Owner {
             next: 0,
             pairs,
             heard: Arc::default(),
+            broken: Arc::default(),
             judge,
         }
     }
@@ -114,6 +147,7 @@ impl Owner {
     fn poll(&self) -> impl Future<Output = ()> + use<> {
         let (client, record) = (self.client, self.record);
         let (pairs, heard) = (self.pairs.clone(), self.heard.clone());
+        let broken = self.broken.clone();
         async move {
             let mut since = Mark::default();
             loop {
@@ -128,7 +162,7 @@ impl Owner {
                     Err(Refusal::UnknownRecord) => return,
                     Err(refusal) => panic!("a poll was refused: {refusal}"),
                 };
-                assert!(news.broken.is_empty(), "nobody breaks locks");
+                whole(&broken).extend(news.broken);
                 since = since.max(news.through);
                 for change in news.changes {
                     let before = whole(&heard).insert(change.acquired, change.token);
@@ -138,7 +172,7 @@ impl Owner {
         }
     }
 
-    /// Acquires, holds and gives back, some times; gives what was told last.
+    /// Acquires, holds and gives back, or breaks what another one has, some times; gives what was told last.
     async fn work(mut self, times: usize) -> (Self, Told) {
         let mut last = self.once().await;
         for _ in 1..times {
@@ -149,6 +183,28 @@ impl Owner {
 
     async fn once(&mut self) -> Told {
         let name = LockName::new(*pick(&["x", "x", "y"])).expect("a name");
+        let last = whole(&self.judge.holders).highest(&name);
+        match last {
+            Some(token) if thread_rng().gen_ratio(1, 4) => self.break_lock((name, token)).await,
+            last => self.hold(name, last).await,
+        }
+    }
+
+    async fn break_lock(&mut self, grant: Grant) -> Told {
+        self.judge.breaks(grant.clone());
+        let (name, token) = grant.clone();
+        let request = Request::Break {
+            id: self.call(),
+            name,
+            token,
+            reason: String::new(),
+        };
+        let answer = self.ask(&request).await;
+        self.judge.broke(grant, answer);
+        Told { request, answer }
+    }
+
+    async fn hold(&mut self, name: LockName, asked_after: Option<Token>) -> Told {
         let two = NonZeroU32::MIN.saturating_add(1);
         let mode = *pick(&[
             Mode::Exclusive,
@@ -157,7 +213,6 @@ impl Owner {
             Mode::Permits(two),
         ]);
         let id = self.call();
-        let asked_after = whole(&self.judge.holders).highest(&name);
         let asked = self.judge.moment();
         let request = Request::Acquire {
             id,
@@ -166,7 +221,8 @@ impl Owner {
         };
         let token = match ask(&self.pairs, &request).await {
             Answer::Acquired(Acquired::Granted(token)) => Some(token),
-            Answer::Acquired(Acquired::Queued) => None,
+            // Ended: granted and broken since, which the poll tells of as well.
+            Answer::Acquired(Acquired::Queued | Acquired::Ended) => None,
             other => panic!("not acquired: {other:?}"),
         };
         let had = self.judge.moment();
@@ -175,9 +231,17 @@ impl Owner {
             return self.release(id.seq).await;
         }
         let token = match token {
-            Some(token) => token,
+            Some(token) => Some(token),
             None => self.turn(id.seq).await,
         };
+        let Some(token) = token else {
+            let mut breaks = whole(&self.judge.breaks).clone().into_iter();
+            assert!(breaks.any(|(of, _)| of == name), "nobody breaks {name}");
+            let told = self.release(id.seq).await;
+            assert!(!told.answer, "it was broken");
+            return told;
+        };
+        let grant = (name.clone(), token);
         let place = Place {
             name: name.clone(),
             asked,
@@ -192,15 +256,21 @@ impl Owner {
         }
         whole(&self.judge.holders).given_up(&name, token);
         let told = self.release(id.seq).await;
-        assert!(told.answer, "it was held");
+        if told.answer {
+            self.judge.ends(grant);
+            return told;
+        }
+        let is_broken = self.judge.may_be_broken(&grant);
+        assert!(is_broken, "{grant:?} was held");
         told
     }
 
-    async fn turn(&self, acquired: Seq) -> Token {
+    /// None if it was broken before this heard of it.
+    async fn turn(&self, acquired: Seq) -> Option<Token> {
         loop {
             let heard = whole(&self.heard).get(&acquired).copied();
-            if let Some(token) = heard {
-                return token;
+            if heard.is_some() || whole(&self.broken).contains(&acquired) {
+                return heard;
             }
             shuttle::future::yield_now().await;
         }
