@@ -19,8 +19,8 @@ pub(super) enum Step {
     Acquire(u8),
     /// Acquires a lock together with others that share it, or queues for it.
     Share(u8),
-    /// Acquires one of two permits, or queues for it.
-    Permit(u8),
+    /// Acquires one of so many permits of a lock, or queues for it.
+    Permit(u8, u32),
     /// Acquires it if it is free.
     Try(u8),
     /// Polls until all that it queued for is its own.
@@ -54,7 +54,7 @@ impl Step {
     /// The lock that it acquires.
     pub(super) const fn acquires(self) -> Option<u8> {
         match self {
-            Self::Acquire(lock) | Self::Share(lock) | Self::Permit(lock) | Self::Try(lock) => {
+            Self::Acquire(lock) | Self::Share(lock) | Self::Permit(lock, _) | Self::Try(lock) => {
                 Some(lock)
             }
             _ => None,
@@ -62,10 +62,12 @@ impl Step {
     }
 
     /// How many may hold the lock that it acquires.
-    pub(super) const fn mode(self) -> Mode {
+    pub(super) fn mode(self) -> Mode {
         match self {
             Self::Share(_) => Mode::Shared,
-            Self::Permit(_) => Mode::Permits(NonZeroU32::MIN.saturating_add(1)),
+            Self::Permit(_, most) => {
+                Mode::Permits(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))
+            }
             _ => Mode::Exclusive,
         }
     }
@@ -212,7 +214,7 @@ pub(super) fn request(
         Step::Session => open(Some(Lease::new(LEASE).expect("a lease"))),
         Step::Lock(lock) => call(Verb::Lock, lock),
         Step::Unlock(lock) => call(Verb::Unlock, lock),
-        Step::Acquire(lock) | Step::Share(lock) | Step::Permit(lock) => acquire(true, lock),
+        Step::Acquire(lock) | Step::Share(lock) | Step::Permit(lock, _) => acquire(true, lock),
         Step::Try(lock) => acquire(false, lock),
         Step::Release | Step::Return(_) => Request::Release {
             id,

@@ -320,7 +320,7 @@ impl Order {
             }
             Step::Unlock(_) if !state.ownerless && !is_free => Said::Owned,
             Step::Unlock(_) => std::mem::take(&mut state.ownerless).into(),
-            Step::Acquire(_) | Step::Share(_) | Step::Permit(_) => {
+            Step::Acquire(_) | Step::Share(_) | Step::Permit(..) => {
                 state.places.push(at);
                 Said::Yes
             }

@@ -94,6 +94,16 @@ fn every_state_of_two_locks_that_are_granted_at_once_is_safe() {
 }
 
 #[test]
+fn every_state_of_a_lock_that_two_wait_for_is_safe() {
+    explore("queue");
+}
+
+#[test]
+fn every_state_of_permits_of_which_one_wants_fewer_is_safe() {
+    explore("permits");
+}
+
+#[test]
 fn every_state_of_a_lock_that_two_share_and_one_waits_to_have_alone_is_safe() {
     explore("shared");
 }

@@ -103,6 +103,71 @@ const SILENT_HOLDER_AND_WAITER: &[&[Step]] = &[
     &[Session, Acquire(0), Await, Release],
 ];
 
+/// One has a lock, and two wait for it.
+const QUEUE: &[&[Step]] = &[
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0), Await, Release],
+    &[Session, Acquire(0), Await],
+];
+
+/// The first one has it for good.
+const SILENT_HOLDER_AND_QUEUE: &[&[Step]] = &[
+    &[Session, Acquire(0)],
+    &[Session, Acquire(0), Await, Release],
+    &[Session, Acquire(0), Await],
+];
+
+/// One has a lock, one leaves its queue, and one waits behind that.
+const QUEUE_THAT_ONE_LEAVES: &[&[Step]] = &[
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0), Await],
+];
+
+/// The last one waits behind the others and does nothing.
+const QUEUE_BEFORE_A_SILENT_ONE: &[&[Step]] = &[
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0), Await],
+    &[Session, Acquire(0)],
+];
+
+/// The one between the others is silent, so that its lease ends, while it waits or when it has the lock.
+const QUEUE_BEHIND_A_SILENT_ONE: &[&[Step]] = &[
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0)],
+    &[Session, Acquire(0), Await],
+];
+
+/// The holder is silent, one leaves the queue, and one waits behind that.
+const SILENT_HOLDER_AND_QUEUE_THAT_ONE_LEAVES: &[&[Step]] = &[
+    &[Session, Acquire(0)],
+    &[Session, Acquire(0), Release],
+    &[Session, Acquire(0), Await],
+];
+
+/// Two have the two permits of a lock, and one waits.
+const PERMITS: &[&[Step]] = &[
+    &[Session, Permit(0, 2), Release],
+    &[Session, Permit(0, 2)],
+    &[Session, Permit(0, 2), Await],
+];
+
+/// Three have the three permits of a lock, and one waits.
+const THREE_PERMITS: &[&[Step]] = &[
+    &[Session, Permit(0, 3), Release],
+    &[Session, Permit(0, 3)],
+    &[Session, Permit(0, 3)],
+    &[Session, Permit(0, 3), Await],
+];
+
+/// Two have permits of three, one waits that would have no more than two, and one behind it.
+const LEAST_PERMITS: &[&[Step]] = &[
+    &[Session, Permit(0, 3), Release],
+    &[Session, Permit(0, 3)],
+    &[Session, Permit(0, 2), Await, Release],
+    &[Session, Permit(0, 3), Await],
+];
+
 /// Two share a lock, and another one waits to have it alone.
 const SHARED: &[&[Step]] = &[
     &[Session, Share(0), Release],
@@ -258,6 +323,110 @@ pub(super) const SCOPES: &[Scope] = &[
         asked: &[A],
         ..QUIET
     },
+    Scope {
+        name: "queue",
+        views: 1,
+        budget: Budget { resets: 1, ..NONE },
+        clients: QUEUE,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "permits",
+        views: 1,
+        clients: LEAST_PERMITS,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    // One has a lock, and two wait for it.
+    Scope {
+        name: "queue-halt",
+        budget: halts(1),
+        clients: QUEUE,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-stop",
+        views: 7,
+        budget: stops(1),
+        clients: QUEUE_BEFORE_A_SILENT_ONE,
+        before: 2,
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-stop-backup",
+        views: 7,
+        budget: stops(1),
+        clients: QUEUE_BEFORE_A_SILENT_ONE,
+        before: 2,
+        stopping: &[B],
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-begin",
+        views: 1,
+        clients: QUEUE,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-leave-halt",
+        budget: halts(1),
+        clients: QUEUE_THAT_ONE_LEAVES,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-leave-stop",
+        views: 7,
+        budget: stops(1),
+        clients: SILENT_HOLDER_AND_QUEUE_THAT_ONE_LEAVES,
+        before: 2,
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-lease-halt",
+        budget: Budget {
+            leases: 1,
+            ..halts(1)
+        },
+        clients: SILENT_HOLDER_AND_QUEUE,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-dead-halt",
+        budget: halts(1),
+        clients: QUEUE_BEHIND_A_SILENT_ONE,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "queue-dead-stop",
+        views: 7,
+        budget: stops(1),
+        clients: QUEUE_BEHIND_A_SILENT_ONE,
+        before: 2,
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
     // Shared locks and permits.
     Scope {
         name: "shared-halt",
@@ -301,11 +470,7 @@ pub(super) const SCOPES: &[Scope] = &[
     Scope {
         name: "permits-halt",
         budget: halts(1),
-        clients: &[
-            &[Session, Permit(0), Release],
-            &[Session, Permit(0)],
-            &[Session, Permit(0), Await],
-        ],
+        clients: PERMITS,
         before: 2,
         halting: &[A],
         asked: &[B],
@@ -316,12 +481,49 @@ pub(super) const SCOPES: &[Scope] = &[
         views: 1,
         budget: Budget { leases: 1, ..NONE },
         clients: &[
-            &[Session, Permit(0)],
-            &[Session, Permit(0), Release],
-            &[Session, Permit(0), Await],
+            &[Session, Permit(0, 2)],
+            &[Session, Permit(0, 2), Release],
+            &[Session, Permit(0, 2), Await],
         ],
         before: 2,
         asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "permits-stop",
+        views: 7,
+        budget: stops(1),
+        clients: PERMITS,
+        before: 2,
+        stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "permits-three",
+        views: 1,
+        budget: Budget { resets: 1, ..NONE },
+        clients: THREE_PERMITS,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "permits-three-halt",
+        budget: halts(1),
+        clients: THREE_PERMITS,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "permits-least-halt",
+        budget: halts(1),
+        clients: LEAST_PERMITS,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
         ..QUIET
     },
     // Locks that are broken.
@@ -372,7 +574,7 @@ pub(super) const SCOPES: &[Scope] = &[
         clients: &[
             &[Session, Share(0), Lose, Release],
             &[Session, Share(0)],
-            &[Session, Permit(0), Break(0, 1), Await],
+            &[Session, Permit(0, 2), Break(0, 1), Await],
         ],
         before: 2,
         halting: &[A],
