@@ -1,8 +1,9 @@
 //! Owned locks in a shell.
 
-use lockservice::Token;
-use serde_json::Value;
+use lockservice::{ServerId, Token};
+use serde_json::{Value, json};
 
+use crate::program::Program;
 use crate::stage::{Stage, queue, wait_for_waiters};
 
 #[tokio::test]
@@ -175,4 +176,143 @@ async fn a_shell_tells_that_a_lock_was_lost_when_it_is_released_and_can_have_it_
     let third: u64 = shell.answer("try a").await.parse().expect("a token");
     assert!(third > again);
     assert_eq!(shell.answer("release a").await, "true");
+}
+
+/// What a shell answers in JSON to a line.
+async fn told(shell: &mut Program, line: &str) -> Value {
+    let answer = shell.answer(line).await;
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{line}: {error}: {answer}"))
+}
+
+#[tokio::test]
+async fn a_shell_lists_locks_and_tells_who_waits_for_whom_as_the_commands_do() {
+    let stage = Stage::new().await;
+    let (alice, bob) = (stage.clerk().await, stage.clerk().await);
+    let mut shell = stage.start("shell");
+    assert_eq!(shell.answer("ls").await, r#"{"locks":[]}"#);
+    let _a = alice.acquire("my a").await.expect("it is free");
+    let _b = bob.acquire("b\n").await.expect("it is free");
+    let _alice_waits = queue(&alice, "b\n", 0).await;
+    assert_eq!(told(&mut shell, "why my a").await["deadlock"], false);
+    let _bob_waits = queue(&bob, "my a", 0).await;
+    for (line, args) in [
+        ("ls", &["ls", "--json"][..]),
+        ("ls my ", &["ls", "my", "--json"]),
+        ("ls c", &["ls", "c", "--json"]),
+        ("show my a", &["show", "my a", "--json"]),
+        ("why my a", &["why", "my a", "--json"]),
+    ] {
+        let expected = stage.start_with(args).ended().await.json();
+        assert_eq!(told(&mut shell, line).await, expected, "{line}");
+    }
+    assert_eq!(told(&mut shell, "why my a").await["deadlock"], true);
+    let answer = shell.answer("why").await;
+    assert!(answer.starts_with("error: a lock name"), "{answer}");
+    let answer = shell.answer(&format!("ls {}", "x".repeat(1_025))).await;
+    assert!(answer.starts_with("error: a lock name"), "{answer}");
+}
+
+/// The events that a shell tells when it is asked to watch.
+async fn events(shell: &mut Program, line: &str) -> Vec<(String, String)> {
+    let told = told(shell, line).await;
+    let changes = told.as_array().expect("a list").iter();
+    let text = |change: &Value, field: &str| change[field].as_str().expect(field).to_owned();
+    changes
+        .map(|change| (text(change, "event"), text(change, "name")))
+        .collect()
+}
+
+fn event(event: &str, name: &str) -> (String, String) {
+    (event.to_owned(), name.to_owned())
+}
+
+#[tokio::test]
+async fn a_shell_watches_each_prefix_from_where_it_was_asked_last() {
+    let stage = Stage::new().await;
+    let clerk = stage.clerk().await;
+    let mut shell = stage.start("shell");
+    assert_eq!(shell.answer("watch a").await, "[]");
+    assert!(clerk.lock("a 1").await.expect("an answer"));
+    assert!(clerk.lock("b").await.expect("an answer"));
+    assert_eq!(
+        events(&mut shell, "watch").await,
+        [event("locked", "a 1"), event("locked", "b")]
+    );
+    assert_eq!(
+        events(&mut shell, "watch a").await,
+        [event("locked", "a 1")]
+    );
+    assert_eq!(
+        shell.answer("watch a 1").await,
+        r#"[{"event":"locked","name":"a 1"}]"#
+    );
+    // It has changed before it is asked, and while it waits.
+    assert!(clerk.unlock("b").await.expect("an answer"));
+    assert_eq!(events(&mut shell, "watch").await, [event("unlocked", "b")]);
+    shell.tell("watch a\nlock b").await;
+    assert!(clerk.unlock("a 1").await.expect("an answer"));
+    let told: Value = serde_json::from_str(&shell.line().await).expect("JSON");
+    assert_eq!(told, json!([{ "event": "unlocked", "name": "a 1" }]));
+    assert_eq!(shell.line().await, "true");
+}
+
+#[tokio::test]
+async fn a_shell_that_sees_nothing_change_says_so_and_one_that_sees_nothing_at_all_says_that() {
+    let mut stage = Stage::new().await;
+    let mut shell = stage.start("--timeout 2s shell");
+    assert_eq!(shell.answer("watch").await, "[]");
+    assert_eq!(shell.answer("watch").await, "[]");
+    assert_eq!(shell.answer("lock a").await, "true");
+    for server in ServerId::BOTH {
+        stage.pair.kill(server);
+    }
+    for line in ["watch", "watch a"] {
+        let answer = shell.answer(line).await;
+        let beginning = "error: no answer within 2s; nothing was changed";
+        assert!(answer.starts_with(beginning), "{line}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_shell_watches_no_more_prefixes_than_it_may() {
+    let stage = Stage::new().await;
+    let mut shell = stage.start("shell");
+    for prefix in 0..64 {
+        assert_eq!(shell.answer(&format!("watch {prefix}")).await, "[]");
+    }
+    assert_eq!(
+        shell.answer("watch another").await,
+        "error: this shell watches 64 prefixes already; nothing was looked at"
+    );
+    assert_eq!(shell.answer("lock 7").await, "true");
+    assert_eq!(events(&mut shell, "watch 7").await, [event("locked", "7")]);
+    let answer = shell.answer(&format!("watch {}", "x".repeat(1_025))).await;
+    assert!(answer.starts_with("error: a lock name"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_shell_is_elected_and_resigns_by_a_release() {
+    let stage = Stage::new().await;
+    let mut first = stage.start("shell");
+    let token: u64 = first
+        .answer("elect my boss")
+        .await
+        .parse()
+        .expect("a token");
+    let mut second = stage.start("--timeout 2s shell");
+    assert_eq!(
+        second.answer("elect my boss").await,
+        "error: \"my boss\" was still held by others after 2s"
+    );
+    let show = told(&mut first, "show my boss").await;
+    assert_eq!(show["holders"][0]["token"], token);
+    assert_eq!(first.answer("release my boss").await, "true");
+    let next: u64 = second
+        .answer("elect my boss")
+        .await
+        .parse()
+        .expect("a token");
+    assert!(next > token);
+    let answer = first.answer("elect").await;
+    assert!(answer.starts_with("error: a lock name"), "{answer}");
 }

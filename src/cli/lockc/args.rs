@@ -131,12 +131,18 @@ pub(super) enum Command {
     /// lock NAME, unlock NAME: as the commands of that name. acquire NAME: waits for the lock, for --timeout at
     /// the most, and answers with its token; the lines behind it wait as well. try NAME: answers with the token, or
     /// false when the lock is not to be had. permit N NAME and try-permit N NAME: likewise, for one of N permits, of
-    /// which a shell can have several. release NAME: gives back what this shell has acquired, the last first.
-    /// show NAME: answers with the JSON of `lockc show --json`. break NAME TOKEN REASON: as `lockc break`; this
-    /// NAME has no blanks.
+    /// which a shell can have several. elect NAME: stands for election, for --timeout at the most, and answers with
+    /// the token of the leader. release NAME: gives back what this shell has acquired, the last first, or resigns.
+    /// break NAME TOKEN REASON: as `lockc break`; this NAME has no blanks.
     ///
-    /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A name is the
-    /// rest of its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
+    /// ls PREFIX, show NAME and why NAME: answer with the JSON of `lockc ls --json`, and so on. watch PREFIX: answers
+    /// with what has changed since this shell was last asked to watch this prefix, an array of the objects of `lockc
+    /// watch --json`: as soon as there is something, or an empty one after --timeout; the first time, at once with
+    /// what is held. It looks every second, and at least four times within the timeout. A shell watches 64
+    /// prefixes at the most. Without a PREFIX, it is about all locks.
+    ///
+    /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A name or a prefix
+    /// is the rest of its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
     /// with exit code 0 unless the input could not be read; what it has acquired and not released is released
     /// then. That a lock was lost meanwhile (no server answered for 10s, or it was broken) is told when it is
     /// released.

@@ -65,6 +65,12 @@ impl<'a> ChangeView<'a> {
     }
 }
 
+/// All of them, in one line.
+pub(in crate::cli::lockc) fn changes_json(changes: &[LockChange]) -> serde_json::Result<String> {
+    let views: Vec<_> = changes.iter().map(ChangeView::new).collect();
+    serde_json::to_string(&views)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +112,8 @@ mod tests {
                 r#"{"event":"locked","name":"b"}"#,
             ]
         );
+        let all = changes_json(&changes).expect("it encodes");
+        assert_eq!(all, format!("[{}]", lines.join(",")));
+        assert_eq!(changes_json(&[]).expect("it encodes"), "[]");
     }
 }

@@ -7,18 +7,20 @@ mod view;
 mod watch;
 mod why;
 
+pub(super) use self::changes::changes_json;
 pub(super) use self::elect::elect;
 pub(super) use self::options::{
     BreakOptions, ElectOptions, LsOptions, Reason, ReasonError, ShowOptions, WatchOptions,
-    WhyOptions,
+    WhyOptions, prefix,
 };
-pub(super) use self::view::LockView;
+pub(super) use self::view::{Listing, LockView};
 pub(super) use self::watch::watch;
+pub(super) use self::why::WhyView;
 
 use std::time::SystemTime;
 
-use self::view::{Listing, listing_table, show_text};
-use self::why::{WhyView, why_text};
+use self::view::{listing_table, show_text};
+use self::why::why_text;
 use super::customer::{Customer, Failure};
 use super::{print, print_either, told};
 use crate::cli::exit::{Exit, complain};

@@ -130,7 +130,7 @@ impl FromStr for Reason {
 }
 
 /// The beginning of a name; it may be empty.
-fn prefix(text: &str) -> Result<String, NameError> {
+pub(in crate::cli::lockc) fn prefix(text: &str) -> Result<String, NameError> {
     match text.len() {
         bytes if bytes > LockName::MAX_BYTES => Err(NameError::TooLong { bytes }),
         _ => Ok(text.to_owned()),

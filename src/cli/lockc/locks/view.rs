@@ -14,7 +14,7 @@ use crate::types::{LockName, Token, UnixTime};
 
 /// All locks of a listing. Field names are a contract.
 #[derive(Debug, Serialize)]
-pub(super) struct Listing {
+pub(in crate::cli::lockc) struct Listing {
     locks: Vec<LockView>,
 }
 
@@ -117,7 +117,7 @@ impl LockView {
 }
 
 impl Listing {
-    pub(super) fn new(locks: &[LockInfo]) -> Self {
+    pub(in crate::cli::lockc) fn new(locks: &[LockInfo]) -> Self {
         Self {
             locks: locks.iter().map(LockView::new).collect(),
         }
@@ -125,6 +125,10 @@ impl Listing {
 
     pub(super) fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
+    }
+
+    pub(in crate::cli::lockc) fn json_line(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
     }
 }
 

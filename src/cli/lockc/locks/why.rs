@@ -42,7 +42,7 @@ fn verdict(graph: &WaitGraph) -> String {
 
 /// What is told of it in JSON. Field names are a contract.
 #[derive(Debug, Serialize)]
-pub(super) struct WhyView {
+pub(in crate::cli::lockc) struct WhyView {
     deadlock: bool,
     locks: Vec<LockView>,
     waits: Vec<WaitView>,
@@ -71,7 +71,7 @@ struct LinkView {
 }
 
 impl WhyView {
-    pub(super) fn new(graph: &WaitGraph) -> Self {
+    pub(in crate::cli::lockc) fn new(graph: &WaitGraph) -> Self {
         let waits = graph.waits().iter().map(|wait| WaitView {
             client: wait.who.client.to_string(),
             session: wait.who.session.0,
@@ -97,6 +97,10 @@ impl WhyView {
 
     pub(super) fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
+    }
+
+    pub(in crate::cli::lockc) fn json_line(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod order;
 mod teller;
+mod watches;
 
 use std::fmt;
 use std::io;

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
 
-use crate::cli::lockc::locks::{Reason, ReasonError};
+use crate::cli::lockc::locks::{Reason, ReasonError, prefix};
 use crate::service::Verb;
 use crate::types::{LockName, NameError, Token};
 
@@ -20,10 +20,18 @@ pub(in crate::cli::lockc) enum Order {
     Permit(NonZeroU32, LockName),
     /// Acquire one of so many permits if that is possible at once.
     TryPermit(NonZeroU32, LockName),
+    /// Be the leader, and wait for that.
+    Elect(LockName),
     /// Give back what was acquired.
     Release(LockName),
     /// Tell who holds it.
     Show(LockName),
+    /// Tell who holds those that begin with this.
+    Ls(String),
+    /// Tell what has changed of those that begin with this, and wait for that.
+    Watch(String),
+    /// Tell who waits for whom.
+    Why(LockName),
     /// Take it from its holder.
     Break(LockName, Token, Reason),
 }
@@ -32,8 +40,8 @@ pub(in crate::cli::lockc) enum Order {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli::lockc) enum OrderError {
     #[error(
-        "unknown command `{0}`; write lock, unlock, acquire, try, release or show, and NAME, or \
-         permit N NAME, try-permit N NAME, or break NAME TOKEN REASON"
+        "unknown command `{0}`; write lock, unlock, acquire, try, elect, release, show or why, and NAME, or \
+         ls or watch, and PREFIX or nothing, or permit N NAME, try-permit N NAME, or break NAME TOKEN REASON"
     )]
     UnknownCommand(String),
     #[error(transparent)]
@@ -64,8 +72,12 @@ impl FromStr for Order {
             "try" => Ok(Self::Try(name()?)),
             "permit" => permits(rest).map(|(most, name)| Self::Permit(most, name)),
             "try-permit" => permits(rest).map(|(most, name)| Self::TryPermit(most, name)),
+            "elect" => Ok(Self::Elect(name()?)),
             "release" => Ok(Self::Release(name()?)),
             "show" => Ok(Self::Show(name()?)),
+            "ls" => Ok(Self::Ls(prefix(rest)?)),
+            "watch" => Ok(Self::Watch(prefix(rest)?)),
+            "why" => Ok(Self::Why(name()?)),
             "break" => breaking(rest),
             _ => Err(OrderError::UnknownCommand(word.to_owned())),
         }
@@ -127,9 +139,25 @@ mod tests {
             ("permit 5 a b", Order::Permit(number(5), name("a b"))),
             ("try-permit  1  2", Order::TryPermit(number(1), name("2"))),
             ("release a  b", Order::Release(name("a  b"))),
+            ("elect a b", Order::Elect(name("a b"))),
             ("show a", Order::Show(name("a"))),
+            ("why a b", Order::Why(name("a b"))),
         ] {
             assert_eq!(order(line), Ok(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_the_rest_of_its_line_or_nothing() {
+        for (rest, prefix) in [("", ""), ("  ", ""), (" a/", "a/"), ("  a b ", "a b")] {
+            let prefix = prefix.to_owned();
+            assert_eq!(order(&format!("ls{rest}")), Ok(Order::Ls(prefix.clone())));
+            assert_eq!(order(&format!("watch{rest}")), Ok(Order::Watch(prefix)));
+        }
+        for word in ["ls", "watch"] {
+            let long = order(&format!("{word} {}", "x".repeat(1_025)));
+            let too_long = NameError::TooLong { bytes: 1_025 };
+            assert_eq!(long, Err(OrderError::Name(too_long)), "{word}");
         }
     }
 
@@ -155,7 +183,10 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_order_is_told_why() {
-        assert_eq!(order("lock"), Err(OrderError::Name(NameError::Empty)));
+        for line in ["lock", "show", "why", "elect"] {
+            let error = Err(OrderError::Name(NameError::Empty));
+            assert_eq!(order(line), error, "{line}");
+        }
         assert_eq!(
             order("Lock a"),
             Err(OrderError::UnknownCommand("Lock".to_owned()))

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::order::Order;
+use super::watches::{MAX_WATCHES, Watches};
 use crate::clerk::{GuardState, LockGuard, LockRequest};
 use crate::cli::lockc::customer::{Customer, Failure};
-use crate::cli::lockc::locks::LockView;
+use crate::cli::lockc::locks::{Listing, LockView, WhyView, changes_json};
 use crate::types::LockName;
 
 /// Asks the servers, and holds what it owns until it is given back.
@@ -13,6 +14,7 @@ pub(in crate::cli::lockc) struct Teller {
     customer: Customer,
     /// Of each lock, the last that was acquired comes last.
     owned: BTreeMap<LockName, Vec<LockGuard>>,
+    watches: Watches,
 }
 
 /// Why an order was not carried out.
@@ -20,6 +22,8 @@ pub(in crate::cli::lockc) struct Teller {
 pub(in crate::cli::lockc) enum Refused {
     #[error("this shell does not own the lock; nothing has changed")]
     NotOwned,
+    #[error("this shell watches {MAX_WATCHES} prefixes already; nothing was looked at")]
+    TooManyWatches,
     #[error(transparent)]
     Failed(#[from] Failure),
     #[error("cannot tell the answer: {0}")]
@@ -27,10 +31,11 @@ pub(in crate::cli::lockc) enum Refused {
 }
 
 impl Teller {
-    pub(in crate::cli::lockc) const fn new(customer: Customer) -> Self {
+    pub(in crate::cli::lockc) fn new(customer: Customer) -> Self {
         Self {
             customer,
             owned: BTreeMap::new(),
+            watches: Watches::default(),
         }
     }
 
@@ -48,6 +53,7 @@ impl Teller {
                 let permits = |request: LockRequest| request.permits(most.get());
                 self.try_acquire(&name, permits).await
             }
+            Order::Elect(name) => self.elect(&name).await,
             Order::Release(name) => {
                 let guard = self.newest(&name).ok_or(Refused::NotOwned)?;
                 self.customer.ask(async |_| guard.release().await).await?;
@@ -57,6 +63,19 @@ impl Teller {
                 let name = name.as_str();
                 let asked = self.customer.look(async |clerk| clerk.show(name).await);
                 Ok(LockView::whole(&asked.await?).json_line()?)
+            }
+            Order::Ls(prefix) => {
+                let asked = self.customer.look(async |clerk| clerk.list(&prefix).await);
+                Ok(Listing::new(&asked.await?).json_line()?)
+            }
+            Order::Watch(prefix) => {
+                let changes = self.watches.changes(&mut self.customer, prefix).await?;
+                Ok(changes_json(&changes)?)
+            }
+            Order::Why(name) => {
+                let name = name.as_str();
+                let asked = self.customer.look(async |clerk| clerk.why(name).await);
+                Ok(WhyView::new(&asked.await?).json_line()?)
             }
             Order::Break(name, token, reason) => {
                 let (name, reason) = (name.as_str(), reason.as_str());
@@ -77,6 +96,16 @@ impl Teller {
         let asked = self.customer.ask(async |clerk| {
             let request = how(clerk.request(name.as_str()));
             request.timeout(limit).acquire().await
+        });
+        let guard = asked.await?;
+        Ok(self.keep(guard))
+    }
+
+    async fn elect(&mut self, name: &LockName) -> Result<String, Refused> {
+        let limit = self.customer.timeout;
+        let asked = self.customer.ask(async |clerk| {
+            let request = clerk.request(name.as_str());
+            request.timeout(limit).campaign().await
         });
         let guard = asked.await?;
         Ok(self.keep(guard))
