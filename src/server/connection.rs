@@ -225,12 +225,19 @@ impl<S: Serve> Serve for CatchPanic<S> {
     type Req = S::Req;
     type Resp = S::Resp;
 
-    async fn serve(self, context: Context, request: S::Req) -> Result<S::Resp, ServerError> {
+    // Not an async function: the request would be in it twice.
+    fn serve(
+        self,
+        context: Context,
+        request: S::Req,
+    ) -> impl Future<Output = Result<S::Resp, ServerError>> {
         let handler = AssertUnwindSafe(self.0.serve(context, request));
-        handler.catch_unwind().await.unwrap_or_else(|_| {
-            tracing::error!("a handler panicked; its caller is told so");
-            let detail = "the handler of this request panicked".to_owned();
-            Err(ServerError::new(std::io::ErrorKind::Other, detail))
+        handler.catch_unwind().map(|served| {
+            served.unwrap_or_else(|_| {
+                tracing::error!("a handler panicked; its caller is told so");
+                let detail = "the handler of this request panicked".to_owned();
+                Err(ServerError::new(std::io::ErrorKind::Other, detail))
+            })
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use rustix::time::{ClockId, clock_gettime};
 use tarpc::context::Context;
 
@@ -25,16 +26,21 @@ impl LockRpc {
         Self { shared }
     }
 
-    async fn submit(&self, request: Request) -> Result<Answer, Refusal> {
-        self.shared.pair.submit(Via::Client, request).await
+    fn submit(&self, request: Request) -> impl Future<Output = Result<Answer, Refusal>> + Send {
+        self.shared.pair.submit(Via::Client, request)
     }
 
-    async fn call(&self, id: CallId, verb: Verb, name: String) -> Result<bool, Refusal> {
-        let name = LockName::new(name)?;
-        match self.submit(Request::Call { id, verb, name }).await? {
+    fn call(
+        &self,
+        id: CallId,
+        verb: Verb,
+        name: LockName,
+    ) -> impl Future<Output = Result<bool, Refusal>> + Send {
+        let answer = self.submit(Request::Call { id, verb, name });
+        answer.map(|answer| match answer? {
             Answer::Call(answer) => Ok(answer),
             _ => Err(Refusal::Internal),
-        }
+        })
     }
 }
 
@@ -52,11 +58,11 @@ impl LockService for LockRpc {
     }
 
     async fn lock(self, _: Context, id: CallId, name: String) -> Result<bool, Refusal> {
-        self.call(id, Verb::Lock, name).await
+        self.call(id, Verb::Lock, LockName::new(name)?).await
     }
 
     async fn unlock(self, _: Context, id: CallId, name: String) -> Result<bool, Refusal> {
-        self.call(id, Verb::Unlock, name).await
+        self.call(id, Verb::Unlock, LockName::new(name)?).await
     }
 
     async fn acquire(

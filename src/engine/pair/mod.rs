@@ -34,8 +34,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::error::{SendError, TrySendError};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::activity::Activity;
@@ -58,6 +60,14 @@ pub(crate) struct Pair {
     calls: Arc<Semaphore>,
     activity: Arc<Activity>,
     next_link: Arc<AtomicU64>,
+}
+
+/// A request on its way to the driver, or there.
+struct Submitted<'a> {
+    answer: oneshot::Receiver<Result<Answer, Refusal>>,
+    /// The driver's inbox was full.
+    late: Option<BoxFuture<'a, Result<(), SendError<FromClient>>>>,
+    permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Pair {
@@ -88,36 +98,57 @@ impl Pair {
         (pair, driver.run())
     }
 
-    /// Submits a request, and waits until its answer is safe.
+    /// Submits a request, which is on its way when this returns; the future waits until its answer is safe.
     ///
     /// # Cancel safety
     ///
     /// Safe: the request has then been executed whole, or not at all, and its record tells which.
-    pub(crate) async fn submit(&self, via: Via, request: Request) -> Result<Answer, Refusal> {
+    pub(crate) fn submit(
+        &self,
+        via: Via,
+        request: Request,
+    ) -> impl Future<Output = Result<Answer, Refusal>> + Send {
+        // Not an async function: the request would stay in the future for as long as its answer is waited for.
+        let submitted = self.hand_over(via, request);
+        async {
+            let Submitted {
+                answer,
+                late,
+                permit: _permit,
+            } = submitted?;
+            if let Some(late) = late {
+                late.await.map_err(|_| Refusal::NotReady)?;
+            }
+            // The driver is gone: the server is stopping.
+            answer.await.unwrap_or(Err(Refusal::Interrupted))
+        }
+    }
+
+    fn hand_over(&self, via: Via, request: Request) -> Result<Submitted<'_>, Refusal> {
         // A poll waits, and one of each session does: it is not counted.
         let counts = !matches!(request, Request::Poll { .. });
-        let permit = counts.then(|| self.calls.try_acquire());
-        if matches!(permit, Some(Err(_))) {
-            return Err(Refusal::Overloaded(Resource::Calls));
-        }
+        let permit = counts.then(|| self.calls.try_acquire()).transpose();
+        let permit = permit.map_err(|_| Refusal::Overloaded(Resource::Calls))?;
         let (to, answer) = oneshot::channel();
         let message = FromClient::Request { via, request, to };
         // Sending counts against Tokio's budget of the connection's task, and would cut batches short.
-        let sent = match self.clients.try_send(message) {
-            Err(TrySendError::Full(message)) => self.clients.send(message).await.is_ok(),
-            sent => sent.is_ok(),
+        let late = match self.clients.try_send(message) {
+            Ok(()) => None,
+            Err(TrySendError::Full(message)) => Some(self.clients.send(message).boxed()),
+            Err(TrySendError::Closed(_)) => return Err(Refusal::NotReady),
         };
-        if !sent {
-            return Err(Refusal::NotReady);
-        }
-        // The driver is gone: the server is stopping.
-        answer.await.unwrap_or(Err(Refusal::Interrupted))
+        Ok(Submitted {
+            answer,
+            late,
+            permit,
+        })
     }
 
     /// How the server stands: like one that is starting, once it is stopping.
     pub(crate) async fn overview(&self) -> Overview {
         let (to, overview) = oneshot::channel();
-        let _ = self.clients.send(FromClient::Overview { to }).await;
+        // Seldom asked for, and large.
+        let _ = self.clients.send(FromClient::Overview { to }).boxed().await;
         overview.await.unwrap_or_default()
     }
 
