@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::due::Due;
 #[cfg(test)]
 use super::tests::Names;
+use super::waiting::Asked;
 use super::{Now, Via};
 use crate::config::RENEWALS_IN_LEASE;
 use crate::service::{Mark, Request};
@@ -38,7 +39,7 @@ pub(super) struct Polls<T> {
 
 impl<T> Poll<T> {
     /// As it was asked.
-    pub(super) fn into_parts(self) -> (T, Via, Request) {
+    pub(super) fn into_asked(self) -> Asked<T> {
         let Question {
             client,
             record,
@@ -49,7 +50,11 @@ impl<T> Poll<T> {
             record,
             since,
         };
-        (self.to, self.via, request)
+        Asked {
+            to: self.to,
+            via: self.via,
+            request,
+        }
     }
 }
 

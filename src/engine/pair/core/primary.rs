@@ -4,8 +4,8 @@ use super::heard::Heard;
 use super::leases::Leases;
 use super::outbox::Outbox;
 use super::polls::{Poll, Polls, Question};
-use super::waiting::{Pending, Waiting};
-use super::{Effect, Event, FrameNumber, Now, Reply, Settings, Via};
+use super::waiting::{Asked, Pending, Waiting};
+use super::{Effect, Event, FrameNumber, Now, Reply, Settings};
 use crate::config::{MAX_NEWS, MAX_UNACKED_COMMANDS};
 use crate::machine::{Command, Machine, Outcome, Recall};
 use crate::service::{Answer, CallId, News, Opened, Refusal, Request, Resource, Verb};
@@ -76,26 +76,25 @@ impl<T> Primary<T> {
         now: Now,
         settings: &Settings,
         next_frame: FrameNumber,
-        (to, via, request): (T, Via, Request),
+        asked: Asked<T>,
         effects: &mut Vec<Effect<T>>,
     ) {
         if self.backlog() >= MAX_UNACKED_COMMANDS {
-            let result = Err(Refusal::Overloaded(Resource::Calls));
+            let (to, result) = (asked.to, Err(Refusal::Overloaded(Resource::Calls)));
             effects.push(Effect::Reply(Reply { to, result }));
             return;
         }
-        match self.decide(now, settings, &request) {
+        match self.decide(now, settings, &asked.request) {
             Verdict::Executed(result) => {
-                effects.extend(broken(&request, &result).map(Effect::Event));
-                let asked = (to, via, request);
+                effects.extend(broken(&asked.request, &result).map(Effect::Event));
                 self.answer(None, asked, result, effects);
                 self.tell(effects);
             }
             Verdict::Read(result) => {
-                let asked = (to, via, request);
                 self.answer(Some(next_frame), asked, result, effects);
             }
             Verdict::Waits(question, lease) => {
+                let Asked { to, via, .. } = asked;
                 let poll = Poll { to, via, question };
                 if let Some(before) = self.polls.insert(poll, lease, now) {
                     self.answer_poll(Some(next_frame), before, effects);
@@ -109,16 +108,11 @@ impl<T> Primary<T> {
     fn answer(
         &mut self,
         next_frame: Option<FrameNumber>,
-        (to, via, request): (T, Via, Request),
+        asked: Asked<T>,
         result: Result<Answer, Refusal>,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let pending = Pending {
-            to,
-            via,
-            request,
-            result,
-        };
+        let pending = Pending { asked, result };
         let op = self.machine.op();
         match (&mut self.mode, next_frame) {
             (Mode::Alone { .. }, _) => effects.push(Effect::Reply(pending.into_reply())),
@@ -139,7 +133,7 @@ impl<T> Primary<T> {
             Some(_) => Ok(Answer::News(self.news(poll.question))),
             None => Err(Refusal::UnknownRecord),
         };
-        self.answer(next_frame, poll.into_parts(), result, effects);
+        self.answer(next_frame, poll.into_asked(), result, effects);
     }
 
     /// Answers the polls that the last commands have brought news for.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 #[cfg(test)]
 use super::tests::Names;
-use super::waiting::Pending;
+use super::waiting::Asked;
 use super::{Core, Effect, Now, RelayId, Reply, Role, Suspicion, Via};
 use crate::service::{Answer, Refusal, Request, Resource};
 
@@ -71,7 +71,7 @@ impl<T> Core<T> {
     ) {
         let refusal = match &mut self.role {
             Role::Primary(primary) => {
-                let asked = (to, via, request);
+                let asked = Asked { to, via, request };
                 primary.clock = self.clock;
                 return primary.execute(now, &self.settings, self.next_frame, asked, effects);
             }
@@ -158,11 +158,12 @@ impl<T> Core<T> {
 
     /// A request that this server executed and could not answer: the new primary can, by the request's
     /// own ids. A request that came by a relay goes back, or it might circle.
-    pub(super) fn pass_on(&mut self, pending: Pending<T>, effects: &mut Vec<Effect<T>>) {
-        match pending.via {
-            Via::Client => self.relay(pending.to, pending.request, true, effects),
+    pub(super) fn pass_on(&mut self, asked: Asked<T>, effects: &mut Vec<Effect<T>>) {
+        let Asked { to, via, request } = asked;
+        match via {
+            Via::Client => self.relay(to, request, true, effects),
             Via::Peer => effects.push(Effect::Reply(Reply {
-                to: pending.to,
+                to,
                 result: Err(Refusal::Interrupted),
             })),
         }

@@ -7,7 +7,7 @@ use super::receiver::{Backup, Starting};
 use super::waiting::{Pending, Waiting};
 use super::{Core, Death, Descent, Effect, Event, Now, Role};
 use crate::machine::Machine;
-use crate::service::{LinkPurpose, Refusal};
+use crate::service::LinkPurpose;
 use crate::types::{OpNumber, View};
 
 impl<T> Core<T> {
@@ -138,18 +138,10 @@ impl<T> Core<T> {
         self.watch.restart(now);
         effects.push(Effect::Event(Event::SteppedDown { view, descent }));
         for pending in waiting.into_iter().flat_map(Waiting::into_all) {
-            self.pass_on(pending, effects);
+            self.pass_on(pending.asked, effects);
         }
         for poll in polls.into_iter().flat_map(Polls::into_all) {
-            let (to, via, request) = poll.into_parts();
-            let result = Err(Refusal::NotReady);
-            let pending = Pending {
-                to,
-                via,
-                request,
-                result,
-            };
-            self.pass_on(pending, effects);
+            self.pass_on(poll.into_asked(), effects);
         }
         self.probe_if_due(now, effects);
     }

@@ -15,19 +15,25 @@ use super::{FrameNumber, Reply, Via};
 use crate::service::{Answer, Refusal, Request};
 use crate::types::OpNumber;
 
-/// An answer that waits, with what is needed to ask elsewhere if this server loses its role.
+/// A request: how it came, and where its answer goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Pending<T> {
+pub(super) struct Asked<T> {
     pub(super) to: T,
     pub(super) via: Via,
     pub(super) request: Request,
+}
+
+/// An answer that waits, with what was asked: it is asked elsewhere if this server loses its role.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Pending<T> {
+    pub(super) asked: Asked<T>,
     pub(super) result: Result<Answer, Refusal>,
 }
 
 impl<T> Pending<T> {
     pub(super) fn into_reply(self) -> Reply<T> {
         Reply {
-            to: self.to,
+            to: self.asked.to,
             result: self.result,
         }
     }
@@ -109,12 +115,13 @@ mod tests {
     fn an_answer_without_an_op_waits_for_its_frame_and_for_the_op_that_it_saw() {
         let client = ClientId::from_u128(1);
         let record = RecordNumber(1);
-        let pending = Pending {
+        let asked = Asked {
             to: (),
             via: Via::Client,
             request: Request::KeepAlive { client, record },
-            result: Ok(Answer::Done),
         };
+        let result = Ok(Answer::Done);
+        let pending = Pending { asked, result };
         let mut waiting = Waiting::new();
         for frame in [5, 6] {
             waiting.push_for_frame(FrameNumber(frame), OpNumber(30), pending.clone());
