@@ -311,7 +311,6 @@ async fn every_rejection_arrives_as_it_was_said(mut place: Place) {
     for rejection in [
         Rejection::Busy,
         Rejection::NotYourPeer,
-        Rejection::Stopping,
         Rejection::Version {
             theirs: PROTOCOL_VERSION,
         },

@@ -64,9 +64,6 @@ pub enum Rejection {
     /// It belongs to another pair, or is the very server that dials.
     #[error("it is not the other server of this pair: the servers were not given the same list")]
     NotYourPeer,
-    /// It is about to stop.
-    #[error("it is stopping")]
-    Stopping,
 }
 
 impl Rejection {
@@ -75,7 +72,6 @@ impl Rejection {
             Self::Version { .. } => 1,
             Self::Busy => 2,
             Self::NotYourPeer => 3,
-            Self::Stopping => 4,
         }
     }
 
@@ -85,7 +81,6 @@ impl Rejection {
             1 => Some(Self::Version { theirs }),
             2 => Some(Self::Busy),
             3 => Some(Self::NotYourPeer),
-            4 => Some(Self::Stopping),
             _ => None,
         }
     }
