@@ -152,7 +152,8 @@ async fn the_shell_answers_every_line_in_order() {
         .code(0)
         .stdout(
             "true\nfalse\ntrue\nerror: unknown command `steal`; write lock, unlock, acquire, try, \
-             release or show, and NAME, or permit N NAME, try-permit N NAME, or break NAME TOKEN REASON\ntrue\ntrue\nfalse\n",
+             elect, release, show or why, and NAME, or ls or watch, and PREFIX or nothing, or permit N NAME, try-permit \
+             N NAME, or break NAME TOKEN REASON\ntrue\ntrue\nfalse\n",
         )
         .stderr("");
 }
