@@ -26,6 +26,8 @@ pub const PROTOCOL_VERSION: u16 = 3;
 ///
 /// Every answer but that of `status` is given only when the other server has what led to it, or when
 /// there is no other server.
+///
+/// Answers that may be large are in a box: every request and every connection has room for an answer of any kind.
 #[tarpc::service]
 pub trait LockService {
     /// Opens a record for the calls of `client`. With a lease it is a session, which can own locks.
@@ -48,19 +50,22 @@ pub trait LockService {
         reason: String,
     ) -> Result<bool, Refusal>;
     /// Who holds the lock `name`, and who waits for it.
-    async fn show(name: String) -> Result<LockInfo, Refusal>;
+    async fn show(name: String) -> Result<Box<LockInfo>, Refusal>;
     /// A page of the locks that are held and whose names begin with `prefix`, in no useful order. What is
     /// held all the while is on one of the pages; what comes and goes meanwhile may be.
-    async fn list(prefix: String, from: Cursor) -> Result<Page, Refusal>;
+    async fn list(prefix: String, from: Cursor) -> Result<Box<Page>, Refusal>;
     /// Renews the lease of a session. Answered when anything has changed for the session since `since`, or
     /// after a quarter of its lease.
-    async fn poll(client: ClientId, record: RecordNumber, since: Mark) -> Result<News, Refusal>;
+    async fn poll(
+        client: ClientId,
+        record: RecordNumber,
+        since: Mark,
+    ) -> Result<Box<News>, Refusal>;
     /// Keeps the record from expiring.
     async fn keep_alive(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
     /// Closes the record.
     async fn goodbye(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
-    /// How this server sees itself and its peer. In a box, for each connection has room for some answers, and
-    /// this is by far the largest.
+    /// How this server sees itself and its peer.
     async fn status() -> Box<ServerStatus>;
 }
 
@@ -224,11 +229,11 @@ pub enum Answer {
     /// To `Acquire`.
     Acquired(Acquired),
     /// To `Poll`.
-    News(News),
+    News(Box<News>),
     /// To `Show`.
-    Lock(LockInfo),
+    Lock(Box<LockInfo>),
     /// To `List`.
-    Page(Page),
+    Page(Box<Page>),
     /// To `KeepAlive` and `Goodbye`.
     Done,
 }

@@ -19,7 +19,7 @@ impl Clerk {
     pub async fn show(&self, name: &str) -> Result<LockInfo, LookError> {
         let name = LockName::new(name)?;
         match self.shared.look(&Request::Show { name }).await? {
-            Answer::Lock(lock) => Ok(lock),
+            Answer::Lock(lock) => Ok(*lock),
             answer => unreachable!("show was answered with {answer:?}"),
         }
     }

@@ -107,7 +107,7 @@ impl LockService for LockRpc {
         }
     }
 
-    async fn show(self, _: Context, name: String) -> Result<LockInfo, Refusal> {
+    async fn show(self, _: Context, name: String) -> Result<Box<LockInfo>, Refusal> {
         let name = LockName::new(name)?;
         match self.submit(Request::Show { name }).await? {
             Answer::Lock(lock) => Ok(lock),
@@ -115,7 +115,7 @@ impl LockService for LockRpc {
         }
     }
 
-    async fn list(self, _: Context, prefix: String, from: Cursor) -> Result<Page, Refusal> {
+    async fn list(self, _: Context, prefix: String, from: Cursor) -> Result<Box<Page>, Refusal> {
         match self.submit(Request::List { prefix, from }).await? {
             Answer::Page(page) => Ok(page),
             _ => Err(Refusal::Internal),
@@ -128,7 +128,7 @@ impl LockService for LockRpc {
         client: ClientId,
         record: RecordNumber,
         since: Mark,
-    ) -> Result<News, Refusal> {
+    ) -> Result<Box<News>, Refusal> {
         let poll = Request::Poll {
             client,
             record,

@@ -324,11 +324,11 @@ impl LockService for Server {
         Err(Refusal::NoLease)
     }
 
-    async fn show(self, _: Context, _: String) -> Result<LockInfo, Refusal> {
+    async fn show(self, _: Context, _: String) -> Result<Box<LockInfo>, Refusal> {
         Err(Refusal::NoLease)
     }
 
-    async fn list(self, _: Context, _: String, _: Cursor) -> Result<Page, Refusal> {
+    async fn list(self, _: Context, _: String, _: Cursor) -> Result<Box<Page>, Refusal> {
         Err(Refusal::NoLease)
     }
 
@@ -338,7 +338,7 @@ impl LockService for Server {
         _: ClientId,
         _: RecordNumber,
         _: Mark,
-    ) -> Result<News, Refusal> {
+    ) -> Result<Box<News>, Refusal> {
         Err(Refusal::NoLease)
     }
 

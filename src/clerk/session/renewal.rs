@@ -62,7 +62,7 @@ async fn poll(session: &Session, since: Mark, begun: Instant) -> Result<Option<N
         refusal = keep_alive(session, begun + pace.patience) => return Err(refusal),
     };
     match answer {
-        Ok(Answer::News(news)) => Ok(Some(news)),
+        Ok(Answer::News(news)) => Ok(Some(*news)),
         Ok(answer) => unreachable!("a poll was answered with {answer:?}"),
         Err(AskError::TimedOut(_)) => Ok(None),
         Err(AskError::Refused(refusal, _)) => Err(refusal),

@@ -329,7 +329,11 @@ impl Fake {
 
     async fn answer(&self, request: &Request) -> Result<Answer, Refusal> {
         if let Request::Poll { record, since, .. } = request {
-            return self.news(*record, *since).await.map(Answer::News);
+            return self
+                .news(*record, *since)
+                .await
+                .map(Box::new)
+                .map(Answer::News);
         }
         let mut script = self.script();
         Ok(match request {
@@ -352,8 +356,8 @@ impl Fake {
                 let granted = Acquired::Granted(Token(script.mark));
                 Answer::Acquired(script.acquired.pop_front().unwrap_or(granted))
             }
-            Request::Show { name } => Answer::Lock(script.show(name)),
-            Request::List { prefix, .. } => Answer::Page(script.page(prefix)),
+            Request::Show { name } => Answer::Lock(script.show(name).into()),
+            Request::List { prefix, .. } => Answer::Page(script.page(prefix).into()),
             _ => Answer::Done,
         })
     }
@@ -521,7 +525,7 @@ impl LockService for Handler {
         Err(Refusal::NotReady)
     }
 
-    async fn show(self, _: Context, name: String) -> Result<LockInfo, Refusal> {
+    async fn show(self, _: Context, name: String) -> Result<Box<LockInfo>, Refusal> {
         let name = LockName::new(name)?;
         match self.handle(Request::Show { name }).await? {
             Answer::Lock(lock) => Ok(lock),
@@ -529,7 +533,7 @@ impl LockService for Handler {
         }
     }
 
-    async fn list(self, _: Context, prefix: String, from: Cursor) -> Result<Page, Refusal> {
+    async fn list(self, _: Context, prefix: String, from: Cursor) -> Result<Box<Page>, Refusal> {
         match self.handle(Request::List { prefix, from }).await? {
             Answer::Page(page) => Ok(page),
             answer => panic!("{answer:?}"),
@@ -542,7 +546,7 @@ impl LockService for Handler {
         client: ClientId,
         record: RecordNumber,
         since: Mark,
-    ) -> Result<News, Refusal> {
+    ) -> Result<Box<News>, Refusal> {
         let poll = Request::Poll {
             client,
             record,

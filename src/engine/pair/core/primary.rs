@@ -130,7 +130,7 @@ impl<T> Primary<T> {
         effects: &mut Vec<Effect<T>>,
     ) {
         let result = match self.machine.record(poll.question.record) {
-            Some(_) => Ok(Answer::News(self.news(poll.question))),
+            Some(_) => Ok(Answer::News(self.news(poll.question).into())),
             None => Err(Refusal::UnknownRecord),
         };
         self.answer(next_frame, poll.into_asked(), result, effects);
@@ -259,9 +259,11 @@ impl<T> Primary<T> {
                     token: *token,
                 },
             ),
-            Request::Show { name } => Verdict::Read(Ok(Answer::Lock(self.machine.show(name)))),
+            Request::Show { name } => {
+                Verdict::Read(Ok(Answer::Lock(self.machine.show(name).into())))
+            }
             Request::List { prefix, from } => {
-                Verdict::Read(Ok(Answer::Page(self.machine.list(prefix, from))))
+                Verdict::Read(Ok(Answer::Page(self.machine.list(prefix, from).into())))
             }
             Request::Poll {
                 client,
@@ -331,7 +333,7 @@ impl<T> Primary<T> {
         self.hear(question.record, now);
         let news = self.news(question);
         if !news.changes.is_empty() || !news.broken.is_empty() {
-            return Verdict::Read(Ok(Answer::News(news)));
+            return Verdict::Read(Ok(Answer::News(news.into())));
         }
         Verdict::Waits(question, lease)
     }

@@ -157,7 +157,7 @@ impl Owner {
                     since,
                 };
                 let news = match try_ask(&pairs, &poll).await {
-                    Ok(Answer::News(news)) => news,
+                    Ok(Answer::News(news)) => *news,
                     Ok(other) => panic!("a poll was answered with {other:?}"),
                     Err(Refusal::UnknownRecord) => return,
                     Err(refusal) => panic!("a poll was refused: {refusal}"),

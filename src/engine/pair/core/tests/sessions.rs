@@ -81,7 +81,7 @@ fn granted(answer: Result<Answer, Refusal>) -> Token {
 
 fn news(answer: Option<Result<Answer, Refusal>>) -> News {
     match answer {
-        Some(Ok(Answer::News(news))) => news,
+        Some(Ok(Answer::News(news))) => *news,
         other => panic!("no news: {other:?}"),
     }
 }
