@@ -217,7 +217,7 @@ pub(super) struct TortureOptions {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) locks: u32,
     /// How many more clerks that acquire owned locks, three of them, and check that nobody else holds them; or, of
-    /// the third, which has two permits, that no more than one does
+    /// the third, which has two permits, that no more than one does. Now and then they break one of them
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(0..=1_000))]
     pub(super) owners: u32,
     /// How long to go on

@@ -144,6 +144,7 @@ async fn torture(
         owners: options.owners,
         granted: owned.granted,
         lost: owned.lost,
+        broken: owned.broken,
         not_granted: owned.failed,
         prefix: locks.prefix,
         seed,

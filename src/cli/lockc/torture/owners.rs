@@ -1,4 +1,5 @@
-//! Clerks that own locks: they wait for them, hold them for a moment, and give them back or let them go.
+//! Clerks that own locks: they wait for them, hold them for a moment, and give them back or let them go; now and
+//! then one takes a lock from another.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::holders::{Granted, Holders, Wrong};
-use crate::clerk::{Clerk, ConnectError, GuardState, LockGuard};
+use crate::clerk::{Clerk, ConnectError, GuardState, LockGuard, LossReason};
 use crate::net::Servers;
 use crate::types::LockName;
 
@@ -22,6 +23,9 @@ const LONGEST_HOLD: u64 = 4;
 
 /// How many may hold the last of the locks at once. The others are held by one.
 const PERMITS: u32 = 2;
+
+/// Of so many requests, one comes after an attempt to break the lock.
+const REQUESTS_TO_A_BREAK: u32 = 64;
 
 /// A pause after a failure, so that a pair that is gone is not asked all the time.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -41,8 +45,10 @@ pub(super) struct Owners {
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) granted: u64,
-    /// Guards that were lost while they were held.
+    /// Guards that were lost while they were held, unless their lock was broken.
     pub(super) lost: u64,
+    /// Locks that were taken from their holder.
+    pub(super) broken: u64,
     /// Requests that led to no lock.
     pub(super) failed: u64,
     /// What was wrong first.
@@ -84,6 +90,9 @@ impl Owners {
             let at = random.usize(..self.locks.len());
             let (name, is_last) = (&self.locks[at], at + 1 == self.locks.len());
             let most = if is_last { PERMITS } else { 1 };
+            if random.u32(..REQUESTS_TO_A_BREAK) == 0 {
+                self.break_newest(clerk, name).await;
+            }
             let asked_after = self.judge.borrow().highest(name);
             let mut request = clerk.request(name.as_str()).timeout(self.patience);
             if is_last {
@@ -100,6 +109,21 @@ impl Owners {
                 self.count.borrow_mut().failed += 1;
                 sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// Takes the lock from whoever got it last, if that still has it.
+    async fn break_newest(&self, clerk: &Clerk, name: &LockName) {
+        let newest = self.judge.borrow().of(name).map(|(token, _)| token).max();
+        let Some(token) = newest else { return };
+        self.judge.borrow_mut().breaks(name, token);
+        // Without an answer, it may have been broken, or may be later.
+        if let Ok(was_held) = clerk
+            .break_lock(name.as_str(), token, "lockc torture")
+            .await
+        {
+            self.judge.borrow_mut().broke(name, token, was_held);
+            self.count.borrow_mut().broken += u64::from(was_held);
         }
     }
 
@@ -127,7 +151,7 @@ impl Owners {
         let enough = Instant::now() + Duration::from_millis(random.u64(..=LONGEST_HOLD));
         let lost = tokio::select! {
             biased;
-            _ = guard.lost() => true,
+            reason = guard.lost() => reason != LossReason::Broken,
             () = stop.cancelled() => false,
             () = tokio::time::sleep_until(enough) => false,
         };

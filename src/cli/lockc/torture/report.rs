@@ -27,6 +27,8 @@ pub(super) struct Report {
     pub(super) granted: u64,
     /// Those of them whose lease was over while they were held.
     pub(super) lost: u64,
+    /// Those of them that another clerk took from their holder.
+    pub(super) broken: u64,
     /// Requests for owned locks that led to none.
     pub(super) not_granted: u64,
     pub(super) prefix: String,
@@ -96,8 +98,8 @@ impl Report {
                 self.failures()
             ),
             format!(
-                "owned       {} granted to {} clerks, {} lost, {} not granted",
-                self.granted, self.owners, self.lost, self.not_granted
+                "owned       {} granted to {} clerks, {} lost, {} broken, {} not granted",
+                self.granted, self.owners, self.lost, self.broken, self.not_granted
             ),
             format!("throughput  {} calls/s", self.calls_per_second),
             format!("latency     {}", self.latency_us),
@@ -139,6 +141,7 @@ mod tests {
             owners: 4,
             granted: 90,
             lost: 2,
+            broken: 3,
             not_granted: 1,
             prefix: "x/y".to_owned(),
             seed: 7,
@@ -166,7 +169,7 @@ mod tests {
              load        8 clerks with 4 calls in flight each, 10.0 s, seed 7\n\
              locks       64 under x/y\n\
              calls       1000 answered, none failed\n\
-             owned       90 granted to 4 clerks, 2 lost, 1 not granted\n\
+             owned       90 granted to 4 clerks, 2 lost, 3 broken, 1 not granted\n\
              throughput  100 calls/s\n\
              latency     p50 20.0 us, p99 1.50 ms, p99.9 2.50 ms, max 1.10 s\n\
              longest gap 1.05 s without an answer"
@@ -205,7 +208,7 @@ mod tests {
             json,
             json!({
                 "verdict": "clean", "clerks": 8, "in_flight": 4, "locks": 64, "owners": 4, "granted": 90,
-                "lost": 2, "not_granted": 1, "prefix": "x/y", "seed": 7,
+                "lost": 2, "broken": 3, "not_granted": 1, "prefix": "x/y", "seed": 7,
                 "seconds": 10.0, "answered": 1_000, "failed": {}, "calls_per_second": 100,
                 "latency_us": { "p50": 20.0, "p99": 1_500.0, "p999": 2_500.0, "max": 1_100_000.0 },
                 "longest_gap_us": 1_050_000.0, "not_freed": 0,
