@@ -78,8 +78,8 @@ impl Stage {
     }
 }
 
-/// Runs a program as from a terminal: whoever runs the tests may ignore interrupts, and that is inherited.
-pub(crate) const FROM_A_TERMINAL: [&str; 2] = ["env", "--default-signal=INT,QUIT"];
+/// Runs a program as from a terminal: whoever runs the tests may ignore hang-ups and interrupts, and that is inherited.
+pub(crate) const FROM_A_TERMINAL: [&str; 2] = ["env", "--default-signal=HUP,INT,QUIT"];
 
 /// The program, with an empty environment.
 pub(crate) fn lockc() -> Command {
