@@ -58,11 +58,6 @@ impl<'a> ChangeView<'a> {
             place: change.event.place().map(PlaceView::new),
         }
     }
-
-    /// In one line.
-    pub(super) fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
 }
 
 /// All of them, in one line.
@@ -103,7 +98,7 @@ mod tests {
         let changes = changes(&[], &[lock("a\n", &[(1, 10)], &[]), plain("b", &[])]);
         let lines: Vec<_> = changes
             .iter()
-            .map(|change| ChangeView::new(change).json().expect("it encodes"))
+            .map(|change| serde_json::to_string(&ChangeView::new(change)).expect("it encodes"))
             .collect();
         assert_eq!(
             lines,

@@ -19,6 +19,8 @@ pub(super) use self::why::WhyView;
 
 use std::time::SystemTime;
 
+use serde_json::to_string_pretty;
+
 use self::view::{listing_table, show_text};
 use self::why::why_text;
 use super::customer::{Customer, Failure};
@@ -30,7 +32,7 @@ pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
     let prefix = &options.prefix;
     let answer = customer.look(async |clerk| clerk.list(prefix).await).await;
     conclude(customer, answer, |locks| {
-        let json = || Listing::new(locks).json();
+        let json = || to_string_pretty(&Listing::new(locks));
         let printed = print_either(options.json, json, || listing_table(locks));
         told(printed, Exit::Yes)
     })
@@ -42,7 +44,7 @@ pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit 
     let name = options.name.as_str();
     let answer = customer.look(async |clerk| clerk.show(name).await).await;
     conclude(customer, answer, |lock| {
-        let json = || LockView::whole(lock).json();
+        let json = || to_string_pretty(&LockView::whole(lock));
         let printed = print_either(options.json, json, || show_text(lock, SystemTime::now()));
         told(printed, yes_or_no(lock.is_held()))
     })
@@ -54,7 +56,7 @@ pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
     let name = options.name.as_str();
     let answer = customer.look(async |clerk| clerk.why(name).await).await;
     conclude(customer, answer, |graph| {
-        let json = || WhyView::new(graph).json();
+        let json = || to_string_pretty(&WhyView::new(graph));
         let printed = print_either(options.json, json, || why_text(graph));
         told(printed, yes_or_no(!graph.is_deadlock()))
     })

@@ -106,14 +106,6 @@ impl LockView {
             ..Self::new(lock)
         }
     }
-
-    pub(super) fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self)
-    }
-
-    pub(in crate::cli::lockc) fn json_line(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
 }
 
 impl Listing {
@@ -121,14 +113,6 @@ impl Listing {
         Self {
             locks: locks.iter().map(LockView::new).collect(),
         }
-    }
-
-    pub(super) fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self)
-    }
-
-    pub(in crate::cli::lockc) fn json_line(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
     }
 }
 
@@ -259,7 +243,7 @@ mod tests {
     #[test]
     fn the_json_of_a_lock_tells_holders_and_the_queue_in_its_order() {
         let told = LockView::whole(&lock("a", &[(1, 10)], &[3, 2]));
-        let told: Value = serde_json::from_str(&told.json().expect("it encodes")).expect("JSON");
+        let told: Value = serde_json::to_value(&told).expect("it encodes");
         assert_eq!(told["name"], "a");
         assert_eq!(told["state"], "owned");
         assert_eq!(
@@ -277,8 +261,7 @@ mod tests {
     #[test]
     fn the_json_of_a_listing_leaves_the_queues_out() {
         let locks = [lock("a", &[(1, 10)], &[2]), plain("b", &[])];
-        let json = Listing::new(&locks).json().expect("it encodes");
-        let told: Value = serde_json::from_str(&json).expect("JSON");
+        let told = serde_json::to_value(Listing::new(&locks)).expect("it encodes");
         assert_eq!(told["locks"][0].get("queue"), None);
         assert_eq!(
             told["locks"][1],
@@ -289,7 +272,7 @@ mod tests {
     #[test]
     fn the_json_of_a_permit_tells_how_many_there_are() {
         let told = LockView::new(&permits("a", 3, &[(1, 10)], &[]));
-        let told: Value = serde_json::from_str(&told.json().expect("it encodes")).expect("JSON");
+        let told: Value = serde_json::to_value(&told).expect("it encodes");
         assert_eq!(
             told["holders"],
             json!([{ "client": CLIENT_1, "session": 1, "mode": "permits", "permits": 3, "token": 10, "since": 10 }])

@@ -57,7 +57,11 @@ fn tell(changes: &[LockChange], json: bool) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     for change in changes {
         if json {
-            writeln!(stdout, "{}", ChangeView::new(change).json()?)?;
+            writeln!(
+                stdout,
+                "{}",
+                serde_json::to_string(&ChangeView::new(change))?
+            )?;
         } else {
             writeln!(stdout, "{}", Sentence(change))?;
         }

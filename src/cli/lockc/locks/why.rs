@@ -94,19 +94,11 @@ impl WhyView {
             cycle: cycle.collect(),
         }
     }
-
-    pub(super) fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self)
-    }
-
-    pub(in crate::cli::lockc) fn json_line(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::looks::samples::{lock, plain};
@@ -151,8 +143,8 @@ mod tests {
     #[test]
     fn the_json_tells_all_of_it() {
         let locks = [lock("a", &[(1, 10)], &[2]), lock("b", &[(2, 11)], &[1])];
-        let json = WhyView::new(&graph(&locks, "a")).json();
-        let told: Value = serde_json::from_str(&json.expect("it encodes")).expect("JSON");
+        let view = WhyView::new(&graph(&locks, "a"));
+        let told = serde_json::to_value(view).expect("it encodes");
         let client = "00000001-0000-0000-0000-000000000000";
         assert_eq!(told["deadlock"], true);
         assert_eq!(told["locks"][1]["holders"][0]["token"], 11);

@@ -62,11 +62,11 @@ impl Teller {
             Order::Show(name) => {
                 let name = name.as_str();
                 let asked = self.customer.look(async |clerk| clerk.show(name).await);
-                Ok(LockView::whole(&asked.await?).json_line()?)
+                Ok(serde_json::to_string(&LockView::whole(&asked.await?))?)
             }
             Order::Ls(prefix) => {
                 let asked = self.customer.look(async |clerk| clerk.list(&prefix).await);
-                Ok(Listing::new(&asked.await?).json_line()?)
+                Ok(serde_json::to_string(&Listing::new(&asked.await?))?)
             }
             Order::Watch(prefix) => {
                 let changes = self.watches.changes(&mut self.customer, prefix).await?;
@@ -75,7 +75,7 @@ impl Teller {
             Order::Why(name) => {
                 let name = name.as_str();
                 let asked = self.customer.look(async |clerk| clerk.why(name).await);
-                Ok(WhyView::new(&asked.await?).json_line()?)
+                Ok(serde_json::to_string(&WhyView::new(&asked.await?))?)
             }
             Order::Break(name, token, reason) => {
                 let (name, reason) = (name.as_str(), reason.as_str());
