@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::clerk::{AcquireError, CallError, Clerk, ConnectError, LookError, ReleaseError};
+use crate::clerk::{AcquireError, CallError, Clerk, ConnectError, LookError, ReleaseError, Watch};
 use crate::cli::exit::Exit;
+use crate::looks::LockChange;
 use crate::net::Servers;
 use crate::service::Verb;
 use crate::types::LockName;
@@ -90,6 +91,20 @@ impl Customer {
             Err(Failure::TimedOut(after)) => Err(Failure::NotSeen(after)),
             answer => answer,
         }
+    }
+
+    /// Begins to watch, and tells what is held, within the timeout in all.
+    pub(super) async fn watch(
+        &mut self,
+        prefix: &str,
+        every: Duration,
+    ) -> Result<(Watch, Vec<LockChange>), Failure> {
+        self.look(async |clerk| {
+            let mut watch = clerk.watch(prefix).every(every);
+            let held = watch.look().await?;
+            Ok((watch, held))
+        })
+        .await
     }
 
     /// Asks the servers to do something, within the timeout in all.

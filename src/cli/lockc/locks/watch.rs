@@ -29,12 +29,8 @@ pub(in crate::cli::lockc) async fn watch(mut customer: Customer, options: &Watch
 
 /// Tells what it sees until nobody reads that, or the first look fails.
 async fn look_on(customer: &mut Customer, options: &WatchOptions) -> Exit {
-    let begun = customer.look(async |clerk| {
-        let mut watch = clerk.watch(&options.prefix).every(options.every);
-        let held = watch.look().await?;
-        Ok((watch, held))
-    });
-    let (mut watch, mut news) = match begun.await {
+    let begun = customer.watch(&options.prefix, options.every).await;
+    let (mut watch, mut news) = match begun {
         Ok(begun) => begun,
         Err(failure) => {
             complain("lockc", &failure);

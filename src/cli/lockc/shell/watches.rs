@@ -38,12 +38,7 @@ impl Watches {
             return Err(Refused::TooManyWatches);
         }
         let every = pace(customer.timeout);
-        let begun = customer.look(async |clerk| {
-            let mut watch = clerk.watch(&prefix).every(every);
-            let held = watch.look().await?;
-            Ok((watch, held))
-        });
-        let (watch, held) = begun.await?;
+        let (watch, held) = customer.watch(&prefix, every).await?;
         self.0.insert(prefix, watch);
         Ok(held)
     }
