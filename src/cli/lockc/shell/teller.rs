@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::order::Order;
 use super::watches::{MAX_WATCHES, Watches};
-use crate::clerk::{GuardState, LockGuard, LockRequest};
+use crate::clerk::{AcquireError, GuardState, LockGuard, LockRequest};
 use crate::cli::lockc::customer::{Customer, Failure};
 use crate::cli::lockc::locks::{Listing, LockView, WhyView, changes_json};
 use crate::types::LockName;
@@ -43,17 +43,23 @@ impl Teller {
     pub(in crate::cli::lockc) async fn execute(&mut self, order: Order) -> Result<String, Refused> {
         match order {
             Order::Call(verb, name) => Ok(self.customer.call(verb, &name).await?.to_string()),
-            Order::Acquire(name) => self.acquire(&name, |request| request).await,
+            Order::Acquire(name) => {
+                let acquire = async |request: LockRequest| request.acquire().await;
+                self.wait_for(&name, acquire).await
+            }
             Order::Permit(most, name) => {
-                let permits = |request: LockRequest| request.permits(most.get());
-                self.acquire(&name, permits).await
+                let permit = async |it: LockRequest| it.permits(most.get()).acquire().await;
+                self.wait_for(&name, permit).await
             }
             Order::Try(name) => self.try_acquire(&name, |request| request).await,
             Order::TryPermit(most, name) => {
                 let permits = |request: LockRequest| request.permits(most.get());
                 self.try_acquire(&name, permits).await
             }
-            Order::Elect(name) => self.elect(&name).await,
+            Order::Elect(name) => {
+                let stand = async |request: LockRequest| request.campaign().await;
+                self.wait_for(&name, stand).await
+            }
             Order::Release(name) => {
                 let guard = self.newest(&name).ok_or(Refused::NotOwned)?;
                 self.customer.ask(async |_| guard.release().await).await?;
@@ -87,25 +93,16 @@ impl Teller {
         }
     }
 
-    async fn acquire(
+    /// Makes a request that waits for its turn, for the timeout at the most.
+    async fn wait_for(
         &mut self,
         name: &LockName,
-        how: impl FnOnce(LockRequest) -> LockRequest,
+        make: impl AsyncFnOnce(LockRequest) -> Result<LockGuard, AcquireError>,
     ) -> Result<String, Refused> {
         let limit = self.customer.timeout;
         let asked = self.customer.ask(async |clerk| {
-            let request = how(clerk.request(name.as_str()));
-            request.timeout(limit).acquire().await
-        });
-        let guard = asked.await?;
-        Ok(self.keep(guard))
-    }
-
-    async fn elect(&mut self, name: &LockName) -> Result<String, Refused> {
-        let limit = self.customer.timeout;
-        let asked = self.customer.ask(async |clerk| {
-            let request = clerk.request(name.as_str());
-            request.timeout(limit).campaign().await
+            let request = clerk.request(name.as_str()).timeout(limit);
+            make(request).await
         });
         let guard = asked.await?;
         Ok(self.keep(guard))
