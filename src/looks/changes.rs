@@ -39,6 +39,19 @@ pub enum LockEvent {
 }
 
 impl LockEvent {
+    /// What has happened, in the one word that programs are told: `granted`, `ended` and so on.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Granted(_) => "granted",
+            Self::Ended(_) => "ended",
+            Self::Queued(_) => "queued",
+            Self::Left(_) => "left",
+            Self::Locked => "locked",
+            Self::Unlocked => "unlocked",
+        }
+    }
+
     /// Whose place at the lock it is about; none for a lock without an owner.
     #[must_use]
     pub const fn place(&self) -> Option<&PlaceInfo> {

@@ -8,14 +8,7 @@ fn told(before: &[LockInfo], after: &[LockInfo]) -> Vec<String> {
 }
 
 fn short(change: &LockChange) -> String {
-    let what = match change.event {
-        LockEvent::Granted(_) => "granted",
-        LockEvent::Ended(_) => "ended",
-        LockEvent::Queued(_) => "queued",
-        LockEvent::Left(_) => "left",
-        LockEvent::Locked => "locked",
-        LockEvent::Unlocked => "unlocked",
-    };
+    let what = change.event.name();
     let place = change.event.place();
     let session = place.map(|place| format!(" {}", place.session));
     let token = place.and_then(|place| place.token);

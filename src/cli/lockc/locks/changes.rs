@@ -46,14 +46,7 @@ pub(super) struct ChangeView<'a> {
 impl<'a> ChangeView<'a> {
     pub(super) fn new(change: &'a LockChange) -> Self {
         Self {
-            event: match change.event {
-                LockEvent::Granted(_) => "granted",
-                LockEvent::Ended(_) => "ended",
-                LockEvent::Queued(_) => "queued",
-                LockEvent::Left(_) => "left",
-                LockEvent::Locked => "locked",
-                LockEvent::Unlocked => "unlocked",
-            },
+            event: change.event.name(),
             name: &change.name,
             place: change.event.place().map(PlaceView::new),
         }
