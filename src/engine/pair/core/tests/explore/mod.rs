@@ -27,6 +27,7 @@ mod names;
 mod network;
 mod owned;
 mod scope;
+mod scripts;
 mod search;
 mod world;
 

@@ -4,6 +4,12 @@ use super::clients::Step::{
     self, Acquire, Await, Break, Goodbye, Lock, Lose, Open, Permit, Poll, Release, Return, Session,
     Share, Try, Unlock,
 };
+use super::scripts::{
+    BROKEN, CROSSWISE, HOLDER_AND_WAITER, LEAST_PERMITS, PERMITS, QUEUE, QUEUE_BEFORE_A_SILENT_ONE,
+    QUEUE_BEHIND_A_SILENT_ONE, QUEUE_THAT_ONE_LEAVES, RELEASED_AND_BROKEN, SHARED,
+    SHARER_AND_LATE_SHARER, SILENT_HOLDER_AND_QUEUE, SILENT_HOLDER_AND_QUEUE_THAT_ONE_LEAVES,
+    SILENT_HOLDER_AND_WAITER, THREE_PERMITS, TWO_CALLS, TWO_CLIENTS,
+};
 use super::world::Budget;
 use crate::types::ServerId::{self, A, B};
 
@@ -89,118 +95,6 @@ const fn both(halts: u8, stops: u8) -> Budget {
         ..NONE
     }
 }
-
-const TWO_CALLS: &[&[Step]] = &[&[Open, Lock(0), Unlock(0)]];
-/// One has a lock, and another one waits for it.
-const HOLDER_AND_WAITER: &[&[Step]] = &[
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0), Await],
-];
-
-/// The first one has it for good.
-const SILENT_HOLDER_AND_WAITER: &[&[Step]] = &[
-    &[Session, Acquire(0)],
-    &[Session, Acquire(0), Await, Release],
-];
-
-/// One has a lock, and two wait for it.
-const QUEUE: &[&[Step]] = &[
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0), Await, Release],
-    &[Session, Acquire(0), Await],
-];
-
-/// The first one has it for good.
-const SILENT_HOLDER_AND_QUEUE: &[&[Step]] = &[
-    &[Session, Acquire(0)],
-    &[Session, Acquire(0), Await, Release],
-    &[Session, Acquire(0), Await],
-];
-
-/// One has a lock, one leaves its queue, and one waits behind that.
-const QUEUE_THAT_ONE_LEAVES: &[&[Step]] = &[
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0), Await],
-];
-
-/// The last one waits behind the others and does nothing.
-const QUEUE_BEFORE_A_SILENT_ONE: &[&[Step]] = &[
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0), Await],
-    &[Session, Acquire(0)],
-];
-
-/// The one between the others is silent, so that its lease ends, while it waits or when it has the lock.
-const QUEUE_BEHIND_A_SILENT_ONE: &[&[Step]] = &[
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0)],
-    &[Session, Acquire(0), Await],
-];
-
-/// The holder is silent, one leaves the queue, and one waits behind that.
-const SILENT_HOLDER_AND_QUEUE_THAT_ONE_LEAVES: &[&[Step]] = &[
-    &[Session, Acquire(0)],
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0), Await],
-];
-
-/// Two have the two permits of a lock, and one waits.
-const PERMITS: &[&[Step]] = &[
-    &[Session, Permit(0, 2), Release],
-    &[Session, Permit(0, 2)],
-    &[Session, Permit(0, 2), Await],
-];
-
-/// Three have the three permits of a lock, and one waits.
-const THREE_PERMITS: &[&[Step]] = &[
-    &[Session, Permit(0, 3), Release],
-    &[Session, Permit(0, 3)],
-    &[Session, Permit(0, 3)],
-    &[Session, Permit(0, 3), Await],
-];
-
-/// Two have permits of three, one waits that would have no more than two, and one behind it.
-const LEAST_PERMITS: &[&[Step]] = &[
-    &[Session, Permit(0, 3), Release],
-    &[Session, Permit(0, 3)],
-    &[Session, Permit(0, 2), Await, Release],
-    &[Session, Permit(0, 3), Await],
-];
-
-/// Two share a lock, and another one waits to have it alone.
-const SHARED: &[&[Step]] = &[
-    &[Session, Share(0), Release],
-    &[Session, Share(0), Release],
-    &[Session, Acquire(0), Await],
-];
-
-/// One shares a lock, another one waits to have it alone, and then one comes that would share it.
-const SHARER_AND_LATE_SHARER: &[&[Step]] = &[
-    &[Session, Share(0), Release],
-    &[Session, Acquire(0), Await, Release],
-    &[Session, Share(0), Await],
-];
-
-/// One waits for a lock and breaks it; its holder gives it back when it is told.
-const BROKEN: &[&[Step]] = &[
-    &[Session, Acquire(0), Lose, Release],
-    &[Session, Acquire(0), Break(0, 1), Await],
-];
-
-/// Its holder gives it back meanwhile.
-const RELEASED_AND_BROKEN: &[&[Step]] = &[
-    &[Session, Acquire(0), Release],
-    &[Session, Acquire(0), Break(0, 1), Await],
-];
-
-/// Each has what the other one waits for, until one gives up.
-const CROSSWISE: &[&[Step]] = &[
-    &[Session, Acquire(0), Acquire(1), Await],
-    &[Session, Acquire(1), Acquire(0), Return(0), Return(1)],
-];
-
-const TWO_CLIENTS: &[&[Step]] = &[&[Open, Lock(0)], &[Open, Lock(0)]];
 
 pub(super) const SCOPES: &[Scope] = &[
     // Small ones, for every `cargo test`.
