@@ -99,6 +99,9 @@ impl Machine {
     }
 
     /// Like [`apply`](Self::apply); names the sessions that there is [`news`](Self::news) for.
+    ///
+    /// A session whose own call is granted a lock at once is not named for that grant: the outcome
+    /// of the call tells it.
     pub fn apply_and_tell(
         &mut self,
         command: &Command,

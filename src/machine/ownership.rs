@@ -43,7 +43,12 @@ impl Machine {
             .insert(name, ticket, Place { claim, grant: None });
         let place = (name.clone(), ticket);
         self.sessions.insert(id.record, id.seq, place, None);
-        self.pass_on(name, told);
+        self.grant_next(name, |granted| {
+            // The outcome of this call already tells of its own grant.
+            if granted.seq != id.seq || granted.session != id.record {
+                told(granted.session);
+            }
+        });
         Outcome::Acquired(self.acquired(id))
     }
 
@@ -124,14 +129,20 @@ impl Machine {
         Outcome::Dropped(closed)
     }
 
-    /// Grants the lock to those whose turn has come.
+    /// Grants the lock to those whose turn has come. Names their sessions, and those of holders that
+    /// others now wait for.
     pub(super) fn pass_on(&mut self, name: &LockName, told: &mut impl FnMut(RecordNumber)) {
+        self.grant_next(name, |changed| told(changed.session));
+    }
+
+    /// Grants the lock to those whose turn has come. Names each claim whose grant is new or has changed.
+    fn grant_next(&mut self, name: &LockName, mut changed: impl FnMut(Claim)) {
         let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
         let next_mark = || mark_after(mark, op);
         let locks = &mut self.locks;
         locks.settle(name, self.clock, next_mark, |claim, grant: Grant| {
             sessions.note(claim.session, claim.seq, grant);
-            told(claim.session);
+            changed(claim);
         });
     }
 

@@ -253,6 +253,58 @@ fn a_holder_is_told_once_that_somebody_waits() {
     assert_eq!(machine.news(alice.0.record, news.through, 9).changes, []);
 }
 
+/// The outcome of an acquire, and the sessions that it names.
+fn acquire_and_tell(
+    machine: &mut Machine,
+    session: &mut Session,
+    lock: &str,
+) -> (Acquired, Vec<RecordNumber>) {
+    let (id, name, how) = (session.next(), name(lock), WAITS);
+    let mut told = Vec::new();
+    let command = Command::Acquire { id, name, how };
+    match machine.apply_and_tell(&command, |session| told.push(session)) {
+        Outcome::Acquired(acquired) => (acquired, told),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_grant_that_the_answer_tells_names_nobody_and_is_there_for_who_asks_from_before() {
+    let (mut machine, mut alice, _) = two();
+    let before = machine.news(alice.0.record, Mark(0), 9).through;
+    let (granted, told) = acquire_and_tell(&mut machine, &mut alice, "job");
+    let token = alice.token(&machine, Seq(0));
+    assert_eq!((granted, told), (Acquired::Granted(token), vec![]));
+    let news = machine.news(alice.0.record, before, 9);
+    let tokens: Vec<_> = news.changes.iter().map(|change| change.token).collect();
+    assert_eq!((tokens, news.through), (vec![token], Mark(token.0)));
+}
+
+#[test]
+fn who_queued_is_named_when_its_turn_has_come() {
+    let (mut machine, mut alice, mut bob) = two();
+    let (first, _) = alice.acquire(&mut machine, "job", WAITS);
+    let (queued, told) = acquire_and_tell(&mut machine, &mut bob, "job");
+    let holder = vec![alice.0.record];
+    assert_eq!((queued, told), (Acquired::Queued, holder), "of the waiter");
+    let mut told = Vec::new();
+    let release = Command::Release {
+        id: alice.next(),
+        acquired: first,
+    };
+    machine.apply_and_tell(&release, |session| told.push(session));
+    assert_eq!(told, [bob.0.record]);
+}
+
+#[test]
+fn a_session_that_waits_for_itself_is_named_for_its_older_grant() {
+    let (mut machine, mut alice, _) = two();
+    alice.acquire(&mut machine, "job", WAITS);
+    let (queued, told) = acquire_and_tell(&mut machine, &mut alice, "job");
+    let holder = vec![alice.0.record];
+    assert_eq!((queued, told), (Acquired::Queued, holder));
+}
+
 #[test]
 fn a_repeated_acquire_finds_its_place() {
     let (mut machine, mut alice, mut bob) = two();

@@ -97,9 +97,11 @@ impl<T> Polls<T> {
         self.waiting.into_values().map(|(_, poll)| poll)
     }
 
+    /// The mark from which the waiting poll of a session asks.
     #[cfg(test)]
-    pub(super) fn waits_for(&self, record: RecordNumber) -> bool {
-        self.waiting.contains_key(&record)
+    pub(super) fn waits_from(&self, record: RecordNumber) -> Option<Mark> {
+        let (_, poll) = self.waiting.get(&record)?;
+        Some(poll.question.since)
     }
 
     /// Lets the poll of a session have waited long enough at `now`.

@@ -155,6 +155,68 @@ fn a_poll_without_news_is_answered_after_a_quarter_of_the_lease() {
     assert_eq!(news(world.reply_to(poll)), News::default());
 }
 
+/// Alice's poll waits at A, and then she is granted the lock `job` at once.
+fn granted_beside_a_poll() -> (World, Session, Request, u32, Token) {
+    let mut world = World::new().whole();
+    let mut alice = Session::open(&mut world, A, 1);
+    let poll = world.ask(A, alice.poll(0));
+    let acquire = alice.acquire("job");
+    let token = granted(world.answer(A, acquire.clone()));
+    (world, alice, acquire, poll, token)
+}
+
+#[test]
+fn a_grant_at_once_is_told_by_its_answer_and_does_not_end_the_poll() {
+    let (mut world, alice, _, poll, token) = granted_beside_a_poll();
+    assert_eq!(world.reply_to(poll), None);
+    world.run(LEASE / 4 + SOON);
+    let told = news(world.reply_to(poll));
+    assert_eq!(told.through, Mark(token.0), "{told:?}");
+    let next = world.ask(A, alice.poll(told.through.0));
+    world.run(SOON);
+    assert_eq!(world.reply_to(next), None, "it is told once");
+}
+
+#[test]
+fn a_grant_whose_answer_was_lost_is_told_by_the_repeated_call_and_by_the_next_poll() {
+    let (mut world, alice, acquire, _, token) = granted_beside_a_poll();
+    for server in [B, A] {
+        assert_eq!(granted(world.answer(server, acquire.clone())), token);
+    }
+    let told = news(Some(world.answer(B, alice.poll(0))));
+    assert_eq!(told.through, Mark(token.0), "{told:?}");
+}
+
+#[test]
+fn a_grant_is_told_to_a_session_that_moves_to_the_server_that_takes_over() {
+    let (mut world, alice, acquire, _, token) = granted_beside_a_poll();
+    world.halt(A);
+    world.run(PEER_TIMEOUT / 2);
+    let told = news(Some(world.answer(B, alice.poll(0))));
+    assert_eq!(told.through, Mark(token.0), "{told:?}");
+    assert_eq!(granted(world.answer(B, acquire)), token);
+}
+
+#[test]
+fn a_grant_that_was_queued_for_ends_the_poll_that_was_there_before() {
+    let (mut world, mut alice, mut bob) = contended();
+    let poll = world.ask(A, bob.poll(0));
+    let queued = world.answer(A, bob.acquire("job"));
+    assert_eq!(queued, Ok(Answer::Acquired(Acquired::Queued)));
+    assert_eq!(world.answer(A, alice.release(0)), Ok(Answer::Call(true)));
+    assert_eq!(news(world.reply_to(poll)).changes[0].acquired, Seq(0));
+}
+
+#[test]
+fn who_holds_a_lock_hears_at_once_that_somebody_waits() {
+    let (mut world, _, _, poll, token) = granted_beside_a_poll();
+    let mut bob = Session::open(&mut world, B, 2);
+    world.answer(B, bob.acquire("job")).expect("it is queued");
+    let changes = news(world.reply_to(poll)).changes;
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!((changes[0].token, changes[0].contended), (token, true));
+}
+
 #[test]
 fn a_newer_poll_of_a_session_sends_the_older_one_away() {
     let (mut world, _, bob) = contended();

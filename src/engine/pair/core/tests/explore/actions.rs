@@ -139,7 +139,7 @@ impl World {
         };
         for (client, state) in (0..).zip(&self.clients) {
             let Some(record) = state.record else { continue };
-            if core.lets_wait(record) {
+            if core.lets_wait(record).is_some() {
                 actions.push(Action::PollEnds(client, server));
             }
             let has_place = || {

@@ -168,6 +168,7 @@ pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
         let Some(machine) = core.machine() else {
             continue;
         };
+        owned::are_notified(world, scope, server, core)?;
         owned::places(world, scope, server, machine)?;
         never_ran(world, scope, server, machine)?;
         let answers = role(server) == Some(RoleName::Alone);

@@ -15,7 +15,7 @@ use crate::engine::pair::core::{
     Core, Effect, Event, FrameNumber, InLink, Input, Now, Overview, Reply, Role, Settings,
 };
 use crate::machine::Machine;
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Standing};
+use crate::service::{Answer, Frame, FrameAnswer, Mark, Refusal, Request, Standing};
 use crate::types::{OpNumber, RecordNumber, ServerId, View};
 
 /// The moment at which every kept core stands.
@@ -283,8 +283,8 @@ pub(super) trait Look {
     fn is_primary(&self) -> bool;
     /// It is a primary that may find the lease of this session over.
     fn leases(&self, record: RecordNumber) -> bool;
-    /// It is a primary at which a poll of this session waits.
-    fn lets_wait(&self, record: RecordNumber) -> bool;
+    /// It is a primary at which a poll of this session waits: for what is after this mark.
+    fn lets_wait(&self, record: RecordNumber) -> Option<Mark>;
 }
 
 impl Look for Servant {
@@ -312,8 +312,11 @@ impl Look for Servant {
         matches!(&self.role, Role::Primary(primary) if primary.leases.knows(record))
     }
 
-    fn lets_wait(&self, record: RecordNumber) -> bool {
-        matches!(&self.role, Role::Primary(primary) if primary.polls.waits_for(record))
+    fn lets_wait(&self, record: RecordNumber) -> Option<Mark> {
+        match &self.role {
+            Role::Primary(primary) => primary.polls.waits_from(record),
+            Role::Starting(_) | Role::Backup(_) => None,
+        }
     }
 
     fn is_probing(&self) -> bool {

@@ -6,8 +6,9 @@
 //! two servers answer apart from each other; all answers agree with one sequential history; a refusal that
 //! says "not executed" is true; a session that was told that it has a lock has it, in its turn, with no more
 //! others than each was promised and with a token above those before, until it gives it back, hears that it was
-//! broken, or is gone from every server that answers. And from every state the pair can still become whole, with
-//! every call answered, when nothing more goes wrong.
+//! broken, or is gone from every server that answers; no poll waits for what its primary could tell it.
+//! And from every state the pair can still become whole, with every call answered, when nothing more
+//! goes wrong.
 //!
 //! Time is no number here. A server's clock is turned as far as makes one thing happen: the next heartbeat,
 //! a quiet peer, a whole `peer_timeout` of silence. Only a stopped peer is silent for that long. A lease ends,

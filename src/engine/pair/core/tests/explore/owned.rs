@@ -2,6 +2,7 @@
 
 use super::checks::Violation;
 use super::clients::{LOCKS, Step, call_id, name_of};
+use super::cores::{Look as _, Servant};
 use super::history::{Call, Moment, Said};
 use super::scope::Scope;
 use super::world::World;
@@ -156,6 +157,39 @@ fn call_of(world: &World, scope: &Scope, session: RecordNumber, seq: Seq) -> Opt
     calls.find_map(|(step, _)| {
         (call_id(client, steps, step, session).seq == seq).then_some((client, step))
     })
+}
+
+/// No poll waits at a primary for what the primary could tell it.
+///
+/// The exception is a grant that the answer to its own call tells: that answer has not arrived yet, or
+/// has brought the token.
+pub(super) fn are_notified(
+    world: &World,
+    scope: &Scope,
+    server: ServerId,
+    core: &Servant,
+) -> Outcome {
+    let Some(machine) = core.machine() else {
+        return Ok(());
+    };
+    for state in &world.clients {
+        let Some(record) = state.record else { continue };
+        let Some(since) = core.lets_wait(record) else {
+            continue;
+        };
+        let news = machine.news(record, since, usize::MAX);
+        let mut changes = news.changes.iter();
+        let is_hidden = changes.any(|change| {
+            let call = call_of(world, scope, record, change.acquired);
+            let is_answered = call.is_some_and(|call| world.history.told(call).is_some());
+            let is_known = call.and_then(|call| world.history.token(call)).is_some();
+            change.contended || is_answered && !is_known
+        });
+        if is_hidden || !news.broken.is_empty() {
+            return violation(format!("{server} lets a poll wait, and has {news:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// What a living session was told of its places is so in `machine`.
