@@ -350,6 +350,16 @@ fn completions_are_printed() {
 
 #[tokio::test]
 async fn bench_tells_what_it_measured_and_leaves_no_lock() {
+    bench(&[]).await;
+}
+
+#[tokio::test]
+async fn bench_measures_owned_locks_as_well() {
+    let told = bench(&["--owned"]).await;
+    assert_eq!(told["owned"], true, "{told}");
+}
+
+async fn bench(options: &[&str]) -> Value {
     let place = Place::new();
     let _pair = place.lockd(&["dev"]).await;
     place.wait_until_whole();
@@ -359,6 +369,7 @@ async fn bench_tells_what_it_measured_and_leaves_no_lock() {
         .lockc(&["bench", "--json"])
         .args(load)
         .args(time)
+        .args(options)
         .output();
     let output = output.expect("lockc runs");
     assert!(output.status.success(), "{output:?}");
@@ -393,6 +404,7 @@ async fn bench_tells_what_it_measured_and_leaves_no_lock() {
         Some(&0.into()),
         "{status}"
     );
+    told
 }
 
 #[test]

@@ -238,14 +238,16 @@ impl Theatre {
         Run {
             plain: plain.run(load, scale),
             tuned: tuned.run(load, scale),
-            pair: run_pair(&self.pair, load, scale),
+            pair: run_pair(&self.pair, load, scale, &[]),
         }
     }
 }
 
-fn run_pair(pair: &Stage, load: Load, scale: &Scale) -> Figures {
+/// Puts a load on the pair, with more `options` of `lockc bench`.
+pub(crate) fn run_pair(pair: &Stage, load: Load, scale: &Scale, options: &[&str]) -> Figures {
     let mut lockc = Command::new(env!("CARGO_BIN_EXE_lockc"));
     lockc.args(["--servers", &pair.servers.to_string(), "bench", "--json"]);
+    lockc.args(options);
     lockc.args(["--clerks", &load.clients.to_string()]);
     lockc.args(["--in-flight", &load.in_flight.to_string()]);
     lockc.args(["--warm-up", &format!("{}ms", scale.warm_up.as_millis())]);

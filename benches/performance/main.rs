@@ -16,6 +16,7 @@ mod held;
 mod idle;
 mod loads;
 mod owned;
+mod ownership;
 mod publish;
 mod restart;
 mod results;
@@ -58,6 +59,8 @@ enum Part {
     Held,
     /// What locks that a session owns cost in memory, and those who wait
     Owned,
+    /// What calls cost whose lock has an owner, beside those whose lock has none
+    Ownership,
     /// A restarted server that comes back while a million locks are held
     Restart,
     /// What idle clerks cost
@@ -75,10 +78,11 @@ enum Part {
 }
 
 /// Everything that is measured.
-const ALL_PARTS: [Part; 8] = [
+const ALL_PARTS: [Part; 9] = [
     Part::Loads(LoadOptions::all()),
     Part::Held,
     Part::Owned,
+    Part::Ownership,
     Part::Restart,
     Part::Clerks,
     Part::Idle,
@@ -187,6 +191,7 @@ fn carry_out(scale: &Scale, part: Part) {
             Part::Loads(options) => loads::measure(scale, &options).await,
             Part::Held => held::measure(scale).await,
             Part::Owned => owned::measure(scale).await,
+            Part::Ownership => ownership::measure(scale).await,
             Part::Restart => restart::measure(scale).await,
             Part::Clerks => clerks::measure(scale).await,
             Part::Idle => idle::measure(scale).await,

@@ -10,6 +10,7 @@ use super::super::held::Held;
 use super::super::idle::Idle;
 use super::super::loads::{Figure, Load, Measured, PARTS, Run, TARGETS, load};
 use super::super::owned::Owned;
+use super::super::ownership::{self, Ownership};
 use super::super::restart::Restart;
 use super::super::results::Results;
 
@@ -114,6 +115,11 @@ fn others(results: &Results) -> String {
     let owned = Owned::read(results);
     let (idle, clerks) = (Idle::read(results), Clerks::read(results));
     let handovers = Handovers::read(results).map(|it| it.ratios());
+    let ownership = Ownership::read(results);
+    let owned_calls = ownership::GOALS.iter().map(|goal| {
+        let ratio = ownership.as_ref().and_then(|it| it.ratio(goal));
+        (goal.what, cell(ratio, 2), goal.must, goal.aim)
+    });
     let rows = [
         (
             "from a release to the grant to who waits, p50, to one `lock` call",
@@ -183,7 +189,7 @@ fn others(results: &Results) -> String {
         ),
     ];
     let mut table = "| figure | pair | must | aim |\n|---|---|---|---|\n".to_owned();
-    for (what, measured, must, aim) in rows {
+    for (what, measured, must, aim) in owned_calls.chain(rows) {
         let measured = format!("**{measured}**");
         row(
             &mut table,

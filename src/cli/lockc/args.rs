@@ -187,6 +187,9 @@ pub(super) enum Command {
 /// What to measure.
 #[derive(Debug, Args)]
 pub(super) struct BenchOptions {
+    /// Acquire and release owned locks, instead of locking and unlocking
+    #[arg(long)]
+    pub(super) owned: bool,
     /// How many clerks, each with a connection of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
     pub(super) clerks: u32,

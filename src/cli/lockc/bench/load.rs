@@ -1,5 +1,7 @@
-//! The load: clerks that lock and unlock without a pause, each call in flight with a lock of its own.
+//! The load: clerks that take and free locks without a pause, each call in flight with a lock of its
+//! own.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,16 +9,26 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clerk::{CallError, Clerk, ConnectError};
+use crate::clerk::{Clerk, ConnectError};
 use crate::cli::lockc::latency::Latencies;
 use crate::net::Servers;
 
 /// How much is asked of the pair.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
+    pub(super) operations: Operations,
     pub(super) clerks: u32,
     pub(super) in_flight: u32,
     pub(super) timeout: Duration,
+}
+
+/// Which calls take a lock and free it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operations {
+    /// `lock` and `unlock`.
+    Unowned,
+    /// `try_acquire` and `release`.
+    Owned,
 }
 
 /// What came of it.
@@ -24,7 +36,7 @@ pub(super) struct Load {
 pub(super) struct Tally {
     pub(super) latencies: Latencies,
     pub(super) failed: u64,
-    pub(super) last_failure: Option<CallError>,
+    pub(super) last_failure: Option<String>,
 }
 
 impl Tally {
@@ -36,13 +48,12 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, asked: Instant, answer: Result<bool, CallError>) {
-        match answer {
-            Ok(_) => self.latencies.record(asked.elapsed()),
-            Err(failure) => {
-                self.failed += 1;
-                self.last_failure = Some(failure);
-            }
+    fn add(&mut self, asked: Instant, failure: Option<String>) {
+        if failure.is_none() {
+            self.latencies.record(asked.elapsed());
+        } else {
+            self.failed += 1;
+            self.last_failure = failure;
         }
     }
 }
@@ -75,12 +86,13 @@ impl Load {
             running.clerks.push(clerk.clone());
             for m in 0..self.in_flight {
                 let lock = format!("{prefix}/{n}/{m}");
-                running.callers.spawn(call_until_stopped(
-                    clerk.clone(),
+                let caller = Caller {
+                    clerk: clerk.clone(),
                     lock,
-                    running.tally.clone(),
-                    running.stop.clone(),
-                ));
+                    tally: running.tally.clone(),
+                    stop: running.stop.clone(),
+                };
+                running.callers.spawn(caller.call(self.operations));
             }
         }
         Ok(running)
@@ -108,19 +120,50 @@ impl Running {
     }
 }
 
-async fn call_until_stopped(
+/// One call in flight.
+struct Caller {
     clerk: Clerk,
     lock: String,
-    tallied: Arc<Mutex<Tally>>,
+    tally: Arc<Mutex<Tally>>,
     stop: CancellationToken,
-) {
-    while !stop.is_cancelled() {
+}
+
+impl Caller {
+    /// Calls until it is told to stop.
+    async fn call(self, operations: Operations) {
+        while !self.stop.is_cancelled() {
+            match operations {
+                Operations::Unowned => self.lock_and_unlock().await,
+                Operations::Owned => self.acquire_and_release().await,
+            }
+        }
+    }
+
+    async fn lock_and_unlock(&self) {
         let asked = Instant::now();
-        let answer = clerk.lock(&lock).await;
-        tally(&tallied).add(asked, answer);
+        let answer = self.clerk.lock(&self.lock).await;
+        self.add(asked, answer);
         let asked = Instant::now();
-        let answer = clerk.unlock(&lock).await;
-        tally(&tallied).add(asked, answer);
+        let answer = self.clerk.unlock(&self.lock).await;
+        self.add(asked, answer);
+    }
+
+    async fn acquire_and_release(&self) {
+        let asked = Instant::now();
+        let answer = self.clerk.try_acquire(&self.lock).await;
+        if let Some(Some(guard)) = self.add(asked, answer) {
+            let asked = Instant::now();
+            self.add(asked, guard.release().await);
+        }
+    }
+
+    fn add<T, E: Display>(&self, asked: Instant, answer: Result<T, E>) -> Option<T> {
+        let (answer, failure) = match answer {
+            Ok(answer) => (Some(answer), None),
+            Err(failure) => (None, Some(failure.to_string())),
+        };
+        tally(&self.tally).add(asked, failure);
+        answer
     }
 }
 

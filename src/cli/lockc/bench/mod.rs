@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use self::load::{Load, Running, Tally};
+use self::load::{Load, Operations, Running, Tally};
 use self::report::{Bench, ServerCost};
 use super::args::BenchOptions;
 use super::progress::Progress;
@@ -22,6 +22,11 @@ const TICK: Duration = Duration::from_millis(250);
 /// Measures, and prints what came out.
 pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOptions) -> Exit {
     let load = Load {
+        operations: if options.owned {
+            Operations::Owned
+        } else {
+            Operations::Unowned
+        },
         clerks: options.clerks,
         in_flight: options.in_flight,
         timeout,

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::load::{Load, Tally};
+use super::load::{Load, Operations, Tally};
 use crate::clerk::ServerReport;
 use crate::cli::lockc::latency::{Summary, human};
 
 /// What was measured. Field names are a contract.
 #[derive(Debug, Serialize)]
 pub(super) struct Bench {
+    /// Whether it acquired and released locks, instead of locking and unlocking them.
+    owned: bool,
     clerks: u32,
     in_flight: u32,
     seconds: f64,
@@ -56,6 +58,7 @@ impl Bench {
         let cpu: f64 = servers.iter().map(|server| server.cpu_seconds).sum();
         let told = calls > 0 && !servers.is_empty();
         Self {
+            owned: load.operations == Operations::Owned,
             clerks: load.clerks,
             in_flight: load.in_flight,
             seconds: elapsed.as_secs_f64(),
@@ -83,8 +86,14 @@ impl Bench {
                 self.clerks, self.in_flight, self.seconds
             ),
             format!(
-                "calls       {} answered, {} failed",
-                self.calls, self.failed
+                "calls       {} answered, {} failed ({})",
+                self.calls,
+                self.failed,
+                if self.owned {
+                    "acquire and release"
+                } else {
+                    "lock and unlock"
+                }
             ),
             format!("throughput  {:.0} calls/s", self.calls_per_second),
             format!("latency     {}", self.latency_us),
