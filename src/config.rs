@@ -24,14 +24,15 @@ pub struct Timing {
     /// How long a graceful stop waits for the answers that are in flight. Default 5 s: they take
     /// milliseconds unless the peer hangs, and then a `peer_timeout` or two.
     pub stop_timeout: Duration,
-    /// How long a server whose thread could park looks for the next message first, while it finds by
-    /// trial that more gets done so. Zero: never.
+    /// How long at most the thread polls for the next message before it parks, while the server finds
+    /// by trial that more gets done so. The server follows the gaps between messages up to here. Zero:
+    /// never.
     ///
-    /// It makes a call several times as quick where clients make few at a time, at the price of a core
-    /// that is kept busy while they do. Too low, and the message comes after it has been given up; too
-    /// high, and the core is kept busy longer for nothing. Meant for a runtime of one thread. Default
-    /// zero; `lockd`, which has its thread for itself, sets [`STAY_AWAKE`].
-    pub stay_awake: Duration,
+    /// Polling makes a call several times as quick where clients make few at a time, and keeps a core
+    /// busy while they do. Too low, and the thread parks just before the message comes; too high, and a
+    /// core is kept busy for messages that are not worth it. Meant for a runtime of one thread. Default
+    /// zero; `lockd`, which has its thread for itself, sets [`BUSY_POLL`].
+    pub busy_poll: Duration,
 }
 
 impl Default for Timing {
@@ -41,7 +42,7 @@ impl Default for Timing {
             record_time_to_live: Duration::from_mins(10),
             preface_timeout: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
-            stay_awake: Duration::ZERO,
+            busy_poll: Duration::ZERO,
         }
     }
 }
@@ -86,9 +87,10 @@ impl Default for Limits {
     }
 }
 
-/// How long `lockd` stays awake. 60 us: an exchange with the other server, or with a client that calls
-/// again at once, takes 20 to 40 where nobody has to be woken.
-pub const STAY_AWAKE: Duration = Duration::from_micros(60);
+/// How long at most `lockd` polls before its thread parks. 500 us: an exchange with the other server, or
+/// with a client that calls again at once, takes 20 to 40 us where nobody has to be woken, and up to some
+/// hundred where a wake-up is slow.
+pub const BUSY_POLL: Duration = Duration::from_micros(500);
 
 /// The largest frame on any connection, in bytes. A hostile length costs this much and no more; the
 /// largest message that is not cut to fit, a client's request that is relayed, is a sixteenth of it.

@@ -20,7 +20,7 @@ pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News,
 
 /// The version of everything that is said after the preface. Both ends of a connection must have the
 /// same.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// What clients ask of a server. Any server of the pair answers: a backup relays to its primary.
 ///
@@ -493,6 +493,8 @@ pub struct ServerStatus {
     pub uptime: Duration,
     /// How much processor time the process has used.
     pub cpu_time: Duration,
+    /// How long its thread polls for the next message before it parks. Zero: it parks at once.
+    pub busy_poll: Duration,
     /// The version of the server's package.
     pub version: String,
 }

@@ -1,50 +1,84 @@
-//! Staying awake: looking for the next message for some microseconds instead of parking the thread.
+//! Busy polling: looking for the next message for a while instead of parking the thread.
 //!
-//! Waking a parked thread on an idle core is the dearest part of a lone call, dearer than all its system
-//! calls. A thread that looks again and again is there when the message comes. But it keeps a core busy,
-//! and where there are more busy threads than cores it keeps others from working, perhaps the very client
-//! that it waits for. No rule tells these cases apart from the inside, so it is tried out: now and then,
-//! while there is work, short spells of either kind take turns, and what gets more done is kept for a
-//! while. A server without work parks.
+//! Waking a parked thread on an idle core costs more than all the system calls of a lone call. A thread
+//! that polls is there when the message comes. But it keeps a core busy, and where there are more busy
+//! threads than cores it keeps others from working, perhaps the very client that it waits for. No rule
+//! tells these cases apart from the inside, so both are tried: now and then, while there is work, short
+//! spells of polling and of parking alternate, and what gets more done is kept for a while. The cost of a
+//! wake-up on this machine is in that comparison. A server without work parks.
+//!
+//! How long to poll depends on the machine too. Where the other side has to be woken first, the next
+//! message takes several times as long as where it polls as well, and a window that is a little too
+//! short is worst: the thread parks just before the message comes. So each trial begins by measuring
+//! the gaps between messages (`gaps.rs`), and the window follows them.
+
+mod gaps;
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::gaps::Gaps;
 use crate::engine::pair::Activity;
 
 /// How long a spell lasts: long against a call, and short against what anybody notices.
 const SPELL: Duration = Duration::from_millis(8);
 
-/// How many spells of each kind make a trial. They take turns, so that a load that changes meanwhile
+/// How many spells of each kind make a trial. They alternate, so that a load that changes meanwhile
 /// weighs on both.
 const SPELLS: u64 = 4;
 
-/// How long what a trial has found is believed. Trials take a thirtieth of the time.
+/// How long the result of a trial is believed. Trials take a thirtieth of the time.
 const HOLD: Duration = Duration::from_secs(2);
 
-/// How long a server that is not awake counts its work before it says how much that is, in spells: a quarter
-/// of a second.
+/// For how many spells a server that parks counts its work before it knows how much that is: a quarter of
+/// a second.
 const REST: u32 = 32;
 
-/// How much work in a spell is worth a trial. With less the thread parks most of the time anyway.
+/// How much work in a spell is worth a trial. With less, the thread parks most of the time anyway.
 const WORTH_A_TRIAL: u64 = 16;
 
-/// Stays awake while that gets more done, for `patience` after each round of the engine.
-pub(super) async fn stay_awake(activity: Arc<Activity>, patience: Duration) -> Infallible {
-    if patience.is_zero() {
+/// The window in use, in microseconds, for `status`. Zero while the thread parks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Window(Arc<AtomicU64>);
+
+impl Window {
+    pub(super) fn current(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, window: Duration) {
+        let micros = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
+        self.0.store(micros, Ordering::Relaxed);
+    }
+}
+
+/// Polls for up to `longest` after each message, while more gets done so.
+pub(super) async fn busy_poll(
+    activity: Arc<Activity>,
+    longest: Duration,
+    window: Window,
+) -> Infallible {
+    if longest.is_zero() {
         return pending().await;
     }
-    let awake = Awake { activity, patience };
+    let poller = Poller { activity, longest };
     loop {
-        awake.wait_for_work().await;
-        while awake.try_out().await.pays() {
-            awake.work_awake(HOLD).await;
+        poller.wait_for_work().await;
+        loop {
+            let trial = poller.trial().await;
+            if !trial.pays() {
+                break;
+            }
+            window.set(trial.window);
+            poller.work_polling(HOLD, trial.window).await;
         }
+        window.set(Duration::ZERO);
         sleep(HOLD).await;
     }
 }
@@ -52,68 +86,92 @@ pub(super) async fn stay_awake(activity: Arc<Activity>, patience: Duration) -> I
 /// How much got done in the spells of a trial.
 #[derive(Debug, Default)]
 struct Trial {
-    awake: u64,
-    asleep: u64,
+    window: Duration,
+    polling: u64,
+    parking: u64,
 }
 
 impl Trial {
-    /// Whether it was more by a tenth: it has to be worth the core.
+    /// Whether polling got a tenth more done: it has to be worth the core.
     const fn pays(&self) -> bool {
-        self.awake >= WORTH_A_TRIAL * SPELLS && self.awake > self.asleep + self.asleep / 10
+        self.polling >= WORTH_A_TRIAL * SPELLS && self.polling > self.parking + self.parking / 10
     }
 }
 
-struct Awake {
+struct Poller {
     activity: Arc<Activity>,
-    patience: Duration,
+    longest: Duration,
 }
 
-impl Awake {
+impl Poller {
     async fn wait_for_work(&self) {
         loop {
             let idle = self.activity.work();
             while self.activity.work() == idle {
                 self.activity.next_round().await;
             }
-            if self.work_asleep(SPELL * REST).await >= WORTH_A_TRIAL * u64::from(REST) {
+            if self.work_parking(SPELL * REST).await >= WORTH_A_TRIAL * u64::from(REST) {
                 return;
             }
         }
     }
 
-    async fn try_out(&self) -> Trial {
-        let mut trial = Trial::default();
+    async fn trial(&self) -> Trial {
+        let mut trial = Trial {
+            window: self.measure_window().await,
+            ..Trial::default()
+        };
+        if trial.window.is_zero() {
+            return trial;
+        }
         for _ in 0..SPELLS {
-            trial.awake += self.work_awake(SPELL).await;
-            trial.asleep += self.work_asleep(SPELL).await;
+            trial.polling += self.work_polling(SPELL, trial.window).await;
+            trial.parking += self.work_parking(SPELL).await;
         }
         trial
     }
 
+    async fn measure_window(&self) -> Duration {
+        let mut gaps = Gaps::default();
+        let ends = Instant::now() + SPELL;
+        self.poll_until(ends, self.longest, |gap| gaps.record(gap))
+            .await;
+        gaps.window(self.longest)
+    }
+
     /// How much gets done in `duration`, while the thread parks as it likes.
-    async fn work_asleep(&self, duration: Duration) -> u64 {
+    async fn work_parking(&self, duration: Duration) -> u64 {
         let before = self.activity.work();
         sleep(duration).await;
         self.activity.work() - before
     }
 
-    /// The same, while the thread stays awake.
-    async fn work_awake(&self, duration: Duration) -> u64 {
-        let ends = Instant::now() + duration;
+    /// The same, while the thread polls for `window` before it parks.
+    async fn work_polling(&self, duration: Duration, window: Duration) -> u64 {
         let before = self.activity.work();
-        while self.look_for_messages(ends).await {
+        self.poll_until(Instant::now() + duration, window, |_| {})
+            .await;
+        self.activity.work() - before
+    }
+
+    async fn poll_until(&self, ends: Instant, window: Duration, mut gap: impl FnMut(Duration)) {
+        while self.poll_for_messages(ends, window, &mut gap).await {
             if timeout_at(ends, self.activity.next_round()).await.is_err() {
                 break;
             }
         }
-        self.activity.work() - before
     }
 
-    /// Keeps the thread from parking until nothing has happened for `patience`. False when it is `ends`
-    /// by then.
-    async fn look_for_messages(&self, ends: Instant) -> bool {
+    /// Keeps the thread from parking until nothing has happened for `window`, and tells the `gap` before
+    /// each message. False when it is `ends` by then.
+    async fn poll_for_messages(
+        &self,
+        ends: Instant,
+        window: Duration,
+        gap: &mut impl FnMut(Duration),
+    ) -> bool {
         let mut seen = self.activity.rounds();
-        let mut gives_up = Instant::now() + self.patience;
+        let mut last = Instant::now();
         loop {
             // The runtime polls its sockets before it comes back here.
             yield_now().await;
@@ -122,11 +180,12 @@ impl Awake {
                 return false;
             }
             if rounds != seen {
-                (seen, gives_up) = (rounds, now + self.patience);
-            } else if now >= gives_up {
+                gap(now - last);
+                (seen, last) = (rounds, now);
+            } else if now - last >= window {
                 return true;
             }
-            // Who shares this core goes first.
+            // Others that share this core go first.
             std::thread::yield_now();
         }
     }
@@ -136,58 +195,71 @@ impl Awake {
 mod tests {
     use super::*;
 
-    const fn trial(awake: u64, asleep: u64) -> Trial {
-        Trial { awake, asleep }
+    const fn trial(polling: u64, parking: u64) -> Trial {
+        Trial {
+            window: Duration::from_micros(64),
+            polling,
+            parking,
+        }
+    }
+
+    fn poller() -> Poller {
+        Poller {
+            activity: Arc::default(),
+            longest: Duration::from_millis(2),
+        }
     }
 
     #[test]
-    fn it_pays_when_more_gets_done_by_a_tenth() {
+    fn polling_pays_when_a_tenth_more_gets_done() {
         assert!(trial(1_200, 1_000).pays());
         assert!(!trial(1_100, 1_000).pays());
         assert!(!trial(1_000, 1_200).pays());
     }
 
     #[test]
-    fn it_does_not_pay_where_there_is_hardly_any_work() {
+    fn polling_does_not_pay_where_there_is_hardly_any_work() {
         assert!(!trial(WORTH_A_TRIAL * SPELLS - 1, 0).pays());
         assert!(trial(WORTH_A_TRIAL * SPELLS, 0).pays());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_is_not_to_stay_awake_never_does() {
-        let never = stay_awake(Arc::default(), Duration::ZERO);
+    async fn a_server_that_may_not_poll_never_does() {
+        let never = busy_poll(Arc::default(), Duration::ZERO, Window::default());
         assert!(tokio::time::timeout(HOLD * 100, never).await.is_err());
     }
 
     #[tokio::test]
-    async fn it_looks_for_messages_until_its_patience_is_over() {
-        let patience = Duration::from_millis(2);
-        let awake = Awake {
-            activity: Arc::default(),
-            patience,
-        };
-        let begun = Instant::now();
-        assert!(awake.look_for_messages(begun + patience * 1_000).await);
-        assert!(begun.elapsed() >= patience);
+    async fn it_polls_until_the_window_is_over() {
+        let (poller, begun) = (poller(), Instant::now());
+        let window = poller.longest;
+        let ends = begun + window * 1_000;
+        assert!(poller.poll_for_messages(ends, window, &mut |_| {}).await);
+        assert!(begun.elapsed() >= window, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]
-    async fn it_goes_on_while_something_happens() {
-        let awake = Awake {
-            activity: Arc::default(),
-            patience: Duration::from_secs(100),
-        };
+    async fn it_goes_on_while_messages_come_and_measures_the_gaps() {
+        let poller = poller();
         let ends = Instant::now() + Duration::from_millis(5);
-        let happens = async {
+        let messages = async {
             loop {
-                awake.activity.add(1);
+                poller.activity.add(1);
                 yield_now().await;
             }
         };
+        let mut gaps = 0;
+        let mut count = |_| gaps += 1;
         tokio::select! {
-            looked = awake.look_for_messages(ends) => assert!(!looked),
-            () = happens => {}
+            waits = poller.poll_for_messages(ends, Duration::MAX, &mut count) => assert!(!waits),
+            () = messages => {}
         }
-        assert!(awake.activity.work() > 1);
+        assert!(gaps > 1, "{gaps}");
+        assert!(poller.activity.work() > 1);
+    }
+
+    #[tokio::test]
+    async fn a_trial_without_messages_finds_no_window() {
+        assert_eq!(poller().measure_window().await, Duration::ZERO);
     }
 }

@@ -4,8 +4,8 @@
 //! its tasks: when the future of `run` is dropped, they are gone, and every connection with them.
 
 mod accept;
-mod awake;
 mod burden;
+mod busy_poll;
 mod connection;
 mod replication;
 mod rpc;
@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::accept::Acceptor;
-use self::awake::stay_awake;
 use self::burden::Burden;
+use self::busy_poll::{Window, busy_poll};
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::Settings;
 use crate::engine::pair::{Pair, Peer};
@@ -154,12 +154,14 @@ impl Server {
         let (pair, driver) = Pair::new(settings(&config), peer(&config));
         let mut engine = JoinSet::new();
         engine.spawn(driver);
-        engine.spawn(stay_awake(
+        let window = Window::default();
+        engine.spawn(busy_poll(
             pair.activity().clone(),
-            config.timing.stay_awake,
+            config.timing.busy_poll,
+            window.clone(),
         ));
         let stopping = CancellationToken::new();
-        let shared = Shared::new(config, pair, stopping.clone());
+        let shared = Shared::new(config, pair, window, stopping.clone());
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));
         tokio::select! {
             biased;
@@ -183,16 +185,23 @@ struct Shared {
     config: ServerConfig,
     pair: Pair,
     burden: Burden,
+    busy_poll: Window,
     stopping: CancellationToken,
     started: Instant,
 }
 
 impl Shared {
-    fn new(config: ServerConfig, pair: Pair, stopping: CancellationToken) -> Self {
+    fn new(
+        config: ServerConfig,
+        pair: Pair,
+        busy_poll: Window,
+        stopping: CancellationToken,
+    ) -> Self {
         Self {
             burden: Burden::new(config.limits.calls),
             config,
             pair,
+            busy_poll,
             stopping,
             started: Instant::now(),
         }

@@ -177,6 +177,7 @@ impl LockService for LockRpc {
             waiters: overview.waiters,
             uptime,
             cpu_time: cpu_time(),
+            busy_poll: self.shared.busy_poll.current(),
             version,
         })
     }

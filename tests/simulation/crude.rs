@@ -370,6 +370,7 @@ impl LockService for Server {
             waiters: 0,
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
+            busy_poll: Duration::ZERO,
             version: String::new(),
         })
     }

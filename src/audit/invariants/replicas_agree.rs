@@ -94,6 +94,7 @@ mod tests {
             waiters: 0,
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
+            busy_poll: Duration::ZERO,
             version: String::new(),
         };
         let backup = ServerStatus {

@@ -594,6 +594,7 @@ impl LockService for Handler {
             waiters: 0,
             uptime: Duration::ZERO,
             cpu_time: Duration::ZERO,
+            busy_poll: Duration::ZERO,
             version: String::new(),
         })
     }

@@ -45,6 +45,8 @@ struct State {
     digest: String,
     uptime_seconds: u64,
     cpu_seconds: f64,
+    /// How long it polls for the next message before its thread parks.
+    busy_poll_us: u64,
     version: String,
 }
 
@@ -132,6 +134,7 @@ impl State {
             digest: status.digest.to_string(),
             uptime_seconds: status.uptime.as_secs(),
             cpu_seconds: status.cpu_time.as_secs_f64(),
+            busy_poll_us: u64::try_from(status.busy_poll.as_micros()).unwrap_or(u64::MAX),
             version: status.version.clone(),
         }
     }
@@ -183,6 +186,7 @@ mod tests {
             waiters: 0,
             uptime: Duration::from_millis(62_500),
             cpu_time: Duration::from_millis(1_500),
+            busy_poll: Duration::from_micros(64),
             version: "0.1.0".to_owned(),
         }
     }
@@ -243,7 +247,7 @@ mod tests {
                 "server": "B", "address": "host-B:5100", "reachable": true, "role": "backup",
                 "alone": false, "view": 3, "view_primary": "A", "op": 41, "acked": null,
                 "in_sync": true, "clients": 2, "locks": 1, "waiters": 0, "digest": "00000000000000ab",
-                "uptime_seconds": 62, "cpu_seconds": 1.5, "version": "0.1.0",
+                "uptime_seconds": 62, "cpu_seconds": 1.5, "busy_poll_us": 64, "version": "0.1.0",
             })
         );
     }

@@ -158,18 +158,19 @@ pub(super) struct TuningOptions {
         value_parser = options::duration
     )]
     record_ttl: Duration,
-    /// How long to look for the next message before the thread parks, while trials show that more gets
-    /// done so; 0 for never
+    /// How long at most to poll for the next message before the thread parks, while trials show that
+    /// more gets done so; 0 for never
     ///
-    /// It makes calls quicker where few are made at a time, and keeps a core busy while they are.
+    /// It makes calls quicker where few are made at a time, and keeps a core busy while they are. `lockc
+    /// status --json` tells how long the server polls now.
     #[arg(
         long,
         value_name = "DURATION",
-        env = "LOCK_STAY_AWAKE",
-        default_value = "60us",
-        value_parser = stay_awake
+        env = "LOCK_BUSY_POLL",
+        default_value = "500us",
+        value_parser = busy_poll
     )]
-    stay_awake: Duration,
+    busy_poll: Duration,
     /// Connections of clients at a time
     #[arg(
         long,
@@ -235,7 +236,7 @@ impl Cli {
             timing: Timing {
                 peer_timeout: tuning.peer_timeout,
                 record_time_to_live: tuning.record_ttl,
-                stay_awake: tuning.stay_awake,
+                busy_poll: tuning.busy_poll,
                 ..defaults.timing
             },
             limits: Limits {
@@ -250,18 +251,18 @@ impl Cli {
     }
 }
 
-/// Why a text does not say how long to stay awake.
+/// Why a text does not say how long to poll.
 #[derive(Debug, PartialEq, thiserror::Error)]
-enum StayAwakeError {
-    #[error("{0}; write 60us, or 0")]
+enum BusyPollError {
+    #[error("{0}; write 500us, or 0")]
     Malformed(#[from] humantime::DurationError),
-    #[error("it must be 10ms at the most: that long a core is kept busy for nothing")]
+    #[error("it must be at most 10ms: a core is kept busy that long for nothing")]
     TooLong,
 }
 
-fn stay_awake(text: &str) -> Result<Duration, StayAwakeError> {
+fn busy_poll(text: &str) -> Result<Duration, BusyPollError> {
     match humantime::parse_duration(text)? {
-        duration if duration > Duration::from_millis(10) => Err(StayAwakeError::TooLong),
+        duration if duration > Duration::from_millis(10) => Err(BusyPollError::TooLong),
         duration => Ok(duration),
     }
 }
@@ -281,7 +282,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::config::STAY_AWAKE;
+    use crate::config::BUSY_POLL;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         options::tests::parse(line)
@@ -315,7 +316,7 @@ mod tests {
         let default = ServerConfig::new(server.servers.clone(), ServerId::A);
         assert_eq!(server.servers, crate::net::Servers::default());
         let timing = Timing {
-            stay_awake: STAY_AWAKE, // `lockd` has its thread for itself
+            busy_poll: BUSY_POLL, // `lockd` has its thread for itself
             ..default.timing
         };
         assert_eq!((server.timing, server.limits), (timing, default.limits));
@@ -330,7 +331,7 @@ mod tests {
         let server = only(
             "lockd backup --servers a:1,unix:/b --listen 0.0.0.0:2 --peer-addr c:3 --alone \
              --peer-timeout 500ms --record-ttl 1m --max-connections 1 --max-calls 2 --max-clients 3 \
-             --max-locks 4 --stay-awake 20us",
+             --max-locks 4 --busy-poll 20us",
         );
         assert_eq!(server.servers.to_string(), "a:1,unix:/b");
         assert_eq!(server.listen, Some(Addr::Tcp("0.0.0.0:2".to_owned())));
@@ -338,7 +339,7 @@ mod tests {
         assert!(server.alone);
         assert_eq!(server.timing.peer_timeout, Duration::from_millis(500));
         assert_eq!(server.timing.record_time_to_live, Duration::from_mins(1));
-        assert_eq!(server.timing.stay_awake, Duration::from_micros(20));
+        assert_eq!(server.timing.busy_poll, Duration::from_micros(20));
         let Limits {
             connections,
             calls,
@@ -375,8 +376,8 @@ mod tests {
             "lockd primary --servers a:1,a:1",
             "lockd primary --listen nowhere",
             "lockd primary --max-locks 0",
-            "lockd primary --stay-awake 1s",
-            "lockd primary --stay-awake 60",
+            "lockd primary --busy-poll 1s",
+            "lockd primary --busy-poll 60",
             "lockd primary --log xml",
             "lockd primary --log-filter a=b=c",
             "lockd dev --alone",
@@ -387,9 +388,9 @@ mod tests {
     }
 
     #[test]
-    fn a_server_need_not_stay_awake() {
-        let server = only("lockd primary --stay-awake 0");
-        assert_eq!(server.timing.stay_awake, Duration::ZERO);
+    fn a_server_need_not_poll() {
+        let server = only("lockd primary --busy-poll 0");
+        assert_eq!(server.timing.busy_poll, Duration::ZERO);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::engine::pair::Pair;
 use crate::engine::pair::core::Via;
 use crate::net::{MemoryNetwork, Servers};
 use crate::server::accept::Acceptor;
+use crate::server::busy_poll::Window;
 use crate::server::{Server, ServerConfig, Shared, peer, settings};
 use crate::service::{Answer, CallId, Refusal, Request, RoleName, Verb};
 use crate::testkit::{Recorder, linearizability};
@@ -120,7 +121,12 @@ impl Node {
                 _ = driver => {}
             }
         }));
-        let shared = Shared::new(config, pair.clone(), CancellationToken::new());
+        let shared = Shared::new(
+            config,
+            pair.clone(),
+            Window::default(),
+            CancellationToken::new(),
+        );
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));
         let accepting = runtime.spawn(async move { acceptor.run().await });
         Self {
