@@ -345,7 +345,10 @@ async fn a_call_beyond_the_limit_is_told_that_the_server_is_overloaded() {
         .partition(|answer| *answer == Ok(true));
     assert_eq!((granted.len(), refused.len()), (8, 12));
     let overloaded = Err(Refusal::Overloaded(Resource::Calls));
-    assert!(refused.iter().all(|answer| *answer == overloaded));
+    assert!(
+        refused.iter().all(|answer| *answer == overloaded),
+        "{refused:?}"
+    );
     serves_an_honest_clerk(&pair).await;
 }
 

@@ -198,8 +198,10 @@ async fn an_answer_too_large_ends_the_connection(place: Place) {
         matches!(result, Err(RpcError::Shutdown | RpcError::Channel(_))),
         "{result:?}"
     );
-    assert!(echo(&client_one, "a", 1).await.is_err());
-    assert!(echo(&client(&place).await, "a", 1).await.is_ok());
+    echo(&client_one, "a", 1).await.expect_err("no echo");
+    echo(&client(&place).await, "a", 1)
+        .await
+        .expect("it answers");
 }
 
 /// Sends `bytes` behind a good preface, and expects to be cut off without harm to anybody else.
@@ -211,8 +213,10 @@ async fn is_cut_off(place: Place, bytes: &[u8]) {
         .expect("served");
     stream.write_all(bytes).await.expect("sent");
     assert_eq!(read_to_end(&mut stream).await, b"");
-    assert!(echo(&bystander, "a", 1).await.is_ok());
-    assert!(echo(&client(&place).await, "a", 1).await.is_ok());
+    echo(&bystander, "a", 1).await.expect("it answers");
+    echo(&client(&place).await, "a", 1)
+        .await
+        .expect("it answers");
 }
 
 async fn a_frame_too_large_ends_the_connection(place: Place) {
@@ -252,7 +256,7 @@ async fn a_frame_may_come_in_pieces(place: Place) {
         stream.write_all(&[byte]).await.expect("sent");
         tokio::task::yield_now().await;
     }
-    assert!(stream.read_u32().await.is_ok());
+    stream.read_u32().await.expect("it answers");
 }
 
 async fn a_server_that_goes_away_fails_its_calls(mut place: Place) {
@@ -302,7 +306,7 @@ async fn the_purpose_arrives_as_it_was_said(mut place: Place) {
             heard
         };
         let (dialed, heard) = tokio::join!(dial, greet);
-        assert!(dialed.is_ok());
+        dialed.expect("accepted");
         assert_eq!(heard, purpose);
     }
 }
@@ -439,7 +443,11 @@ async fn a_server_that_breaks_off_in_the_preface_is_no_dead_one(mut place: Place
 }
 
 async fn nobody_listens_once_the_listener_is_dropped(place: Place) {
-    assert!(place.network.connect(&place.addr).await.is_ok());
+    place
+        .network
+        .connect(&place.addr)
+        .await
+        .expect("it answers");
     let Place {
         network,
         listener,

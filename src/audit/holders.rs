@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(grant(&mut holders, 1, 5, true), Ok(()));
         assert_eq!(grant(&mut holders, 1, 6, false), Ok(()));
         holders.given_up(&name(), Token(5));
-        assert!(grant(&mut holders, 1, 7, false).is_err());
+        grant(&mut holders, 1, 7, false).expect_err("a violation");
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod tests {
         let mut holders = one_holder();
         holders.breaks(&name(), Token(5));
         holders.broke(&name(), Token(5), false);
-        assert!(grant(&mut holders, 1, 6, false).is_err());
+        grant(&mut holders, 1, 6, false).expect_err("a violation");
     }
 
     #[test]

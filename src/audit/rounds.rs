@@ -159,7 +159,7 @@ mod tests {
         assert!(text.starts_with("# at_most_once is broken for \"x\""));
         let told: History = text.parse().expect("a history");
         assert_eq!(told, offence.history);
-        assert!(check(&told).is_err());
+        check(&told).expect_err("a violation");
     }
 
     #[test]

@@ -4,6 +4,11 @@
 //! again. What cannot be told from the outside is kept track of: whether *any* try can have been carried
 //! out.
 //!
+//! A server at a limit refuses. Waiting does not cure most limits, so such a refusal is final as soon as no
+//! other try can be executed any more. Calls in flight come and go, so that refusal is retried; but no retry
+//! begins so late that the deadline could find it unanswered, or the caller would be told that the call may
+//! have happened where every answer says that it has not.
+//!
 //! Nearly every question is answered by its first try, and soon. That way is kept short: one timer, and no
 //! allocation but the one that tells whether the try was sent.
 
@@ -22,7 +27,7 @@ use super::error::TryError;
 use super::failover::{Failover, Step};
 use super::trail::Trail;
 use crate::config::TRY_TIMEOUT;
-use crate::service::{Answer, Refusal, Request};
+use crate::service::{Answer, Refusal, Request, Resource};
 use crate::types::ServerId;
 
 /// Both servers, and which of them answered last.
@@ -47,8 +52,18 @@ pub(super) struct Pace {
 pub(super) enum AskError {
     /// A server refused, and will always refuse.
     Refused(Refusal, Trail),
-    /// The time is over.
-    TimedOut(Trail),
+    /// The servers are at a limit. No try has been or will be executed.
+    Overloaded(Overload),
+    /// No answer came in time.
+    Unanswered(Trail),
+}
+
+/// What the servers have too many of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Overload {
+    pub(super) resource: Resource,
+    /// How long it was tried.
+    pub(super) after: Duration,
 }
 
 /// How a try ends.
@@ -136,7 +151,10 @@ struct Tries<'a> {
     pair: &'a Pair,
     pace: Pace,
     request: &'a Request,
+    begun: Instant,
     deadline: Instant,
+    /// When the last try begins, where servers are overloaded.
+    last_retry: Instant,
     failover: Failover,
     trail: Trail,
     running: FuturesUnordered<BoxFuture<'a, (ServerId, Ended)>>,
@@ -159,7 +177,9 @@ impl<'a> Tries<'a> {
             pair,
             pace,
             request,
+            begun,
             deadline,
+            last_retry: deadline - pace.patience.min((deadline - begun) / 4),
             failover,
             trail: Trail::default(),
             running: FuturesUnordered::new(),
@@ -169,10 +189,16 @@ impl<'a> Tries<'a> {
     async fn run(mut self) -> Result<Answer, AskError> {
         loop {
             let now = Instant::now();
-            if now >= self.deadline {
-                return Err(AskError::TimedOut(self.trail.closed()));
+            let is_refused = self.is_refused(now);
+            if now >= self.deadline || (is_refused && self.trail.is_certain()) {
+                return Err(self.failed(now));
             }
-            let wake = match self.failover.next(now) {
+            let step = if is_refused {
+                Step::Wait
+            } else {
+                self.failover.next(now)
+            };
+            let wake = match step {
                 Step::Try(server) => {
                     self.begin(server, now);
                     continue;
@@ -198,6 +224,23 @@ impl<'a> Tries<'a> {
                     self.trail.end(server, error);
                 }
             }
+        }
+    }
+
+    /// Whether servers are overloaded and no further try is made.
+    fn is_refused(&self, now: Instant) -> bool {
+        let resource = self.trail.overload();
+        resource.is_some_and(|resource| lasts(resource) || now >= self.last_retry)
+    }
+
+    fn failed(self, now: Instant) -> AskError {
+        let trail = self.trail.closed();
+        match trail.overload() {
+            Some(resource) => AskError::Overloaded(Overload {
+                resource,
+                after: millis(now - self.begun),
+            }),
+            None => AskError::Unanswered(trail),
         }
     }
 
@@ -234,6 +277,16 @@ impl<'a> Tries<'a> {
         }
         timeout_at(wake, self.running.next()).await.ok().flatten()
     }
+}
+
+/// Whether waiting does not cure that there are too many of them.
+const fn lasts(resource: Resource) -> bool {
+    !matches!(resource, Resource::Calls)
+}
+
+/// Without the digits that nobody reads.
+fn millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Whether trying again cannot help.

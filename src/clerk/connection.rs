@@ -115,11 +115,16 @@ impl Live {
 }
 
 impl Sent {
+    pub(super) fn is_sent(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// What it is when the try ends without an answer.
     pub(super) fn without_answer(&self) -> TryError {
-        match self.0.get() {
-            Some(_) => TryError::NoAnswer,
-            None => TryError::NoConnection,
+        if self.is_sent() {
+            TryError::NoAnswer
+        } else {
+            TryError::NoConnection
         }
     }
 

@@ -30,7 +30,7 @@ pub enum CallError {
         humantime::format_duration(*.after),
         if *.may_have_happened { "may have happened" } else { "has not happened" }
     )]
-    TimedOut {
+    Unanswered {
         /// How long it was tried.
         after: Duration,
         /// What came of it at each server.
@@ -43,9 +43,12 @@ pub enum CallError {
     /// goes on with a new record.
     #[error("the servers have lost the record of this client; the operation may have happened")]
     RecordLost,
-    /// The servers were at a limit all the time. The operation has not happened.
+    /// The servers are at a limit. The operation has not happened.
+    ///
+    /// Calls in flight are waited for, so this comes after most of the timeout then. Waiting does not help
+    /// against the other limits, so those are told at once.
     #[error(
-        "overloaded for {}: too many {resource}; the operation has not happened",
+        "the servers have too many {resource} (tried for {}); the operation has not happened",
         humantime::format_duration(*.after)
     )]
     Overloaded {
@@ -74,7 +77,7 @@ impl CallError {
     #[must_use]
     pub const fn may_have_happened(&self) -> bool {
         match self {
-            Self::TimedOut {
+            Self::Unanswered {
                 may_have_happened, ..
             }
             | Self::Owned { may_have_happened } => *may_have_happened,
@@ -93,14 +96,17 @@ pub enum ConnectError {
     InvalidLease(#[from] LeaseError),
     /// No server took this client on in time.
     #[error("no server answered within {}; {tried}", humantime::format_duration(*.after))]
-    TimedOut {
+    Unanswered {
         /// How long it was tried.
         after: Duration,
         /// What came of it at each server.
         tried: Tried,
     },
-    /// The servers were at a limit all the time.
-    #[error("overloaded for {}: too many {resource}", humantime::format_duration(*.after))]
+    /// The servers are at a limit: for calls in flight, all the time.
+    #[error(
+        "the servers have too many {resource} (tried for {})",
+        humantime::format_duration(*.after)
+    )]
     Overloaded {
         /// How long it was tried.
         after: Duration,
@@ -173,6 +179,8 @@ pub struct TriedServer {
     pub tries: u32,
     /// What came of the last try.
     pub last: Option<TryError>,
+    /// What came of the last try that the server refused.
+    pub refused: Option<TryError>,
 }
 
 impl Tried {
@@ -197,10 +205,16 @@ impl fmt::Display for Tried {
 impl fmt::Display for TriedServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.address)?;
-        match (&self.last, self.tries) {
-            (Some(last), 0 | 1) => write!(f, "{last}"),
-            (Some(last), tries) => write!(f, "{last} ({tries} tries)"),
-            (None, _) => f.write_str("not tried"),
+        let Some(last) = &self.last else {
+            return f.write_str("not tried");
+        };
+        write!(f, "{last}")?;
+        match (&self.refused, self.tries) {
+            (_, 0 | 1) => Ok(()),
+            (Some(refused), tries) if last.may_have_executed() => {
+                write!(f, " ({tries} tries; before that: {refused})")
+            }
+            (_, tries) => write!(f, " ({tries} tries)"),
         }
     }
 }
@@ -220,12 +234,13 @@ mod tests {
                 let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
                 TryError::Dial(Arc::new(DialError::Refused(refused)))
             }),
+            refused: None,
         })
     }
 
     #[test]
     fn a_timeout_says_what_was_tried_and_for_how_long_in_one_line() {
-        let error = |may_have_happened| CallError::TimedOut {
+        let error = |may_have_happened| CallError::Unanswered {
             after: Duration::from_secs(10),
             tried: tried(),
             may_have_happened,

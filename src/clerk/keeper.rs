@@ -46,7 +46,7 @@ async fn tend(shared: &Shared, record: &Record) {
     let pause = (record.time_to_live / 4).max(SHORTEST_PAUSE);
     let lost = timeout(pause, record.lost.notified()).await.is_ok();
     if lost || is_unknown(shared, record).await {
-        renew(shared).await;
+        renew(shared, record).await;
     }
 }
 
@@ -66,12 +66,17 @@ async fn is_unknown(shared: &Shared, record: &Record) -> bool {
 
 /// Tries for as long as a call would. When it is in vain, the next call that needs the record, or the
 /// next sign of life, leads here again.
-async fn renew(shared: &Shared) {
+async fn renew(shared: &Shared, lost: &Record) {
     match shared.open(None, Instant::now()).await {
         Ok(opened) => {
             tracing::info!(record = %opened.record, "the servers had lost the record; opened another");
             shared.publish(opened);
         }
-        Err(error) => tracing::debug!(?error, "no record could be opened"),
+        Err(error) => {
+            tracing::debug!(?error, "no record could be opened");
+            if let AskError::Overloaded(overload) = error {
+                lost.refused.send_replace(Some(overload));
+            }
+        }
     }
 }

@@ -55,7 +55,7 @@ pub use self::status::{ServerReport, is_whole, status, status_of};
 pub use self::watch::Watch;
 
 use self::both::Both;
-use self::call::{AskError, Pair};
+use self::call::{AskError, Overload, Pair};
 use self::connection::Connection;
 use self::keeper::Close;
 use self::session::Sessions;
@@ -340,10 +340,11 @@ impl ClerkBuilder {
 
 fn not_connected(shared: &Shared, error: AskError) -> ConnectError {
     let after = shared.timeout();
-    let (AskError::TimedOut(trail) | AskError::Refused(_, trail)) = error;
-    match trail.overload() {
-        Some(resource) => ConnectError::Overloaded { after, resource },
-        None => ConnectError::TimedOut {
+    match error {
+        AskError::Overloaded(Overload { resource, after }) => {
+            ConnectError::Overloaded { after, resource }
+        }
+        AskError::Unanswered(trail) | AskError::Refused(_, trail) => ConnectError::Unanswered {
             after,
             tried: trail.told(&shared.pair),
         },

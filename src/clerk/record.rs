@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
+use super::call::Overload;
 use crate::config::CALL_WINDOW;
 use crate::service::{CallId, Opened};
 use crate::types::{ClientId, RecordNumber, Seq};
@@ -24,6 +25,8 @@ pub(super) struct Record {
     pub(super) time_to_live: Duration,
     /// Told when a server does not know the record.
     pub(super) lost: Notify,
+    /// Told when the servers take no other record instead.
+    pub(super) refused: watch::Sender<Option<Overload>>,
     ledger: Mutex<Ledger>,
     /// One permit for each number that may be given out before `done_below` must advance.
     window: Semaphore,
@@ -36,6 +39,7 @@ impl Record {
             number: opened.record,
             time_to_live: opened.time_to_live,
             lost: Notify::new(),
+            refused: watch::Sender::new(None),
             ledger: Mutex::default(),
             window: Semaphore::new(window),
         }

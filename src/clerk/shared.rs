@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::call::{AskError, Pair};
+use super::call::{AskError, Overload, Pair};
 use super::error::{
     AcquireError, CallError, LookError, ReleaseError, Tried, TriedServer, TryError,
 };
@@ -132,11 +132,12 @@ impl Shared {
                 Ok(Answer::Call(done)) => return Ok(done),
                 Ok(answer) => unreachable!("a call was answered with {answer:?}"),
                 Err(AskError::Refused(Refusal::UnknownRecord, trail)) => {
+                    let refused = call.record.refused.subscribe();
                     call.record.lost.notify_one();
                     if trail.may_have_happened {
                         return Err(CallError::RecordLost);
                     }
-                    self.renewed(&call, trail, deadline).await?;
+                    self.renewed(&call, refused, trail, deadline).await?;
                     now = Instant::now();
                 }
                 Err(error) => return Err(self.failed(error)),
@@ -169,19 +170,32 @@ impl Shared {
             .map_err(|_| CallError::Overloaded { after, resource })
     }
 
-    /// Waits until there is another record than the one of `call`, or the clerk is closed.
+    /// Waits until there is another record than the one of `call`, or the clerk is closed. Fails when the
+    /// servers have `refused` to open one.
     async fn renewed(
         &self,
         call: &Numbered,
+        mut refused: watch::Receiver<Option<Overload>>,
         trail: Trail,
         deadline: Instant,
     ) -> Result<(), CallError> {
         let mut current = self.record.subscribe();
         let lost = call.record.number;
         let other = current.wait_for(|record| record.as_ref().is_none_or(|it| it.number != lost));
-        match timeout_at(deadline, other).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(self.timed_out(trail)),
+        let settled = async {
+            tokio::select! {
+                biased;
+                _ = other => None,
+                // Its sender is in the record.
+                _ = refused.changed() => *refused.borrow(),
+            }
+        };
+        match timeout_at(deadline, settled).await {
+            Ok(None) => Ok(()),
+            Ok(Some(Overload { resource, after })) => {
+                Err(CallError::Overloaded { after, resource })
+            }
+            Err(_) => Err(self.unanswered(trail)),
         }
     }
 
@@ -193,31 +207,29 @@ impl Shared {
             },
             // A server that has forgotten the outcome had it once.
             AskError::Refused(..) => CallError::RecordLost,
-            AskError::TimedOut(trail) => self.timed_out(trail),
+            AskError::Overloaded(Overload { resource, after }) => {
+                CallError::Overloaded { after, resource }
+            }
+            AskError::Unanswered(trail) => self.unanswered(trail),
         }
     }
 
-    fn timed_out(&self, trail: Trail) -> CallError {
-        let after = self.timeout;
-        match trail.overload() {
-            Some(resource) => CallError::Overloaded { after, resource },
-            None => CallError::TimedOut {
-                after,
-                may_have_happened: trail.may_have_happened,
-                tried: trail.told(&self.pair),
-            },
+    fn unanswered(&self, trail: Trail) -> CallError {
+        CallError::Unanswered {
+            after: self.timeout,
+            may_have_happened: trail.may_have_happened,
+            tried: trail.told(&self.pair),
         }
     }
 
     fn not_seen(&self, error: AskError) -> LookError {
         let after = self.timeout;
-        let trail = match error {
-            AskError::Refused(Refusal::InvalidName(error), _) => return error.into(),
-            AskError::Refused(_, trail) | AskError::TimedOut(trail) => trail,
-        };
-        match trail.overload() {
-            Some(resource) => LookError::Overloaded { after, resource },
-            None => LookError::Unanswered {
+        match error {
+            AskError::Refused(Refusal::InvalidName(error), _) => error.into(),
+            AskError::Overloaded(Overload { resource, after }) => {
+                LookError::Overloaded { after, resource }
+            }
+            AskError::Refused(_, trail) | AskError::Unanswered(trail) => LookError::Unanswered {
                 after,
                 tried: trail.told(&self.pair),
             },
@@ -226,10 +238,11 @@ impl Shared {
 
     /// Why a request for an owned lock has come to nothing.
     pub(super) fn not_acquired(&self, error: AskError, after: Duration) -> AcquireError {
-        let (AskError::TimedOut(trail) | AskError::Refused(_, trail)) = error;
-        match trail.overload() {
-            Some(resource) => AcquireError::Overloaded { after, resource },
-            None => AcquireError::Unanswered {
+        match error {
+            AskError::Overloaded(Overload { resource, after }) => {
+                AcquireError::Overloaded { after, resource }
+            }
+            AskError::Refused(_, trail) | AskError::Unanswered(trail) => AcquireError::Unanswered {
                 after,
                 tried: trail.told(&self.pair),
             },
@@ -237,24 +250,22 @@ impl Shared {
     }
 
     /// Why a request that waited for what another one was asking has come to nothing.
-    pub(super) fn unanswered(&self, after: Duration) -> AcquireError {
+    pub(super) fn not_opened(&self, after: Duration) -> AcquireError {
         let tried = Tried::new(|server| TriedServer {
             server,
             address: self.pair.connections[server].addr().clone(),
             tries: 0,
             last: Some(TryError::NoAnswer),
+            refused: None,
         });
         AcquireError::Unanswered { after, tried }
     }
 
     pub(super) fn not_released(&self, trail: Trail, after: Duration) -> ReleaseError {
-        match trail.overload() {
-            Some(resource) => ReleaseError::Overloaded { after, resource },
-            None => ReleaseError::TimedOut {
-                after,
-                may_have_happened: trail.may_have_happened,
-                tried: trail.told(&self.pair),
-            },
+        ReleaseError::Unanswered {
+            after,
+            may_have_happened: trail.may_have_happened,
+            tried: trail.told(&self.pair),
         }
     }
 }

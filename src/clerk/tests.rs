@@ -308,7 +308,7 @@ async fn a_call_that_is_dropped_counts_as_given_up() {
     let clerk = pair.clerk().await;
     pair.a.on_calls([Reply::Never]);
     let dropped = timeout(PATIENCE / 2, clerk.lock("x")).await;
-    assert!(dropped.is_err());
+    dropped.expect_err("it waits");
     assert!(clerk.lock("y").await.expect("answered"));
     let next = pair.a.calls()[1];
     assert_eq!((next.seq, next.done_below), (Seq(1), Seq(1)));
@@ -325,7 +325,7 @@ async fn a_call_in_flight_is_not_told_to_be_done() {
         clerk.lock("y").await
     };
     let (slow, quick) = tokio::join!(slow, quick);
-    assert!(slow.is_ok() && quick.is_ok());
+    assert!(slow.is_ok() && quick.is_ok(), "{slow:?}, {quick:?}");
     assert_eq!(pair.a.calls()[1].done_below, Seq(0));
 }
 
@@ -466,7 +466,10 @@ async fn a_clerk_that_is_closed_has_said_goodbye_and_its_clones_are_closed() {
         Some(Request::Goodbye { .. })
     ));
     let error = clone.lock("x").await.expect_err("closed");
-    assert!(matches!(error, CallError::Closed) && !error.may_have_happened());
+    assert!(
+        matches!(error, CallError::Closed) && !error.may_have_happened(),
+        "{error:?}"
+    );
     clone.close().await;
 }
 
@@ -513,7 +516,7 @@ async fn a_call_to_a_pair_that_is_down_has_not_happened() {
     let error = done.expect_err("nobody listens");
     assert!(is_about(elapsed, timeout), "{elapsed:?}");
     assert!(!error.may_have_happened());
-    let CallError::TimedOut { tried, .. } = &error else {
+    let CallError::Unanswered { tried, .. } = &error else {
         panic!("{error}")
     };
     for server in tried.servers() {
@@ -566,7 +569,7 @@ async fn a_call_that_only_waited_for_connections_has_not_happened() {
     let (done, ()) = tokio::join!(clerk.lock("x"), gets_stuck);
     let error = done.expect_err("stuck");
     assert!(!error.may_have_happened(), "{error}");
-    let CallError::TimedOut { tried, .. } = &error else {
+    let CallError::Unanswered { tried, .. } = &error else {
         panic!("{error}")
     };
     for server in tried.servers() {
@@ -621,23 +624,86 @@ async fn an_overload_that_passes_is_waited_for() {
     assert!(clerk.lock("x").await.expect("answered"));
 }
 
+/// A limit that waiting does not cure.
 #[tokio::test(start_paused = true)]
-async fn an_overload_that_stays_is_told() {
+async fn a_full_table_is_told_at_once() {
+    for resource in [Resource::Locks, Resource::Clients, Resource::Broken] {
+        let pair = Pair::up().await;
+        let clerk = pair.clerk().await;
+        let refusal = Refusal::Overloaded(resource);
+        pair.a.on_every_call(Reply::No(refusal));
+        let (answer, elapsed) = timed(clerk.lock("x")).await;
+        assert!(
+            matches!(answer, Err(CallError::Overloaded { resource: of, .. }) if of == resource),
+            "{answer:?}"
+        );
+        assert!(is_about(elapsed, Duration::ZERO), "{elapsed:?}");
+        assert_eq!((pair.a.calls().len(), pair.b.calls().len()), (1, 0));
+    }
+}
+
+/// Whatever the timeout, also one that ends just when a retry would be on its way. (Of seconds: tarpc counts
+/// deadlines by a clock that a test cannot stop.)
+#[tokio::test(start_paused = true)]
+async fn an_overload_that_stays_is_told_and_leaves_nothing_open() {
+    for millis in (2_000..2_500).step_by(10) {
+        let pair = Pair::up().await;
+        let limit = Duration::from_millis(millis);
+        let clerk = pair
+            .builder()
+            .timeout(limit)
+            .connect()
+            .await
+            .expect("answered");
+        let slow = Reply::LateNo(
+            Duration::from_millis(40),
+            Refusal::Overloaded(Resource::Calls),
+        );
+        pair.a.on_every_call(slow);
+        pair.b.on_every_call(slow);
+        let (answer, elapsed) = timed(clerk.lock("x")).await;
+        let told = matches!(
+            answer,
+            Err(CallError::Overloaded { resource: Resource::Calls, after }) if after <= limit
+        );
+        assert!(told, "within {limit:?}: {answer:?}");
+        assert!(
+            elapsed <= limit && elapsed >= limit / 2,
+            "{limit:?}: {elapsed:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_beside_a_try_that_may_still_be_executed_is_not_the_end() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
-    pair.a
-        .on_every_call(Reply::No(Refusal::Overloaded(Resource::Locks)));
+    pair.a.on_every_call(Reply::Late(PATIENCE * 2));
     pair.b
         .on_every_call(Reply::No(Refusal::Overloaded(Resource::Locks)));
-    let error = clerk.lock("x").await.expect_err("overloaded");
-    let told = matches!(
-        error,
-        CallError::Overloaded {
-            resource: Resource::Locks,
-            ..
-        }
-    );
-    assert!(told && !error.may_have_happened(), "{error}");
+    let (answer, elapsed) = timed(clerk.lock("x")).await;
+    assert!(matches!(answer, Ok(true)), "{answer:?}");
+    assert!(is_about(elapsed, PATIENCE * 2), "{elapsed:?}");
+    assert_eq!((pair.a.calls().len(), pair.b.calls().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_lost_record_cannot_be_replaced_is_told_at_once() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    for fake in [&pair.a, &pair.b] {
+        fake.on_every_call(Reply::No(Refusal::UnknownRecord));
+        fake.on_others(Reply::No(Refusal::Overloaded(Resource::Clients)));
+    }
+    let calls = [clerk.lock("x"), clerk.lock("y")];
+    for (answer, elapsed) in join_all(calls.map(timed)).await {
+        let resource = Resource::Clients;
+        assert!(
+            matches!(answer, Err(CallError::Overloaded { resource: of, .. }) if of == resource),
+            "{answer:?}"
+        );
+        assert!(is_about(elapsed, Duration::ZERO), "{elapsed:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -651,6 +717,11 @@ async fn an_overload_after_a_try_that_may_have_happened_leaves_that_open() {
         .on_every_call(Reply::No(Refusal::Overloaded(Resource::Calls)));
     let error = clerk.lock("x").await.expect_err("overloaded");
     assert!(error.may_have_happened(), "{error}");
+    let CallError::Unanswered { tried, .. } = &error else {
+        panic!("{error}");
+    };
+    let [a, _] = tried.servers();
+    assert!(matches!(a.refused, Some(TryError::Refused(_))), "{tried}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -659,7 +730,10 @@ async fn what_is_no_lock_name_is_not_sent() {
     let clerk = pair.clerk().await;
     for name in ["", &"x".repeat(1025)] {
         let error = clerk.lock(name).await.expect_err("no name");
-        assert!(matches!(error, CallError::InvalidName(_)) && !error.may_have_happened());
+        assert!(
+            matches!(error, CallError::InvalidName(_)) && !error.may_have_happened(),
+            "{error:?}"
+        );
     }
     assert_eq!(pair.a.calls(), []);
 }

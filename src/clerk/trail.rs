@@ -15,6 +15,8 @@ pub(super) struct Trail {
     tries: Both<u32>,
     outstanding: Both<Option<Arc<Sent>>>,
     last: Both<Option<TryError>>,
+    /// What came of the last try that was refused.
+    refused: Both<Option<TryError>>,
     /// Whether one of them can have been carried out.
     pub(super) may_have_happened: bool,
 }
@@ -29,6 +31,9 @@ impl Trail {
     pub(super) fn end(&mut self, server: ServerId, error: TryError) {
         self.may_have_happened |= error.may_have_executed();
         self.outstanding[server] = None;
+        if matches!(error, TryError::Refused(_) | TryError::Busy) {
+            self.refused[server] = Some(error.clone());
+        }
         self.last[server] = Some(error);
     }
 
@@ -42,6 +47,14 @@ impl Trail {
         self
     }
 
+    /// Whether no try has been executed, nor can be when those that are outstanding are dropped.
+    pub(super) fn is_certain(&self) -> bool {
+        let mut outstanding = ServerId::BOTH
+            .map(|server| self.outstanding[server].as_ref())
+            .into_iter();
+        !self.may_have_happened && !outstanding.any(|sent| sent.is_some_and(|sent| sent.is_sent()))
+    }
+
     /// What the servers have too many of, when that is why the request has not been carried out.
     pub(super) fn overload(&self) -> Option<Resource> {
         let resource = |server| self.last[server].as_ref().and_then(TryError::overload);
@@ -53,13 +66,17 @@ impl Trail {
 
     pub(super) fn told(self, pair: &Pair) -> Tried {
         let Self {
-            tries, mut last, ..
+            tries,
+            mut last,
+            mut refused,
+            ..
         } = self;
         Tried::new(|server| TriedServer {
             server,
             address: pair.connections[server].addr().clone(),
             tries: tries[server],
             last: last[server].take(),
+            refused: refused[server].take(),
         })
     }
 }

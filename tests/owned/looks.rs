@@ -91,7 +91,10 @@ async fn a_watch_tells_what_changes_also_across_a_failover() {
     let [granted] = &seen[..] else {
         panic!("{seen:?}")
     };
-    assert!(matches!(granted.event, LockEvent::Granted(_)));
+    assert!(
+        matches!(granted.event, LockEvent::Granted(_)),
+        "{granted:?}"
+    );
     assert_eq!(of_holder(granted), ("a/1", Some(first.token())));
 
     pair.kill(ServerId::A);
@@ -102,6 +105,6 @@ async fn a_watch_tells_what_changes_also_across_a_failover() {
     let [ended] = &seen[..] else {
         panic!("{seen:?}")
     };
-    assert!(matches!(ended.event, LockEvent::Ended(_)));
+    assert!(matches!(ended.event, LockEvent::Ended(_)), "{ended:?}");
     assert_eq!(of_holder(ended), ("a/1", Some(token)));
 }

@@ -22,6 +22,9 @@ use crate::target::{Honest, PATIENCE, Target};
 
 const A: ServerId = ServerId::A;
 
+/// What a client is told.
+type Answer = Result<bool, CallError>;
+
 /// A pair, and an honest client at work.
 struct Siege {
     target: Target,
@@ -144,7 +147,7 @@ async fn clients_that_never_read_cost_little() {
     let clerk = siege.target.clerk().await;
     let names: Vec<_> = (0..2_000).map(name).collect();
     let locked = join_all(names.iter().map(|name| clerk.lock(name))).await;
-    assert!(locked.iter().all(|answer| matches!(answer, Ok(true))));
+    all_are(&locked, |answer| matches!(answer, Ok(true)));
     clerk.close().await;
     let list = LockServiceRequest::List {
         prefix: String::new(),
@@ -200,19 +203,28 @@ fn name(number: u32) -> String {
 /// How many calls a greedy client has in flight.
 const AT_A_TIME: u32 = 100;
 
+/// Shows the first answer that is none of the expected ones.
+fn all_are(answers: &[Answer], expected: impl Fn(&Answer) -> bool) {
+    let other = answers.iter().find(|answer| !expected(answer));
+    assert!(other.is_none(), "{other:?}");
+}
+
+fn is_refused(answer: &Answer) -> bool {
+    let resource = Resource::Locks;
+    matches!(answer, Err(CallError::Overloaded { resource: which, .. }) if *which == resource)
+}
+
 /// Locks names until the server says that there are enough; gives how many were asked for.
 async fn lock_all(clerk: &Clerk) -> u32 {
     for first in (0..).step_by(AT_A_TIME as usize) {
         let names: Vec<_> = (first..first + AT_A_TIME).map(name).collect();
         let answers = join_all(names.iter().map(|name| clerk.lock(name))).await;
-        let refused = |answer: &Result<bool, CallError>| {
-            let resource = Resource::Locks;
-            matches!(answer, Err(CallError::Overloaded { resource: which, .. }) if *which == resource)
-        };
-        if answers.iter().any(refused) {
+        all_are(&answers, |answer| {
+            matches!(answer, Ok(true)) || is_refused(answer)
+        });
+        if answers.iter().any(is_refused) {
             return first + AT_A_TIME;
         }
-        assert!(answers.iter().all(|answer| matches!(answer, Ok(true))));
     }
     unreachable!("there is a limit")
 }
@@ -221,7 +233,7 @@ async fn unlock_all(clerk: &Clerk, names: u32) {
     for first in (0..names).step_by(AT_A_TIME as usize) {
         let names: Vec<_> = (first..first + AT_A_TIME).map(name).collect();
         let answers = join_all(names.iter().map(|name| clerk.unlock(name))).await;
-        assert!(answers.iter().all(Result::is_ok));
+        all_are(&answers, Result::is_ok);
     }
 }
 
@@ -236,11 +248,20 @@ async fn a_full_table_takes_no_more_names_and_serves_those_that_it_has() {
         panic!("it answers");
     };
     // The honest client may just be about to lock its own.
-    assert!((most - 1..=most).contains(&u32::try_from(a.locks).expect("few")));
+    let locks = u32::try_from(a.locks).expect("few");
+    assert!((most - 1..=most).contains(&locks), "{locks} of {most}");
+    // The honest client makes room for one more at the most.
+    let _ = greedy.lock(&name(names)).await;
+    let refused = greedy.lock(&name(names + 1)).await;
+    let soon = Duration::from_secs(1);
+    assert!(
+        matches!(refused, Err(CallError::Overloaded { after, .. }) if after < soon),
+        "{refused:?}"
+    );
     assert!(!greedy.lock(&name(0)).await.expect("an answer"));
     assert!(greedy.unlock(&name(0)).await.expect("an answer"));
     siege.honest.advance().await;
-    unlock_all(&greedy, names).await;
+    unlock_all(&greedy, names + 1).await;
     greedy.close().await;
     siege.ends().await;
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockservice::clerk::{Clerk, ServerReport, is_whole, status};
+use lockservice::clerk::{CallError, Clerk, ServerReport, is_whole, status};
 use lockservice::net::{Addr, Network, Servers, SystemNetwork};
-use lockservice::service::{RoleName, ServerStatus};
+use lockservice::service::{Resource, RoleName, ServerStatus};
 use lockservice::testkit::{Process, wait_until};
 use lockservice::types::ServerId;
 use tempfile::TempDir;
@@ -176,6 +176,8 @@ const SOME: u64 = 20;
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     failed: u64,
+    /// How often there was no room for its lock.
+    refused: u64,
     slowest: Duration,
 }
 
@@ -208,7 +210,10 @@ impl Honest {
         let calls = self.working.await.expect("it does not panic");
         let answered = self.answered.load(Ordering::Relaxed);
         println!("an honest client: {answered} answers, {calls:?}");
-        assert!(answered > 0 && calls.failed * 1_000 <= answered);
+        assert!(
+            answered > 0 && calls.failed * 1_000 <= answered,
+            "{answered} answers, {calls:?}"
+        );
     }
 }
 
@@ -229,6 +234,10 @@ async fn work(clerk: Clerk, answered: Arc<AtomicU64>, stop: CancellationToken) -
                 answered.fetch_add(1, Ordering::Relaxed);
                 held = !held;
             }
+            Err(CallError::Overloaded {
+                resource: Resource::Locks,
+                ..
+            }) => calls.refused += 1,
             Err(error) => {
                 println!("an honest call failed: {error}");
                 calls.failed += 1;

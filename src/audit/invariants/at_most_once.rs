@@ -106,7 +106,7 @@ mod tests {
     fn an_end_that_does_not_fit_the_counts_is_caught() {
         let calls = ["c1 lock 0..1 true", "c1 unlock 2..3 true"];
         check(&history(&calls), &ends_held(false)).expect("free");
-        assert!(check(&history(&calls), &ends_held(true)).is_err());
+        check(&history(&calls), &ends_held(true)).expect_err("a violation");
     }
 
     #[test]
@@ -120,6 +120,6 @@ mod tests {
             "c1 lock 3..4 true",
             "c1 lock 5..6 true",
         ];
-        assert!(check(&history(&calls), &FinalState::default()).is_err());
+        check(&history(&calls), &FinalState::default()).expect_err("a violation");
     }
 }

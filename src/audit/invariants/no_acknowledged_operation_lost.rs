@@ -60,7 +60,7 @@ mod tests {
     fn a_lost_grant_is_caught_and_so_is_a_lost_release() {
         let locked = history(&["c1 lock 0..1 true"]);
         check(&locked, &ends_held(true)).expect("it is held");
-        assert!(check(&locked, &ends_held(false)).is_err());
+        check(&locked, &ends_held(false)).expect_err("a violation");
 
         let unlocked = history(&["c1 lock 0..1 true", "c1 unlock 2..3 true"]);
         check(&unlocked, &ends_held(false)).expect("it is free");
@@ -77,7 +77,7 @@ mod tests {
             "c2 lock 5..6 false",
         ]);
         check(&refused, &ends_held(true)).expect("c3 holds it");
-        assert!(check(&refused, &ends_held(false)).is_err());
+        check(&refused, &ends_held(false)).expect_err("a violation");
     }
 
     #[test]

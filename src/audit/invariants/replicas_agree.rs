@@ -135,18 +135,18 @@ mod tests {
         caught(|server| server.role = RoleName::Alone);
         let [primary, mut backup] = pair();
         backup.role = RoleName::Primary;
-        assert!(check(&[primary, backup]).is_err());
+        check(&[primary, backup]).expect_err("a violation");
     }
 
     #[test]
     fn a_backup_without_what_it_acknowledged_is_caught_and_one_that_is_ahead() {
         let [mut primary, mut backup] = pair();
         backup.op = OpNumber(6);
-        assert!(check(&[primary.clone(), backup.clone()]).is_err());
+        check(&[primary.clone(), backup.clone()]).expect_err("a violation");
         primary.acked = Some(OpNumber(6));
         check(&[primary.clone(), backup.clone()]).expect("an op is under way");
         backup.op = OpNumber(8);
-        assert!(check(&[primary, backup]).is_err());
+        check(&[primary, backup]).expect_err("a violation");
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub enum LookError {
         /// What came of it at each server.
         tried: Tried,
     },
-    /// The servers were at a limit all the time.
+    /// The servers are at a limit: for calls in flight, all the time.
     #[error(
-        "overloaded for {}: too many {resource}; nothing was changed",
+        "the servers have too many {resource} (tried for {}); nothing was changed",
         humantime::format_duration(*.after)
     )]
     Overloaded {

@@ -37,8 +37,11 @@ pub enum AcquireError {
         /// What came of it at each server.
         tried: Tried,
     },
-    /// The servers were at a limit all the time.
-    #[error("overloaded for {}: too many {resource}", humantime::format_duration(*.after))]
+    /// The servers are at a limit: for calls in flight, all the time.
+    #[error(
+        "the servers have too many {resource} (tried for {})",
+        humantime::format_duration(*.after)
+    )]
     Overloaded {
         /// How long it was tried.
         after: Duration,
@@ -86,7 +89,7 @@ pub enum ReleaseError {
         humantime::format_duration(*.after),
         if *.may_have_happened { "may have happened" } else { "has not happened yet" }
     )]
-    TimedOut {
+    Unanswered {
         /// How long it was tried.
         after: Duration,
         /// What came of it at each server.
@@ -94,9 +97,12 @@ pub enum ReleaseError {
         /// Whether a server can have carried it out by now.
         may_have_happened: bool,
     },
-    /// The servers were at a limit all the time. It goes on being tried in the background; at the latest, the
-    /// lock is free when the lease is over.
-    #[error("overloaded for {}: too many {resource}", humantime::format_duration(*.after))]
+    /// The servers are at a limit: for calls in flight, all the time. It goes on being tried in the
+    /// background; at the latest, the lock is free when the lease is over.
+    #[error(
+        "the servers have too many {resource} (tried for {}); the release has not happened yet",
+        humantime::format_duration(*.after)
+    )]
     Overloaded {
         /// How long it was tried.
         after: Duration,

@@ -92,13 +92,17 @@ impl Claim {
             }
             Ok(Answer::Acquired(Acquired::Ended)) => Err(AcquireError::Ended),
             Ok(answer) => unreachable!("an acquire was answered with {answer:?}"),
-            Err(AskError::TimedOut(trail)) => Err(session
-                .shared
-                .not_acquired(AskError::TimedOut(trail), within.after)),
             // A server that refuses a call of this record for ever does not know it.
             Err(AskError::Refused(..)) => {
                 session.life.end(LossReason::SessionLost);
                 Ok(None)
+            }
+            Err(error) => {
+                let failed = session.shared.not_acquired(error, within.after);
+                if matches!(failed, AcquireError::Overloaded { .. }) {
+                    self.settle();
+                }
+                Err(failed)
             }
         }
     }

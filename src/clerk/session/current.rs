@@ -50,7 +50,7 @@ impl Sessions {
         let current = self.current.get(Handle::is_of_use, open);
         let handle = timeout_at(within.deadline, current)
             .await
-            .unwrap_or_else(|_| Err(shared.unanswered(within.after)))?;
+            .unwrap_or_else(|_| Err(shared.not_opened(within.after)))?;
         self.check()?;
         Ok(handle)
     }

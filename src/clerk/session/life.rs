@@ -220,7 +220,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_its_end_is_woken_by_the_clock_and_by_the_end_and_by_no_renewal() {
         let life = life();
-        assert!(timeout(LEASE / 2, life.lost()).await.is_err());
+        timeout(LEASE / 2, life.lost()).await.expect_err("it waits");
         life.renewed(Instant::now());
         let start = Instant::now();
         assert_eq!(life.lost().await, LossReason::Expired);

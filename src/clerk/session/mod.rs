@@ -25,7 +25,7 @@ pub(super) use self::current::{Sessions, Within};
 
 use self::life::Life;
 use self::places::Places;
-use super::call::AskError;
+use super::call::{AskError, Overload};
 use super::error::{AcquireError, ReleaseError};
 use super::keeper::Close;
 use super::record::Record;
@@ -117,7 +117,10 @@ impl Session {
         match answer {
             Ok(Answer::Call(was_held)) => Ok(was_held),
             Ok(answer) => unreachable!("a release was answered with {answer:?}"),
-            Err(AskError::TimedOut(trail)) => Err(self.shared.not_released(trail, after)),
+            Err(AskError::Unanswered(trail)) => Err(self.shared.not_released(trail, after)),
+            Err(AskError::Overloaded(Overload { resource, after })) => {
+                Err(ReleaseError::Overloaded { after, resource })
+            }
             // A server that refuses a call of this record for ever does not know it.
             Err(AskError::Refused(..)) => {
                 Err(ReleaseError::Lost(self.life.end(LossReason::SessionLost)))

@@ -64,7 +64,11 @@ async fn poll(session: &Session, since: Mark, begun: Instant) -> Result<Option<N
     match answer {
         Ok(Answer::News(news)) => Ok(Some(*news)),
         Ok(answer) => unreachable!("a poll was answered with {answer:?}"),
-        Err(AskError::TimedOut(_)) => Ok(None),
+        Err(AskError::Unanswered(_)) => Ok(None),
+        Err(AskError::Overloaded(_)) => {
+            sleep(SHORTEST_PAUSE).await;
+            Ok(None)
+        }
         Err(AskError::Refused(refusal, _)) => Err(refusal),
     }
 }
@@ -88,7 +92,7 @@ async fn keep_alive(session: &Session, start: Instant) -> Refusal {
         match pair.ask_at(pace, &request, begun, deadline).await {
             Ok(_) => session.life.renewed(begun),
             Err(AskError::Refused(refusal, _)) => return refusal,
-            Err(AskError::TimedOut(_)) => {}
+            Err(AskError::Unanswered(_) | AskError::Overloaded(_)) => {}
         }
         sleep(hold).await;
     }

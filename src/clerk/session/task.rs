@@ -42,7 +42,7 @@ async fn release(session: &Session, acquired: Seq) {
     loop {
         let within = Within::new(session.shared.timeout());
         match session.release(acquired, within).await {
-            Err(error @ (ReleaseError::TimedOut { .. } | ReleaseError::Overloaded { .. })) => {
+            Err(error @ (ReleaseError::Unanswered { .. } | ReleaseError::Overloaded { .. })) => {
                 tracing::debug!(%error, "a dropped lock is not given back yet");
             }
             Ok(_) | Err(_) => return,

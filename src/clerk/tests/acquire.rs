@@ -61,7 +61,7 @@ async fn the_first_requests_share_one_session_and_are_numbered_in_it() {
     clerk.lock("x").await.expect("answered");
     let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
     let guards = join_all(names.iter().map(|name| clerk.acquire(name))).await;
-    assert!(guards.iter().all(Result::is_ok));
+    assert!(guards.iter().all(Result::is_ok), "{guards:?}");
     assert_eq!(pair.a.count(Kind::Open), 1);
     let mut numbers: Vec<_> = acquires(&pair.a).into_iter().map(|(_, seq)| seq).collect();
     numbers.sort_unstable();
@@ -89,11 +89,20 @@ async fn no_permits_are_refused_before_anything_is_asked() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     let refused = clerk.request("x").permits(0).acquire().await;
-    assert!(matches!(refused, Err(AcquireError::NoPermits)));
+    assert!(
+        matches!(refused, Err(AcquireError::NoPermits)),
+        "{refused:?}"
+    );
     let refused = clerk.request("x").permits(0).try_acquire().await;
-    assert!(matches!(refused, Err(AcquireError::NoPermits)));
+    assert!(
+        matches!(refused, Err(AcquireError::NoPermits)),
+        "{refused:?}"
+    );
     let refused = clerk.request_all(["x", "y"]).permits(0).acquire().await;
-    assert!(matches!(refused, Err(AcquireError::NoPermits)));
+    assert!(
+        matches!(refused, Err(AcquireError::NoPermits)),
+        "{refused:?}"
+    );
     assert_eq!(acquires(&pair.a), []);
 }
 
@@ -156,7 +165,9 @@ async fn a_request_that_is_dropped_leaves_the_queue() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     pair.a.on_acquires([Queued]);
-    assert!(timeout(SOON, clerk.acquire("x")).await.is_err());
+    timeout(SOON, clerk.acquire("x"))
+        .await
+        .expect_err("it waits");
     pair.a.was_asked_to(Kind::Release, 1).await;
     assert_eq!(pair.a.released(), [0]);
 }
@@ -166,7 +177,9 @@ async fn a_request_that_is_dropped_before_it_is_answered_is_given_back() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     pair.a.on(Kind::Acquire, Reply::Never);
-    assert!(timeout(SOON, clerk.try_acquire("x")).await.is_err());
+    timeout(SOON, clerk.try_acquire("x"))
+        .await
+        .expect_err("it waits");
     pair.a.was_asked_to(Kind::Release, 1).await;
     assert_eq!(pair.a.released(), [0]);
 }
@@ -177,7 +190,9 @@ async fn a_grant_that_crosses_with_the_release_is_given_back_by_it() {
     let clerk = pair.clerk().await;
     pair.a.on_acquires([Queued]);
     pair.a.on(Kind::Release, Reply::Late(SOON));
-    assert!(timeout(SOON, clerk.acquire("x")).await.is_err());
+    timeout(SOON, clerk.acquire("x"))
+        .await
+        .expect_err("it waits");
     pair.a.tell(0, 7, false);
     sleep(SOON * 3).await;
     assert_eq!(pair.a.released(), [0]);
@@ -190,7 +205,7 @@ async fn a_grant_that_nobody_took_is_given_back() {
     let clerk = pair.clerk().await;
     pair.a.on_acquires([Queued]);
     let mut request = Box::pin(clerk.acquire("x"));
-    assert!(timeout(SOON, request.as_mut()).await.is_err());
+    timeout(SOON, request.as_mut()).await.expect_err("it waits");
     pair.a.tell(0, 7, false);
     sleep(SOON).await;
     drop(request);
@@ -278,7 +293,7 @@ async fn a_grant_that_was_broken_before_it_was_heard_of_is_told() {
         pair.a.break_lock(1);
     };
     let (request, ()) = tokio::join!(clerk.acquire("x"), is_broken);
-    assert!(matches!(request, Err(AcquireError::Ended)));
+    assert!(matches!(request, Err(AcquireError::Ended)), "{request:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,7 +315,7 @@ async fn of_several_locks_all_are_given_back_when_one_is_not_granted() {
     pair.a
         .on_acquires([Granted(Token(1)), Granted(Token(2)), Ended]);
     let guards = clerk.acquire_all(["a", "b", "c"]).await;
-    assert!(matches!(guards, Err(AcquireError::Ended)));
+    assert!(matches!(guards, Err(AcquireError::Ended)), "{guards:?}");
     pair.a.was_asked_to(Kind::Release, 3).await;
     assert_eq!(released(&pair.a), [0, 1, 2]);
 }
@@ -310,7 +325,9 @@ async fn of_several_locks_all_are_given_back_when_the_request_is_dropped() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     pair.a.on_acquires([Granted(Token(1)), Queued]);
-    assert!(timeout(SOON, clerk.acquire_all(["a", "b"])).await.is_err());
+    timeout(SOON, clerk.acquire_all(["a", "b"]))
+        .await
+        .expect_err("it waits");
     pair.a.was_asked_to(Kind::Release, 2).await;
     assert_eq!(released(&pair.a), [0, 1]);
 }
@@ -320,7 +337,10 @@ async fn of_several_locks_none_is_granted_when_a_name_is_none() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     let guards = clerk.acquire_all(["a", ""]).await;
-    assert!(matches!(guards, Err(AcquireError::InvalidName(_))));
+    assert!(
+        matches!(guards, Err(AcquireError::InvalidName(_))),
+        "{guards:?}"
+    );
     assert_eq!(acquires(&pair.a), []);
 }
 
@@ -399,7 +419,7 @@ async fn several_locks_are_not_waited_for_any_more_when_one_that_is_held_is_brok
     };
     let request = timeout(SOON, clerk.acquire_all(["a", "b"]));
     let (guards, ()) = tokio::join!(request, first_is_broken);
-    assert!(matches!(guards, Ok(Err(AcquireError::Ended))));
+    assert!(matches!(guards, Ok(Err(AcquireError::Ended))), "{guards:?}");
     pair.a.was_asked_to(Kind::Release, 2).await;
     assert_eq!(released(&pair.a), [0, 1]);
 }
@@ -411,10 +431,13 @@ async fn of_several_locks_none_is_granted_when_the_session_of_the_first_is_lost(
     let clerk = pair.clerk().await;
     let mut request = Box::pin(clerk.acquire_all(["a", "b"]));
     pair.a.on_acquires([Granted(Token(1)), Queued]);
-    assert!(timeout(SOON, request.as_mut()).await.is_err());
+    timeout(SOON, request.as_mut()).await.expect_err("it waits");
     pair.a.lose_the_session();
     let guards = request.await;
-    assert!(matches!(guards, Err(AcquireError::SessionLost)));
+    assert!(
+        matches!(guards, Err(AcquireError::SessionLost)),
+        "{guards:?}"
+    );
 
     pair.a.on_acquires([Granted(Token(2))]);
     let first_is_lost = async {
@@ -423,5 +446,8 @@ async fn of_several_locks_none_is_granted_when_the_session_of_the_first_is_lost(
     };
     pair.a.on(Kind::Poll, Reply::Never);
     let (guards, ()) = tokio::join!(clerk.acquire_all(["a", "b"]), first_is_lost);
-    assert!(matches!(guards, Err(AcquireError::SessionLost)));
+    assert!(
+        matches!(guards, Err(AcquireError::SessionLost)),
+        "{guards:?}"
+    );
 }

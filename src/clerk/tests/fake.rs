@@ -35,6 +35,8 @@ pub(super) enum Reply {
     Never,
     /// Answer after this time.
     Late(Duration),
+    /// Refuse it after this time.
+    LateNo(Duration, Refusal),
     /// Close the connection.
     HangUp,
 }
@@ -455,6 +457,10 @@ impl Handler {
             Reply::Late(by) => {
                 sleep(by).await;
                 self.fake.answer(&request).await
+            }
+            Reply::LateNo(by, refusal) => {
+                sleep(by).await;
+                Err(refusal)
             }
             Reply::HangUp => {
                 self.hang_up.notify_one();

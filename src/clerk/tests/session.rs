@@ -42,7 +42,10 @@ async fn a_session_that_is_lost_wakes_whoever_waits() {
     let requests = join_all(["x", "y", "z"].map(|name| clerk.acquire(name)));
     let ((requests, elapsed), ()) = tokio::join!(timed(requests), is_lost);
     for request in requests {
-        assert!(matches!(request, Err(AcquireError::SessionLost)));
+        assert!(
+            matches!(request, Err(AcquireError::SessionLost)),
+            "{request:?}"
+        );
     }
     assert!(is_about(elapsed, SOON), "{elapsed:?}");
     let guard = clerk.acquire("x").await.expect("in another session");
@@ -61,7 +64,10 @@ async fn a_session_that_expires_unheard_wakes_whoever_waits() {
         pair.b.on_session(Reply::Never);
     };
     let ((request, elapsed), ()) = tokio::join!(timed(clerk.acquire("x")), nobody_answers);
-    assert!(matches!(request, Err(AcquireError::SessionLost)));
+    assert!(
+        matches!(request, Err(AcquireError::SessionLost)),
+        "{request:?}"
+    );
     assert!(elapsed < LEASE * 5 / 4, "{elapsed:?}");
     pair.b.on_session(Reply::Yes);
     let _guard = clerk.acquire("x").await.expect("in another session");
@@ -174,9 +180,9 @@ async fn a_clerk_that_is_closed_loses_its_guards() {
     assert_eq!(goodbyes(&pair.a), [1, 101]);
     assert_eq!(guard.lost().await, LossReason::Closed);
     let request = waiting.await.expect("no panic");
-    assert!(matches!(request, Err(AcquireError::Closed)));
+    assert!(matches!(request, Err(AcquireError::Closed)), "{request:?}");
     let request = clone.acquire("z").await;
-    assert!(matches!(request, Err(AcquireError::Closed)));
+    assert!(matches!(request, Err(AcquireError::Closed)), "{request:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +209,7 @@ async fn a_session_that_is_opened_while_the_clerk_is_closed_is_not_kept() {
         clerk.close().await;
     };
     let (request, ()) = tokio::join!(clone.acquire("x"), is_closed);
-    assert!(matches!(request, Err(AcquireError::Closed)));
+    assert!(matches!(request, Err(AcquireError::Closed)), "{request:?}");
     sleep(SOON).await;
     assert_eq!(goodbyes(&pair.a), [1, 101]);
     assert_eq!(pair.a.count(Kind::Acquire), 0);

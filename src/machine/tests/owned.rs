@@ -97,7 +97,7 @@ fn who_comes_first_is_served_first() {
     let (mut machine, mut alice, mut bob) = two();
     let mut carol = Session::open(&mut machine, ClientId::from_u128(3));
     let (first, granted) = alice.acquire(&mut machine, "job", WAITS);
-    assert!(matches!(granted, Acquired::Granted(_)));
+    assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     let (second, queued) = bob.acquire(&mut machine, "job", WAITS);
     let (third, _) = carol.acquire(&mut machine, "job", WAITS);
     assert_eq!(queued, Acquired::Queued);
@@ -140,7 +140,7 @@ fn shared_holders_are_grouped_and_do_not_starve_who_wants_it_alone() {
     let (mut machine, mut alice, mut bob) = two();
     let (reads, _) = alice.acquire(&mut machine, "file", SHARES);
     let (reads_too, granted) = bob.acquire(&mut machine, "file", SHARES);
-    assert!(matches!(granted, Acquired::Granted(_)));
+    assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     let (writes, _) = bob.acquire(&mut machine, "file", WAITS);
     let (later, queued) = alice.acquire(&mut machine, "file", SHARES);
     let (latest, _) = bob.acquire(&mut machine, "file", SHARES);
@@ -162,7 +162,7 @@ fn no_more_hold_a_lock_than_it_has_permits_and_whoever_leaves_lets_one_in() {
     let (mut machine, mut alice, mut bob) = two();
     let (first, _) = alice.acquire(&mut machine, "pool", permits(2));
     let (second, granted) = bob.acquire(&mut machine, "pool", permits(2));
-    assert!(matches!(granted, Acquired::Granted(_)));
+    assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     let (third, queued) = alice.acquire(&mut machine, "pool", permits(2));
     assert_eq!(queued, Acquired::Queued);
     let tries = How {
@@ -185,7 +185,7 @@ fn where_permits_are_not_agreed_upon_the_least_counts_and_nobody_is_passed_over(
     let (mut machine, mut alice, mut bob) = two();
     let (few, _) = alice.acquire(&mut machine, "pool", permits(2));
     let (many, granted) = bob.acquire(&mut machine, "pool", permits(9));
-    assert!(matches!(granted, Acquired::Granted(_)));
+    assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     for how in [permits(9), SHARES] {
         let tries = How {
             waits: false,
@@ -219,7 +219,7 @@ fn when_the_least_promise_is_over_the_next_least_counts() {
     assert!(bob.release(&mut machine, least));
     for _ in 0..2 {
         let (_, granted) = bob.acquire(&mut machine, "pool", permits(9));
-        assert!(matches!(granted, Acquired::Granted(_)));
+        assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     }
     let (_, fifth) = bob.acquire(&mut machine, "pool", permits(9));
     assert_eq!(
@@ -540,7 +540,7 @@ fn who_only_tries_gets_a_lock_that_it_can_share_unless_somebody_waits() {
     let (mut machine, mut alice, mut bob) = two();
     alice.acquire(&mut machine, "file", SHARES);
     let (_, granted) = bob.acquire(&mut machine, "file", tries_to_share);
-    assert!(matches!(granted, Acquired::Granted(_)));
+    assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     bob.acquire(&mut machine, "file", WAITS);
     let (_, held) = alice.acquire(&mut machine, "file", tries_to_share);
     assert_eq!(held, Acquired::Held);

@@ -161,7 +161,9 @@ mod tests {
 
     #[test]
     fn a_command_must_have_time_to_end_and_time_to_run() {
-        assert!(run("lockc run --lease 2s --grace 1s a ls").terms().is_ok());
+        run("lockc run --lease 2s --grace 1s a ls")
+            .terms()
+            .expect("accepted");
         let error = run("lockc run --lease 2s --grace 1001ms a ls").terms();
         let error = error.expect_err("it is too long").to_string();
         assert!(

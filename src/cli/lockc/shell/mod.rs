@@ -155,7 +155,7 @@ mod tests {
     async fn an_input_that_cannot_be_read_is_an_error() {
         let input = broken();
         let ended = run(input, Vec::new(), async |_| Ok::<_, Infallible>(true)).await;
-        assert!(matches!(ended, Err(ShellError::Input(_))));
+        assert!(matches!(ended, Err(ShellError::Input(_))), "{ended:?}");
     }
 
     /// A reader that fails at once.

@@ -99,6 +99,6 @@ mod tests {
 
     #[test]
     fn a_prefix_that_leaves_no_room_for_names_is_refused() {
-        assert!(Locks::new(&"x".repeat(LockName::MAX_BYTES), 1).is_err());
+        Locks::new(&"x".repeat(LockName::MAX_BYTES), 1).expect_err("refused");
     }
 }

@@ -73,11 +73,11 @@ impl Tally {
 const fn kind(error: &CallError) -> &'static str {
     match error {
         CallError::InvalidName(_) => "invalid_name",
-        CallError::TimedOut {
+        CallError::Unanswered {
             may_have_happened: true,
             ..
         } => "no_answer",
-        CallError::TimedOut { .. } => "not_carried_out",
+        CallError::Unanswered { .. } => "not_carried_out",
         CallError::Overloaded { .. } => "overloaded",
         CallError::RecordLost => "record_lost",
         CallError::Owned { .. } => "owned",

@@ -366,7 +366,7 @@ fn the_digest_goes_with_the_last_batch_of_a_burst_and_with_no_other() {
     assert!(before[1..].iter().all(|(_, told)| !told), "{before:?}");
     assert_eq!(told.iter().map(|(len, _)| len).sum::<usize>(), burst);
     let answered = |token: &u32| world.reply_to(*token) == Some(Ok(Answer::Call(true)));
-    assert!(tokens.iter().all(answered));
+    assert!(tokens.iter().all(answered), "{tokens:?}");
     world.run(PEER_TIMEOUT);
     world.assert_whole(A);
     assert_eq!(view(&world, A), View::first(A));
@@ -449,7 +449,8 @@ fn a_backup_relays_as_much_as_it_may_and_nothing_that_was_relayed() {
     let full = |resource| Some(Err(Refusal::Overloaded(resource)));
     assert_eq!(world.reply_to(over), full(Resource::Calls));
     world.settle();
-    assert!(matches!(world.reply_to(opened), Some(Ok(_))));
+    let answer = world.reply_to(opened);
+    assert!(matches!(answer, Some(Ok(_))), "{answer:?}");
     assert_eq!(world.reply_to(refused), full(Resource::Clients));
 }
 
@@ -485,7 +486,8 @@ fn a_relay_whose_connection_broke_is_sent_again_when_the_primary_has_answered() 
     let token = world.ask(B, open_request());
     world.reset();
     world.settle();
-    assert!(matches!(world.reply_to(token), Some(Ok(_))));
+    let answer = world.reply_to(token);
+    assert!(matches!(answer, Some(Ok(_))), "{answer:?}");
     assert_eq!(world.role(A), RoleName::Primary);
     assert_eq!(view(&world, A), View::first(A), "no failover");
     let again = RelayId(u64::MAX);

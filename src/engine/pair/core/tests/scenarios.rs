@@ -89,7 +89,8 @@ fn an_answer_waits_for_the_backup() {
     world.settle_but(acks);
     assert_eq!(world.reply_to(token), None);
     world.settle();
-    assert!(matches!(world.reply_to(token), Some(Ok(Answer::Opened(_)))));
+    let answer = world.reply_to(token);
+    assert!(matches!(answer, Some(Ok(Answer::Opened(_)))), "{answer:?}");
     world.assert_whole(A);
 }
 
