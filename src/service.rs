@@ -5,6 +5,7 @@
 //! [`net::preface`](crate::net::preface)).
 
 mod owned;
+mod status;
 
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Chunk, Command};
 use crate::types::{
-    ClientId, Digest, Lease, LockName, NameError, OpNumber, RecordNumber, Seq, ServerId, Token,
-    View,
+    ClientId, Digest, Lease, LockName, NameError, OpNumber, RecordNumber, Seq, Token, View,
 };
 
 pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News, Page, PlaceInfo};
+pub use self::status::ServerStatus;
 
 /// The version of everything that is said after the preface. Both ends of a connection must have the
 /// same.
@@ -464,37 +465,4 @@ pub enum FrameAnswer {
         /// The receiver's.
         theirs: Duration,
     },
-}
-
-/// How a server sees itself and its peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerStatus {
-    /// Which server of the pair it is.
-    pub server: ServerId,
-    /// Its role.
-    pub role: RoleName,
-    /// Its view; none while it is starting.
-    pub view: Option<View>,
-    /// The last op that it applied.
-    pub op: OpNumber,
-    /// The digest of its state at that op.
-    pub digest: Digest,
-    /// Of a primary: the last op that its backup acknowledged.
-    pub acked: Option<OpNumber>,
-    /// It trusts its own state and its link with the peer.
-    pub in_sync: bool,
-    /// Open client records.
-    pub clients: u64,
-    /// Held locks.
-    pub locks: u64,
-    /// Places in the queues of locks.
-    pub waiters: u64,
-    /// How long the process has been serving.
-    pub uptime: Duration,
-    /// How much processor time the process has used.
-    pub cpu_time: Duration,
-    /// How long its thread polls for the next message before it parks. Zero: it parks at once.
-    pub busy_poll: Duration,
-    /// The version of the server's package.
-    pub version: String,
 }

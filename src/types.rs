@@ -6,7 +6,7 @@
 use std::fmt;
 use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::Error as _;
@@ -129,6 +129,25 @@ impl ClientId {
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Which process a server runs in: drawn when it is first asked for, so that no two hosts have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessId(Uuid);
+
+impl ProcessId {
+    /// The id of this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        static ID: LazyLock<ProcessId> = LazyLock::new(|| ProcessId(Uuid::new_v4()));
+        *ID
+    }
+
+    /// Makes an id of a given value, for tests.
+    #[must_use]
+    pub const fn from_u128(value: u128) -> Self {
+        Self(Uuid::from_u128(value))
     }
 }
 

@@ -8,3 +8,4 @@ pub mod lockc;
 pub mod lockd;
 mod options;
 mod signals;
+mod text;

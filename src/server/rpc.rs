@@ -13,7 +13,7 @@ use crate::service::{
     Acquired, Answer, CallId, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
     Refusal, Request, ServerStatus, Verb,
 };
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, Token};
+use crate::types::{ClientId, Lease, LockName, ProcessId, RecordNumber, Seq, Token};
 
 /// Implements [`LockService`] on the engine.
 #[derive(Debug, Clone)]
@@ -176,6 +176,7 @@ impl LockService for LockRpc {
             locks: overview.locks,
             waiters: overview.waiters,
             uptime,
+            process: ProcessId::of_this_process(),
             cpu_time: cpu_time(),
             busy_poll: self.shared.busy_poll.current(),
             version,

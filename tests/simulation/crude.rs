@@ -18,7 +18,7 @@ use lockservice::service::{
     RoleName, ServerStatus, Verb,
 };
 use lockservice::types::{
-    ClientId, Digest, Lease, OpNumber, RecordNumber, Seq, ServerId, Token, View,
+    ClientId, Digest, Lease, OpNumber, ProcessId, RecordNumber, Seq, ServerId, Token, View,
 };
 use serde::{Deserialize, Serialize};
 use tarpc::client::Config;
@@ -369,6 +369,7 @@ impl LockService for Server {
             locks: 0,
             waiters: 0,
             uptime: Duration::ZERO,
+            process: ProcessId::from_u128(1),
             cpu_time: Duration::ZERO,
             busy_poll: Duration::ZERO,
             version: String::new(),

@@ -78,7 +78,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::types::{Digest, OpNumber, ServerId, View};
+    use crate::types::{Digest, OpNumber, ProcessId, ServerId, View};
 
     fn pair() -> [ServerStatus; 2] {
         let primary = ServerStatus {
@@ -93,6 +93,7 @@ mod tests {
             locks: 3,
             waiters: 0,
             uptime: Duration::ZERO,
+            process: ProcessId::from_u128(1),
             cpu_time: Duration::ZERO,
             busy_poll: Duration::ZERO,
             version: String::new(),

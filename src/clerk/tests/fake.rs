@@ -19,7 +19,7 @@ use crate::service::{
     Refusal, Request, RoleName, ServerStatus, Verb,
 };
 use crate::types::{
-    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token,
+    ClientId, Digest, Lease, LockName, OpNumber, ProcessId, RecordNumber, Seq, ServerId, Token,
 };
 
 pub(super) const TIME_TO_LIVE: Duration = Duration::from_mins(10);
@@ -599,6 +599,7 @@ impl LockService for Handler {
             locks: 0,
             waiters: 0,
             uptime: Duration::ZERO,
+            process: ProcessId::from_u128(1),
             cpu_time: Duration::ZERO,
             busy_poll: Duration::ZERO,
             version: String::new(),

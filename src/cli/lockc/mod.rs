@@ -12,6 +12,7 @@ mod progress;
 mod run;
 mod shell;
 mod status;
+mod table;
 mod torture;
 
 use std::io::{self, Write as _};
@@ -26,6 +27,7 @@ use self::args::{Cli, Command};
 use self::customer::Customer;
 use self::shell::{ShellError, Teller};
 use self::status::PairStatus;
+use self::table::terminal_width;
 use super::exit::{self, Exit, block_on, complain};
 use super::options::print_completions;
 use crate::clerk::{self, ServerReport};
@@ -103,7 +105,7 @@ async fn shell(customer: Customer) -> Exit {
 
 async fn status(customer: Customer, json: bool) -> Exit {
     let status = PairStatus::new(&reports(&customer.servers, customer.timeout).await);
-    let printed = print_either(json, || status.json(), || status.table());
+    let printed = print_either(json, || status.json(), || status.table(terminal_width()));
     if status.is_answered() {
         return told(printed, Exit::Yes);
     }

@@ -1,13 +1,17 @@
 //! What `lockc status` prints: a table for people, or JSON.
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
+use super::table::{Column, table};
 use crate::clerk::{ServerReport, is_whole};
 use crate::cli::exit::one_line;
 use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
+
+/// What is told of each server. A row for each, so that addresses and numbers have room in 80 columns.
+const ROWS: [&str; 9] = [
+    "address", "role", "view", "op", "in sync", "clients", "locks", "waiters", "uptime",
+];
 
 /// The pair, as its servers see it. Field names are a contract.
 #[derive(Debug, Serialize)]
@@ -66,22 +70,23 @@ impl PairStatus {
         serde_json::to_string_pretty(self)
     }
 
-    pub(super) fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header([
-            "SERVER", "ADDRESS", "ROLE", "VIEW", "OP", "IN SYNC", "CLIENTS", "LOCKS", "WAITERS",
-            "UPTIME",
-        ]);
-        for server in &self.servers {
-            table.add_row(server.cells());
-        }
+    /// A column for each server, in `width` columns of a terminal where there is one.
+    pub(super) fn table(&self, width: Option<usize>) -> String {
+        let [first, second] = [0, 1].map(|at| self.servers.get(at).map(ServerLine::cells));
+        let (first, second) = (first.unwrap_or_default(), second.unwrap_or_default());
+        let rows = ROWS.into_iter().zip(first.into_iter().zip(second));
+        let rows = rows.map(|(row, (first, second))| [row.to_owned(), first, second]);
+        let columns = [
+            Column::Whole("SERVER"),
+            Column::Shrinks("A"),
+            Column::Shrinks("B"),
+        ];
         let verdict = if self.whole {
             "The pair is whole: it survives the loss of either server."
         } else {
             "The pair is NOT whole: a failure now can cost the locks."
         };
-        let mut lines: Vec<_> = table.lines().map(|line| line.trim().to_owned()).collect();
-        lines.push(String::new());
+        let mut lines = vec![table(columns, rows.collect(), width), String::new()];
         lines.extend(self.servers.iter().filter_map(ServerLine::complaint));
         lines.push(verdict.to_owned());
         lines.join("\n")
@@ -99,12 +104,14 @@ impl ServerLine {
         }
     }
 
-    fn cells(&self) -> Vec<String> {
-        let mut cells = vec![self.server.to_string(), self.address.clone()];
-        match &self.state {
-            Some(state) => cells.extend(state.cells()),
-            None => cells.push("unreachable".to_owned()),
+    fn cells(&self) -> [String; ROWS.len()] {
+        let address = self.address.clone();
+        if let Some(state) = &self.state {
+            return state.cells(address);
         }
+        let mut cells = ROWS.map(|_| "-".to_owned());
+        cells[0] = address;
+        "unreachable".clone_into(&mut cells[1]);
         cells
     }
 
@@ -139,10 +146,12 @@ impl State {
         }
     }
 
-    fn cells(&self) -> [String; 8] {
+    /// In the order of [`ROWS`].
+    fn cells(&self, address: String) -> [String; ROWS.len()] {
         let view = self.view.zip(self.view_primary);
         let uptime = std::time::Duration::from_secs(self.uptime_seconds);
         [
+            address,
             format!("{}{}", self.role, if self.alone { " (alone)" } else { "" }),
             view.map_or_else(
                 || "-".to_owned(),
@@ -159,7 +168,7 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
@@ -167,7 +176,7 @@ mod tests {
     use super::*;
     use crate::clerk::TryError;
     use crate::net::Addr;
-    use crate::types::{Digest, OpNumber, View};
+    use crate::types::{Digest, OpNumber, ProcessId, View};
 
     fn status(server: ServerId, role: RoleName) -> ServerStatus {
         ServerStatus {
@@ -185,6 +194,7 @@ mod tests {
             locks: 1,
             waiters: 0,
             uptime: Duration::from_millis(62_500),
+            process: ProcessId::from_u128(1),
             cpu_time: Duration::from_millis(1_500),
             busy_poll: Duration::from_micros(64),
             version: "0.1.0".to_owned(),
@@ -199,7 +209,9 @@ mod tests {
         }
     }
 
-    fn pair(change: impl FnOnce(&mut ServerStatus, &mut ServerStatus)) -> [ServerReport; 2] {
+    pub(in crate::cli::lockc) fn pair(
+        change: impl FnOnce(&mut ServerStatus, &mut ServerStatus),
+    ) -> [ServerReport; 2] {
         let mut primary = status(ServerId::A, RoleName::Primary);
         let mut backup = status(ServerId::B, RoleName::Backup);
         change(&mut primary, &mut backup);
@@ -265,7 +277,7 @@ mod tests {
         assert_eq!(json["whole"], false);
         assert_eq!(json["servers"][1]["role"], "primary");
         assert_eq!(json["servers"][1]["alone"], true);
-        assert!(status.table().contains("A is unreachable: no answer"));
+        assert!(status.table(None).contains("A is unreachable: no answer"));
     }
 
     #[test]
@@ -276,31 +288,34 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_line_for_each_server_and_a_verdict() {
-        let table = PairStatus::new(&pair(|_, _| {})).table();
-        let lines: Vec<_> = table.lines().map(str::trim).collect();
-        assert_eq!(lines.len(), 5, "{table}");
-        let words = |line: &str| {
-            line.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            words(lines[1]),
-            [
-                "A",
-                "host-A:5100",
-                "primary",
-                "3A",
-                "41",
-                "yes",
-                "2",
-                "1",
-                "0",
-                "1m",
-                "2s"
-            ]
-        );
-        assert!(lines[4].contains("is whole"));
+    fn the_table_has_a_column_for_each_server_and_a_verdict() {
+        let table = PairStatus::new(&pair(|_, _| {})).table(Some(80));
+        let lines: Vec<_> = table.lines().collect();
+        let rows: Vec<Vec<_>> = lines[..10]
+            .iter()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(rows[0], ["SERVER", "A", "B"]);
+        assert_eq!(rows[1], ["address", "host-A:5100", "host-B:5100"]);
+        assert_eq!(rows[2], ["role", "primary", "backup"]);
+        assert_eq!(rows[3], ["view", "3A", "3A"]);
+        assert_eq!(rows[5], ["in", "sync", "yes", "yes"]);
+        assert_eq!(rows[9], ["uptime", "1m", "2s", "1m", "2s"]);
+        assert!(lines[11].contains("is whole"), "{table}");
+    }
+
+    #[test]
+    fn the_table_fits_80_columns_however_long_the_addresses_are() {
+        let mut reports = pair(|primary, _| primary.op = OpNumber(u64::MAX));
+        for report in &mut reports {
+            report.address = Addr::Tcp(format!("{}.example.org:5100", "lock-a.eu-west".repeat(9)));
+        }
+        let status = PairStatus::new(&reports);
+        let table = status.table(Some(80));
+        let widest = table.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{table}");
+        assert!(table.contains(&u64::MAX.to_string()), "{table}");
+        let piped = status.table(None);
+        assert!(piped.contains(&reports[0].address.to_string()), "{piped}");
     }
 }

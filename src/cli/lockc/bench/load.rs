@@ -40,7 +40,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             latencies: Latencies::new(),
             failed: 0,

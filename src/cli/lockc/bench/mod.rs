@@ -14,6 +14,7 @@ use super::args::BenchOptions;
 use super::progress::Progress;
 use super::{print_either, reports, told};
 use crate::cli::exit::{Exit, complain};
+use crate::cli::text::counted;
 use crate::net::Servers;
 
 /// How often the progress is shown.
@@ -59,10 +60,10 @@ pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOpt
 
 fn tell(bench: &Bench, tally: &Tally, json: bool) -> Exit {
     if let Some(failure) = &tally.last_failure {
-        let failed = tally.failed;
+        let failed = counted(tally.failed, "call");
         complain(
             "lockc",
-            &format!("{failed} calls failed, the last one: {failure}"),
+            &format!("{failed} failed, the last one: {failure}"),
         );
     }
     let exit = if bench.is_answered() {

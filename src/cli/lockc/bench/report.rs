@@ -7,6 +7,8 @@ use serde::Serialize;
 use super::load::{Load, Operations, Tally};
 use crate::clerk::ServerReport;
 use crate::cli::lockc::latency::{Summary, human};
+use crate::cli::text;
+use crate::types::ProcessId;
 
 /// What was measured. Field names are a contract.
 #[derive(Debug, Serialize)]
@@ -25,25 +27,49 @@ pub(super) struct Bench {
     server_cpu_us_per_call: Option<f64>,
 }
 
-/// The processor time that a server used.
+/// The processor time that a process of servers used.
 #[derive(Debug, Serialize)]
 pub(super) struct ServerCost {
+    /// Of its server; of both, with a comma between, if it runs both.
     address: String,
     cpu_seconds: f64,
 }
 
 impl ServerCost {
-    /// Of those servers that answered before and after.
+    /// Of those servers that answered before and after, without a restart between; a process that runs
+    /// both counts once.
     pub(super) fn between(before: &[ServerReport], after: &[ServerReport]) -> Vec<Self> {
-        let costs = before.iter().zip(after).filter_map(|(before, after)| {
-            let (earlier, later) = (before.status.as_ref().ok()?, after.status.as_ref().ok()?);
-            let used = later.cpu_time.saturating_sub(earlier.cpu_time);
-            Some(Self {
+        let mut costs: Vec<(ProcessId, Self)> = Vec::new();
+        for (before, after) in before.iter().zip(after) {
+            let (Ok(earlier), Ok(later)) = (&before.status, &after.status) else {
+                continue;
+            };
+            if earlier.process != later.process {
+                continue;
+            }
+            let cost = Self {
                 address: after.address.to_string(),
-                cpu_seconds: used.as_secs_f64(),
-            })
-        });
-        costs.collect()
+                cpu_seconds: later
+                    .cpu_time
+                    .saturating_sub(earlier.cpu_time)
+                    .as_secs_f64(),
+            };
+            match costs
+                .iter_mut()
+                .find(|(process, _)| *process == later.process)
+            {
+                Some((_, shared)) => shared.merge(&cost),
+                None => costs.push((later.process, cost)),
+            }
+        }
+        costs.into_iter().map(|(_, cost)| cost).collect()
+    }
+
+    /// Counts another server of the same process: its time is the same, read a moment apart.
+    fn merge(&mut self, other: &Self) {
+        self.address.push(',');
+        self.address.push_str(&other.address);
+        self.cpu_seconds = self.cpu_seconds.max(other.cpu_seconds);
     }
 }
 
@@ -79,12 +105,13 @@ impl Bench {
         serde_json::to_string_pretty(self)
     }
 
+    fn load(&self) -> String {
+        text::load(self.clerks.into(), self.in_flight.into())
+    }
+
     pub(super) fn text(&self) -> String {
         let mut lines = vec![
-            format!(
-                "{} clerks with {} calls in flight each, {:.1} s",
-                self.clerks, self.in_flight, self.seconds
-            ),
+            format!("{}, {:.1} s", self.load(), self.seconds),
             format!(
                 "calls       {} answered, {} failed ({})",
                 self.calls,
@@ -113,5 +140,35 @@ impl Bench {
 impl ServerCost {
     fn share(&self) -> String {
         format!("{}: {:.2} s", self.address, self.cpu_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::lockc::status::tests::pair;
+
+    fn costs(processes: [(u128, u128); 2]) -> Vec<(String, f64)> {
+        let reports = |at: fn((u128, u128)) -> u128, cpu| {
+            pair(|primary, backup| {
+                for (status, process) in [primary, backup].into_iter().zip(processes) {
+                    status.process = ProcessId::from_u128(at(process));
+                    status.cpu_time = Duration::from_secs(cpu);
+                }
+            })
+        };
+        let (before, after) = (reports(|it| it.0, 1), reports(|it| it.1, 3));
+        let costs = ServerCost::between(&before, &after).into_iter();
+        costs.map(|it| (it.address, it.cpu_seconds)).collect()
+    }
+
+    #[test]
+    fn the_time_of_a_process_that_runs_both_servers_counts_once() {
+        let both = costs([(1, 1), (1, 1)]);
+        assert_eq!(both, [("host-A:5100,host-B:5100".to_owned(), 2.0)]);
+        let [a, b] = ["host-A:5100", "host-B:5100"].map(str::to_owned);
+        assert_eq!(costs([(1, 1), (2, 2)]), [(a, 2.0), (b.clone(), 2.0)]);
+        // A server that was restarted meanwhile began to count anew.
+        assert_eq!(costs([(1, 3), (2, 2)]), [(b, 2.0)]);
     }
 }

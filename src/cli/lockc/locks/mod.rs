@@ -24,6 +24,7 @@ use serde_json::to_string_pretty;
 use self::view::{listing_table, show_text};
 use self::why::why_text;
 use super::customer::{Customer, Failure};
+use super::table::terminal_width;
 use super::{print, print_either, told};
 use crate::cli::exit::{Exit, complain};
 
@@ -33,7 +34,8 @@ pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
     let answer = customer.look(async |clerk| clerk.list(prefix).await).await;
     conclude(customer, answer, |locks| {
         let json = || to_string_pretty(&Listing::new(locks));
-        let printed = print_either(options.json, json, || listing_table(locks));
+        let text = || listing_table(locks, terminal_width());
+        let printed = print_either(options.json, json, text);
         told(printed, Exit::Yes)
     })
     .await
@@ -45,7 +47,8 @@ pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit 
     let answer = customer.look(async |clerk| clerk.show(name).await).await;
     conclude(customer, answer, |lock| {
         let json = || to_string_pretty(&LockView::whole(lock));
-        let printed = print_either(options.json, json, || show_text(lock, SystemTime::now()));
+        let text = || show_text(lock, SystemTime::now(), terminal_width());
+        let printed = print_either(options.json, json, text);
         told(printed, yes_or_no(lock.is_held()))
     })
     .await

@@ -4,11 +4,10 @@ use std::fmt::{self, Write as _};
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
 use crate::cli::exit::one_line;
+use crate::cli::lockc::table::{Column, table};
 use crate::service::{LockInfo, Mode, PlaceInfo};
 use crate::types::{LockName, Token, UnixTime};
 
@@ -116,8 +115,8 @@ impl Listing {
     }
 }
 
-/// A row for each holder.
-pub(super) fn listing_table(locks: &[LockInfo]) -> String {
+/// A row for each holder, in `width` columns of a terminal where there is one.
+pub(super) fn listing_table(locks: &[LockInfo], width: Option<usize>) -> String {
     let mut rows = Vec::new();
     for lock in locks {
         let name = one_line(lock.name.as_str());
@@ -131,11 +130,19 @@ pub(super) fn listing_table(locks: &[LockInfo]) -> String {
             rows.push([name.clone(), who, mode, token, waiters.clone()]);
         }
     }
-    table(["NAME", "HOLDER", "MODE", "TOKEN", "WAITERS"], rows)
+    let columns = [
+        Column::Shrinks("NAME"),
+        Column::Shrinks("HOLDER"),
+        Column::Whole("MODE"),
+        Column::Whole("TOKEN"),
+        Column::Whole("WAITERS"),
+    ];
+    table(columns, rows, width)
 }
 
-/// What the lock is, and its places. `now`: what time it is here.
-pub(super) fn show_text(lock: &LockInfo, now: SystemTime) -> String {
+/// What the lock is, and its places, in `width` columns of a terminal where there is one. `now`: what
+/// time it is here.
+pub(super) fn show_text(lock: &LockInfo, now: SystemTime, width: Option<usize>) -> String {
     let mut text = headline(lock);
     if lock.places.is_empty() {
         return text;
@@ -151,7 +158,14 @@ pub(super) fn show_text(lock: &LockInfo, now: SystemTime) -> String {
         rows.push([format!("waits, {at}"), who, mode, token, "-".to_owned()]);
     }
     text.push_str("\n\n");
-    text.push_str(&table(["PLACE", "WHO", "MODE", "TOKEN", "SINCE"], rows));
+    let columns = [
+        Column::Whole("PLACE"),
+        Column::Shrinks("WHO"),
+        Column::Whole("MODE"),
+        Column::Whole("TOKEN"),
+        Column::Shrinks("SINCE"),
+    ];
+    text.push_str(&table(columns, rows, width));
     let unseen = lock.waiters.saturating_sub(lock.queue().count() as u64);
     if unseen > 0 {
         // A string takes what is written to it.
@@ -218,14 +232,6 @@ pub(super) fn mode(mode: Mode) -> String {
     }
 }
 
-fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header);
-    table.add_rows(rows);
-    let lines: Vec<_> = table.lines().map(|line| line.trim().to_owned()).collect();
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -290,7 +296,7 @@ mod tests {
             shared("a\tb", &[(1, 10), (2, 11)], &[3]),
             plain("b", &[1, 2]),
         ];
-        let table = listing_table(&locks);
+        let table = listing_table(&locks, None);
         let rows: Vec<_> = table.lines().map(words).collect();
         assert_eq!(rows[0], ["NAME", "HOLDER", "MODE", "TOKEN", "WAITERS"]);
         assert_eq!(rows[1], ["a", "b", "00000001/1", "shared", "10", "1"]);
@@ -302,14 +308,14 @@ mod tests {
     #[test]
     fn a_lock_is_shown_with_its_places() {
         let now = UnixTime(75).time();
-        assert_eq!(show_text(&free("a"), now), "a is free");
+        assert_eq!(show_text(&free("a"), now, None), "a is free");
         assert_eq!(
-            show_text(&plain("a", &[]), now),
+            show_text(&plain("a", &[]), now, None),
             "a is held, but by nobody; nobody waits"
         );
         let mut lock = lock("a", &[(1, 10)], &[3, 2]);
         lock.waiters = 7;
-        let text = show_text(&lock, now);
+        let text = show_text(&lock, now, None);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[0],

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::exit::Exit;
 use crate::cli::lockc::latency::{Summary, human};
+use crate::cli::text;
 
 /// What came of it all. Field names are a contract.
 #[derive(Debug, Serialize)]
@@ -88,8 +89,10 @@ impl Report {
         }
         lines.extend([
             format!(
-                "load        {} clerks with {} calls in flight each, {:.1} s, seed {}",
-                self.clerks, self.in_flight, self.seconds, self.seed
+                "load        {}, {:.1} s, seed {}",
+                text::load(self.clerks as u64, self.in_flight.into()),
+                self.seconds,
+                self.seed
             ),
             format!("locks       {} under {}", self.locks, self.prefix),
             format!(
@@ -98,8 +101,12 @@ impl Report {
                 self.failures()
             ),
             format!(
-                "owned       {} granted to {} clerks, {} lost, {} broken, {} not granted",
-                self.granted, self.owners, self.lost, self.broken, self.not_granted
+                "owned       {} granted to {}, {} lost, {} broken, {} not granted",
+                self.granted,
+                text::counted(self.owners.into(), "clerk"),
+                self.lost,
+                self.broken,
+                self.not_granted
             ),
             format!("throughput  {} calls/s", self.calls_per_second),
             format!("latency     {}", self.latency_us),
