@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[cfg(target_os = "linux")]
+use super::death::Death;
+
 /// How a program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -22,12 +25,15 @@ pub(super) enum Exit {
     Lost,
     /// As a command that was run did, or as was asked for.
     Code(u8),
+    /// By a signal, as a command that was run did, or as if the signal had not been caught.
+    #[cfg(target_os = "linux")]
+    Signal(Death),
     /// A failure of the program or of the machine under it (`EX_SOFTWARE`).
     Internal,
 }
 
 impl Exit {
-    pub(super) const fn code(self) -> u8 {
+    pub(super) fn code(self) -> u8 {
         match self {
             Self::Yes => 0,
             Self::No => 1,
@@ -36,6 +42,8 @@ impl Exit {
             Self::Internal => 70,
             Self::Lost => 75,
             Self::Code(code) => code,
+            #[cfg(target_os = "linux")]
+            Self::Signal(death) => death.code(),
         }
     }
 }
@@ -56,6 +64,10 @@ pub(super) fn main<C: Parser>(run: impl FnOnce(C) -> Exit) -> ExitCode {
             }
         }
     };
+    #[cfg(target_os = "linux")]
+    if let Exit::Signal(death) = exit {
+        death.die();
+    }
     ExitCode::from(exit.code())
 }
 

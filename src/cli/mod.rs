@@ -3,6 +3,8 @@
 //! Not meant for library users. The programs call [`lockd::main`] and [`lockc::main`] and nothing else,
 //! so that all they do can be tested here.
 
+#[cfg(target_os = "linux")]
+mod death;
 mod exit;
 pub mod lockc;
 pub mod lockd;

@@ -15,9 +15,9 @@ fn stubborn(witness: &Witness) -> String {
 /// Where a `lockc run` is killed.
 #[derive(Debug, Clone, Copy)]
 enum At {
-    /// It has its lock, and starts a leash.
-    Leash,
-    /// It has a leash, and starts the command.
+    /// It has its lock, and starts a watchdog.
+    Watchdog,
+    /// It has a watchdog, and starts the command.
     Launch,
     /// The command runs.
     Run,
@@ -26,7 +26,7 @@ enum At {
 impl At {
     async fn is_reached(self, run: &mut Program) {
         let children = match self {
-            Self::Leash => 1,
+            Self::Watchdog => 1,
             Self::Launch => 2,
             Self::Run => return run.says("ready").await,
         };
@@ -41,7 +41,7 @@ impl At {
 async fn when_lockc_is_killed_its_command_is_gone_before_the_lease_ends() {
     let stage = Stage::new().await;
     for round in 0..rounds(2, 100) {
-        for at in [At::Run, At::Leash, At::Launch, At::Run] {
+        for at in [At::Run, At::Watchdog, At::Launch, At::Run] {
             let name = format!("{round}-{at:?}");
             let witness = stage.witness(&name);
             let words = format!("--lease 500ms {name}");
@@ -90,16 +90,16 @@ async fn when_lockc_is_stopped_its_command_is_gone_before_the_lease_ends() {
 }
 
 #[tokio::test]
-async fn when_the_leash_is_killed_there_is_another() {
+async fn when_the_watchdog_is_killed_there_is_another() {
     let stage = Stage::new().await;
     let witness = stage.witness("witness");
     let mut run = stage.run("--lease 1h --grace 1s x", &stubborn(&witness));
     run.says("ready").await;
     for _ in 0..3 {
-        let leash = run.leash().await;
-        kill_process(leash, Signal::KILL).expect("it runs");
-        wait_until("there is another leash", PATIENCE, async || {
-            run.leash().await != leash
+        let watchdog = run.watchdog().await;
+        kill_process(watchdog, Signal::KILL).expect("it runs");
+        wait_until("there is another watchdog", PATIENCE, async || {
+            run.watchdog().await != watchdog
         })
         .await;
     }
@@ -109,17 +109,17 @@ async fn when_the_leash_is_killed_there_is_another() {
 }
 
 #[tokio::test]
-async fn a_command_cannot_shake_off_its_leash() {
+async fn a_command_cannot_shake_off_its_watchdog() {
     let stage = Stage::new().await;
     let witness = stage.witness("witness");
     let script = "trap '' TERM HUP; echo ready; read go; kill -TERM 0; echo set; sleep 1000 & wait";
     let mut run = stage.run("--lease 1h --grace 1s x", &witness.of(script));
     run.says("ready").await;
-    let leash = run.leash().await;
+    let watchdog = run.watchdog().await;
     run.tell("go").await;
     run.says("set").await;
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::TSTP] {
-        kill_process(leash, signal).expect("it runs");
+        kill_process(watchdog, signal).expect("it runs");
     }
     run.kill().await;
     witness.is_freed().await;

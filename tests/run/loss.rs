@@ -59,13 +59,12 @@ async fn without_servers_a_command_that_does_not_listen_is_killed_in_time() {
 }
 
 #[tokio::test]
-async fn without_servers_a_command_is_killed_in_time_though_its_leash_hangs() {
+async fn without_servers_a_command_is_killed_in_time_though_its_watchdog_hangs() {
     let mut stage = Stage::new().await;
     let mut runs = [ready(&stage, "x", "").await];
-    let leash = runs[0].0.leash().await;
-    kill_process(leash, Signal::STOP).expect("it runs");
+    let watchdog = runs[0].0.watchdog().await;
+    kill_process(watchdog, Signal::STOP).expect("it runs");
     no_command_outlives_its_lease(&mut stage, &mut runs).await;
-    kill_process(leash, Signal::KILL).expect("it was stopped");
 }
 
 /// Half of them listen, half of them do not.
@@ -136,18 +135,17 @@ async fn when_their_locks_are_broken_none_of_many_commands_is_left() {
 }
 
 #[tokio::test]
-async fn when_its_lock_is_broken_a_command_is_killed_though_its_leash_hangs() {
+async fn when_its_lock_is_broken_a_command_is_killed_though_its_watchdog_hangs() {
     let stage = Stage::new().await;
     let witness = stage.witness("witness");
     let script = witness.of("trap '' TERM; echo $LOCK_TOKEN; sleep 1000 & wait");
     let mut run = stage.run("--lease 1h --grace 200ms x", &script);
     let token = run.line().await;
-    let leash = run.leash().await;
-    kill_process(leash, Signal::STOP).expect("it runs");
+    let watchdog = run.watchdog().await;
+    kill_process(watchdog, Signal::STOP).expect("it runs");
     stage.break_lock("x", &token).await;
     witness.is_freed().await;
     assert_eq!(run.exited().await.code(), Some(75));
-    kill_process(leash, Signal::KILL).expect("it was stopped");
 }
 
 #[tokio::test]

@@ -10,7 +10,10 @@ mod program;
 mod stage;
 mod terminal;
 
-use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::program::Program;
 use self::stage::{Stage, lockc};
@@ -22,11 +25,38 @@ async fn it_ends_as_its_command_does() {
         ("exit 0", 0),
         ("exit 7", 7),
         ("exit 255", 255),
-        ("kill -TERM $$", 128 + 15),
-        ("kill -KILL $$", 128 + 9),
+        ("exit 130", 130),
     ] {
         assert_eq!(stage.code("x", script).await, Some(code), "{script}");
     }
+}
+
+#[tokio::test]
+async fn it_dies_of_the_signal_that_its_command_died_of() {
+    let stage = Stage::new().await;
+    for signal in [
+        Signal::INT,
+        Signal::QUIT,
+        Signal::TERM,
+        Signal::KILL,
+        Signal::HUP,
+        Signal::PIPE,
+        Signal::USR1,
+        Signal::SEGV,
+    ] {
+        let script = format!("kill -{} $$", signal.as_raw());
+        let status = stage.run("x", &script).exited().await;
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status:?}");
+        assert!(!status.core_dumped(), "{status:?}");
+        assert_eq!(stage.code("-n x", "true").await, Some(0), "{signal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_that_shells_do_not_know_is_told_as_a_code() {
+    let stage = Stage::new().await;
+    let status = stage.run("x", "kill -40 $$").exited().await;
+    assert_eq!(status.code(), Some(128 + 40), "{status:?}");
 }
 
 #[tokio::test]
@@ -166,6 +196,39 @@ async fn what_a_command_leaves_behind_ends_before_the_lock_is_free() {
     }
 }
 
+/// A parent that has left the group does not wait for a child in it, which stays there as a zombie.
+#[tokio::test]
+async fn a_zombie_in_the_group_does_not_hold_the_lock() {
+    let stage = Stage::new().await;
+    for (ending, signal) in [("exit 3", None), ("sleep 1000 & wait", Some(Signal::TERM))] {
+        let daemon = "echo $$; exec sleep 1000 </dev/null >/dev/null 2>&1";
+        let script = format!("(true & exec setsid sh -c '{daemon}') & read go; {ending}");
+        let mut run = stage.run("--lease 1h --grace 30m x", &script);
+        let daemon = run.line().await.parse().expect("a number");
+        run.tell("go").await;
+        if let Some(signal) = signal {
+            run.send(signal);
+        }
+        let status = run.exited().await;
+        let daemon = Pid::from_raw(daemon).expect("not zero");
+        kill_process(daemon, Signal::KILL).expect("it has left the group, and goes on");
+        let ended = (status.code(), status.signal());
+        let expected = signal.map_or((Some(3), None), |signal| (None, Some(signal.as_raw())));
+        assert_eq!(ended, expected, "{ending}");
+    }
+}
+
+#[tokio::test]
+async fn no_zombie_is_left_of_the_watchdog() {
+    let stage = Stage::new().await;
+    let mut run = stage.run("x", "echo ready; read go");
+    run.says("ready").await;
+    let watchdog = run.watchdog().await;
+    run.hush();
+    run.exited().await;
+    assert!(!Path::new(&format!("/proc/{watchdog}")).exists());
+}
+
 #[tokio::test]
 async fn signals_are_passed_on_to_the_whole_group() {
     let stage = Stage::new().await;
@@ -217,7 +280,8 @@ async fn whoever_is_interrupted_while_it_waits_leaves_the_queue() {
         let mut waiter = stage.run(&format!("--lease 1h {name}"), "echo ran");
         guard.contended().await;
         waiter.send(signal);
-        assert_eq!(waiter.exited().await.code(), Some(128 + signal.as_raw()));
+        let status = waiter.exited().await;
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status:?}");
         assert_eq!(waiter.rest().await, (String::new(), String::new()));
         guard.release().await.expect("it is held");
         assert_eq!(stage.code(&name, "exit 5").await, Some(5));

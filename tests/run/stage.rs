@@ -116,18 +116,18 @@ impl Program {
         self.child.try_wait().expect("it is ours").is_some()
     }
 
-    /// Waits until its leash is there, and gives it.
-    pub(crate) async fn leash(&self) -> Pid {
-        let mut leash = None;
-        wait_until("there is a leash", PATIENCE, async || {
+    /// Waits until its watchdog is there, and gives it.
+    pub(crate) async fn watchdog(&self) -> Pid {
+        let mut watchdog = None;
+        wait_until("there is a watchdog", PATIENCE, async || {
             let children = children_of(self.pid());
-            leash = children
+            watchdog = children
                 .into_iter()
-                .find(|child| name_of(*child) == "lock-leash");
-            leash.is_some()
+                .find(|child| name_of(*child) == "lock-watchdog");
+            watchdog.is_some()
         })
         .await;
-        leash.expect("that was waited for")
+        watchdog.expect("that was waited for")
     }
 }
 

@@ -1,5 +1,6 @@
 //! A command at the terminal of a shell with job control. `script` makes the terminal.
 
+use std::fs;
 use std::process::Stdio;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,6 +9,8 @@ use tokio::time::timeout;
 
 use crate::program::PATIENCE;
 use crate::stage::{FROM_A_TERMINAL, Stage, is_stopped};
+
+const LOCKC: &str = env!("CARGO_BIN_EXE_lockc");
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_Z: &str = "\u{1a}";
@@ -25,9 +28,22 @@ struct Shell {
 
 impl Shell {
     async fn start(stage: &Stage) -> Self {
+        let mut shell = Self::running(stage, "exec sh -i");
+        shell.shows("READY> ").await;
+        shell
+    }
+
+    /// One that carries out a script.
+    fn carries_out(stage: &Stage, shell: &str, script: &str) -> Self {
+        let path = stage.path("script");
+        fs::write(&path, script).expect("a file");
+        Self::running(stage, &format!("exec {shell} {}", path.display()))
+    }
+
+    fn running(stage: &Stage, command: &str) -> Self {
         let [env, default] = FROM_A_TERMINAL;
         let mut child = Command::new(env)
-            .args([default, "script", "-qefc", "exec sh -i", "/dev/null"])
+            .args([default, "script", "-qefc", command, "/dev/null"])
             .env_clear()
             .env("PS1", "READY> ")
             .env("LOCK_SERVERS", stage.pair.servers().to_string())
@@ -36,14 +52,12 @@ impl Shell {
             .kill_on_drop(true)
             .spawn()
             .expect("there is `script`");
-        let mut shell = Self {
+        Self {
             keyboard: child.stdin.take().expect("a pipe"),
             screen: child.stdout.take().expect("a pipe"),
             _child: child,
             shown: String::new(),
-        };
-        shell.shows("READY> ").await;
-        shell
+        }
     }
 
     async fn types(&mut self, keys: &str) {
@@ -71,9 +85,19 @@ impl Shell {
     }
 
     async fn runs(&mut self, script: &str) {
-        let lockc = env!("CARGO_BIN_EXE_lockc");
-        self.types(&format!("{lockc} run x sh -c '{script}'\n"))
+        self.runs_under("run x", script).await;
+    }
+
+    async fn runs_under(&mut self, words: &str, script: &str) {
+        self.types(&format!("{LOCKC} {words} sh -c '{script}'\n"))
             .await;
+    }
+
+    /// Waits until it has ended, and gives the rest of what it shows.
+    async fn ends(&mut self) -> String {
+        let rest = timeout(PATIENCE, self.screen.read_to_string(&mut self.shown)).await;
+        rest.expect("it ends in time").expect("it shows text");
+        self.shown.clone()
     }
 
     /// Waits until the script that it runs is ready, and has done one of [`FIRST`].
@@ -141,10 +165,9 @@ async fn ctrl_z_suspends_a_command_and_it_goes_on_in_the_foreground() {
 async fn a_command_in_the_background_is_stopped_when_it_reads() {
     let stage = Stage::new().await;
     let mut shell = Shell::start(&stage).await;
-    let lockc = env!("CARGO_BIN_EXE_lockc");
     shell
         .types(&format!(
-            "{lockc} run x sh -c 'read a; echo got $a $a' & echo pi\"\"d $!.\n"
+            "{LOCKC} run x sh -c 'read a; echo got $a $a' & echo pi\"\"d $!.\n"
         ))
         .await;
     shell.shows("pid ").await;
@@ -152,4 +175,140 @@ async fn a_command_in_the_background_is_stopped_when_it_reads() {
     is_stopped(&number).await;
     shell.types("fg\nit\n").await;
     shell.shows("got it it").await;
+}
+
+/// What runs a command under two locks.
+fn nested() -> String {
+    format!("run --lease 3s a -- {LOCKC} run --lease 3s b --")
+}
+
+#[tokio::test]
+async fn a_command_under_two_locks_can_use_the_terminal() {
+    let stage = Stage::new().await;
+    let mut shell = Shell::start(&stage).await;
+    shell
+        .runs_under(&nested(), "read a; read b; echo got $a $b $b")
+        .await;
+    shell.types("it\nall\n").await;
+    shell.shows("got it all all").await;
+    shell.shows("READY> ").await;
+    shell.types("read b; echo got $b $b\nalso\n").await;
+    shell.shows("got also also").await;
+}
+
+#[tokio::test]
+async fn ctrl_c_and_ctrl_z_reach_a_command_under_two_locks() {
+    let stage = Stage::new().await;
+    let mut shell = Shell::start(&stage).await;
+    for first in FIRST {
+        shell
+            .runs_under(
+                &nested(),
+                &format!("echo re\"\"ady; {first} exec sleep 1000"),
+            )
+            .await;
+        shell.does(first).await;
+        shell.types(CTRL_Z).await;
+        shell.shows("Stopped").await;
+        shell.shows("READY> ").await;
+        shell.types("fg\n").await;
+        shell.shows("fg").await;
+        shell.shows(LOCKC).await;
+        shell.types(CTRL_C).await;
+        shell.shows("READY> ").await;
+        shell.types("echo code $?\n").await;
+        shell.shows("code 130").await;
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_script_around_it_too() {
+    let stage = Stage::new().await;
+    for (sh, first) in [
+        ("bash", FIRST[0]),
+        ("bash", FIRST[1]),
+        ("dash", FIRST[0]),
+        ("dash", FIRST[1]),
+    ] {
+        let script = format!(
+            "{LOCKC} run x sh -c 'echo re\"\"ady; {first} exec sleep 1000'; echo went \"\"on"
+        );
+        let mut shell = Shell::carries_out(&stage, sh, &script);
+        shell.does(first).await;
+        shell.types(CTRL_C).await;
+        let rest = shell.ends().await;
+        assert!(!rest.contains("went on"), "{sh}, {first}: {rest}");
+        assert_eq!(stage.code("-n x", "true").await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_script_around_one_that_waits_too() {
+    let stage = Stage::new().await;
+    let clerk = stage.pair.clerk().await;
+    for sh in ["bash", "dash"] {
+        let guard = clerk.acquire("x").await.expect("the pair answers");
+        let script = format!("{LOCKC} run x echo ran; echo went \"\"on");
+        let mut shell = Shell::carries_out(&stage, sh, &script);
+        guard.contended().await;
+        shell.types(CTRL_C).await;
+        let rest = shell.ends().await;
+        assert!(
+            !rest.contains("on") && !rest.contains("ran"),
+            "{sh}: {rest}"
+        );
+        guard.release().await.expect("it is held");
+    }
+}
+
+/// It makes up its mind itself, as an editor does.
+#[tokio::test]
+async fn ctrl_c_does_not_end_the_script_around_a_command_that_handles_it() {
+    let stage = Stage::new().await;
+    // Not dash, which dies of the interrupt without waiting for the command.
+    for first in FIRST {
+        let script = format!(
+            "{LOCKC} run x sh -c 'trap \"exit 5\" INT; echo ready; {first} \
+             while :; do sleep 0.01; done'; echo went \"\"on $?"
+        );
+        let mut shell = Shell::carries_out(&stage, "bash", &script);
+        shell.does(first).await;
+        shell.types(CTRL_C).await;
+        let rest = shell.ends().await;
+        assert!(rest.contains("went on 5"), "{first}: {rest}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_was_suspended_for_longer_than_its_lease_has_lost_its_lock() {
+    let stage = Stage::new().await;
+    let mut shell = Shell::start(&stage).await;
+    for first in FIRST {
+        let witness = stage.witness("witness");
+        let script = witness.of(&format!("echo re\"\"ady; {first} exec sleep 1000"));
+        shell.runs_under("run --lease 1s x", &script).await;
+        shell.does(first).await;
+        shell.types(CTRL_Z).await;
+        shell.shows("Stopped").await;
+        witness.is_freed().await;
+        shell.types("fg\n").await;
+        shell.shows("the lock was not renewed in time").await;
+        shell.shows("READY> ").await;
+        shell.types("echo code $?\n").await;
+        shell.shows("code 75").await;
+    }
+}
+
+#[tokio::test]
+async fn when_lockc_is_killed_its_shell_has_the_terminal_again() {
+    let stage = Stage::new().await;
+    let script = format!(
+        "{LOCKC} run x sh -c 'echo re\"\"ady; {} kill -KILL $PPID; exec sleep 1000'
+         until read b; do :; done 2>/dev/null; echo got $b $b",
+        FIRST[1]
+    );
+    let mut shell = Shell::carries_out(&stage, "sh", &script);
+    shell.does(FIRST[1]).await;
+    shell.types("on\n").await;
+    shell.shows("got on on").await;
 }

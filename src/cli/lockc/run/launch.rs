@@ -1,8 +1,8 @@
-//! How a command is started: on the leash before its first instruction.
+//! How a command is started: watched before its first instruction.
 //!
-//! Between the start of a process and the moment when the leash knows its group, `lockc run` can be killed.
+//! Between the start of a process and the moment when the watchdog knows its group, `lockc run` can be killed.
 //! So a command is started by way of this program, which asks the kernel to be killed with `lockc run`, stops
-//! itself, and becomes the command when it is continued: by then the leash has its group.
+//! itself, and becomes the command when it is continued: by then the watchdog has its group.
 
 use std::ffi::OsString;
 use std::io;
@@ -42,16 +42,16 @@ pub(super) fn launch(command: &[OsString], environment: &[(&str, String)]) -> io
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM)]
 pub(super) struct Launch {
-    /// The process that has it on a leash
+    /// The process that watches over it
     parent: i32,
     /// The command, and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// Becomes a command once that is on a leash.
+/// Becomes a command once the watchdog knows its group.
 pub(super) fn become_command(Launch { parent, command }: Launch) -> Exit {
-    if let Err(error) = wait_for_leash(parent) {
+    if let Err(error) = wait_for_watchdog(parent) {
         complain("lockc", &format!("cannot start a command: {error}"));
         return Exit::Internal;
     }
@@ -67,7 +67,7 @@ pub(super) fn become_command(Launch { parent, command }: Launch) -> Exit {
     })
 }
 
-fn wait_for_leash(parent: i32) -> io::Result<()> {
+fn wait_for_watchdog(parent: i32) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid().map(Pid::as_raw_pid) != Some(parent) {
         return Err(io::Error::other("lockc was killed"));

@@ -1,23 +1,24 @@
 //! `lockc run`: a command that runs while a lock is held, and never without it.
 //!
 //! ```text
-//! lockc run ------ orders, at last EOF -----> leash
+//! lockc run ------ orders, at last EOF -----> watchdog
 //!     |                                         :
 //!     | its child                               : SIGTERM, SIGKILL, in time
 //!     v                                         v
 //! the command, leader of a process group with all that it starts
 //! ```
-//! Either of `lockc run` and its leash may be killed, be stopped, or hang: the other one ends the command
+//! Either of `lockc run` and its watchdog may be killed, be stopped, or hang: the other one ends the command
 //! before the lease can end. What the command moves to a process group of its own is not watched over.
 
 mod acquire;
 mod group;
 mod launch;
-mod leash;
 mod options;
+mod process;
 mod signals;
 mod supervise;
 mod terminal;
+mod watchdog;
 
 use std::env;
 use std::io;
@@ -32,7 +33,8 @@ use self::acquire::acquire;
 use self::options::{GraceError, Terms};
 use self::signals::{Signals, stop_job};
 use self::supervise::{Cut, Ended, supervise};
-use crate::clerk::{Clerk, LockGuard, LossReason, ReleaseError};
+use crate::clerk::{Clerk, LossReason, ReleaseError};
+use crate::cli::death::Death;
 use crate::cli::exit::{self, Exit, complain};
 use crate::cli::lockc::customer::Failure;
 use crate::net::Servers;
@@ -43,7 +45,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Does what a `lockc run` has started this program for, if one has.
 pub(super) fn help() -> Option<ExitCode> {
     match env::args_os().next()?.to_str()? {
-        leash::PROGRAM => Some(exit::main(leash::watch)),
+        watchdog::PROGRAM => Some(exit::main(watchdog::watch)),
         launch::PROGRAM => Some(exit::main(launch::become_command)),
         _ => None,
     }
@@ -69,7 +71,7 @@ impl Unfinished {
         match self {
             Self::Grace(_) => Exit::Usage,
             Self::NoLock(failure) => failure.exit(),
-            Self::System(_) | Self::CutShort(Cut::NoLeash(_)) => Exit::Internal,
+            Self::System(_) | Self::CutShort(Cut::NoWatchdog(_)) => Exit::Internal,
             Self::CutShort(_) | Self::Lost(_) => Exit::Lost,
         }
     }
@@ -123,22 +125,22 @@ async fn acquire_and_run(
         ("LOCK_TOKEN", guard.token().to_string()),
         ("LOCK_SESSION", guard.session().to_string()),
     ];
-    let Ended { code, cut_short } =
+    let Ended { exit, cut_short } =
         supervise(&options.command, &environment, &guard, signals, terms).await?;
     if let Some(cut) = cut_short {
         return Err(cut.into());
     }
-    release(guard, signals).await?;
-    Ok(Exit::Code(code))
-}
-
-/// Gives the lock back, now that the command has ended by itself.
-async fn release(guard: LockGuard, signals: &mut Signals) -> Result<(), Unfinished> {
     let released = tokio::select! {
         biased;
-        _ = interruption(signals) => return Ok(()),
+        exit = interruption(signals) => return Ok(exit),
         released = guard.release() => released,
     };
+    judge(released)?;
+    Ok(exit)
+}
+
+/// Judges how the lock was given back after the command had ended by itself.
+fn judge(released: Result<(), ReleaseError>) -> Result<(), Unfinished> {
     match released {
         Ok(()) => Ok(()),
         // Nobody knows since when.
@@ -158,10 +160,10 @@ async fn interruption(signals: &mut Signals) -> Exit {
     loop {
         match signals.next().await {
             Signal::TSTP => {
-                stop_job();
+                stop_job(Signal::STOP);
             }
             Signal::CONT | Signal::WINCH => {}
-            signal => return Exit::Code(signals::exit_code(signal.as_raw())),
+            signal => return Exit::Signal(Death::alone(signal.as_raw())),
         }
     }
 }

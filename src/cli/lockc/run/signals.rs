@@ -8,7 +8,8 @@ use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
-use rustix::process::{Pid, Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
+use super::process::Process;
+use rustix::process::{Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
 use tokio::signal::unix::{self, SignalKind, signal};
 
 /// What can be asked of a command by way of `lockc run`.
@@ -66,16 +67,12 @@ fn ignored() -> io::Result<u64> {
     mask.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The exit code of a program that the signal `number` has ended, as shells tell it.
-pub(super) fn exit_code(number: i32) -> u8 {
-    u8::try_from(128 + number).unwrap_or(u8::MAX)
-}
-
-/// Stops the job that this process belongs to, as the terminal does at Ctrl-Z, and returns when it goes on.
+/// Stops the job that this process belongs to by a signal that is not caught, as the terminal does at Ctrl-Z,
+/// and returns when it goes on.
 ///
 /// False when nobody would be there to continue it: then nothing is stopped.
-pub(super) fn stop_job() -> bool {
-    !is_orphaned() && kill_current_process_group(Signal::STOP).is_ok()
+pub(super) fn stop_job(by: Signal) -> bool {
+    !is_orphaned() && kill_current_process_group(by).is_ok()
 }
 
 /// Whether no shell looks after the process group of this process: one of the same session, but of another
@@ -86,24 +83,7 @@ fn is_orphaned() -> bool {
         if getpgid(Some(process)) != Ok(getpgrp()) {
             return getsid(Some(process)) != getsid(None);
         }
-        ancestor = parent_of(process);
+        ancestor = Process::read(process).and_then(|process| process.parent);
     }
     true
-}
-
-fn parent_of(process: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The number, the name in brackets, the state, the parent.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    Pid::from_raw(rest.split(' ').nth(1)?.parse().ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parent_of_a_process_is_found() {
-        assert_eq!(parent_of(rustix::process::getpid()), getppid());
-    }
 }

@@ -1,30 +1,34 @@
 //! Watches over a command while its lock is held.
 //!
-//! The leash ends the command when the lock cannot be renewed any more. This process tells it how long the
-//! lock is safe, and kills the command itself should the leash fail.
+//! The watchdog ends the command when the lock cannot be renewed any more. This process tells it how long the
+//! lock is safe, and kills the command itself should the watchdog fail.
 
 use std::ffi::OsString;
 use std::future::pending;
 use std::io;
+use std::mem;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
+use rustix::thread::{Timespec, nanosleep};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use super::group::Group;
+use super::group::{Group, Members};
 use super::launch::launch;
-use super::leash::{Leash, Moment, Order, Report};
 use super::options::Terms;
-use super::signals::{Signals, exit_code, stop_job};
+use super::signals::{Signals, stop_job};
 use super::terminal::Terminal;
+use super::watchdog::{Moment, Order, Report, Watchdog};
 use crate::clerk::{LockGuard, LossReason};
+use crate::cli::death::Death;
+use crate::cli::exit::Exit;
 
 /// How often it is looked whether the last of a command's processes is gone.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The leash is told so many times in a lease how long the lock is safe: often, beside renewals, of which
+/// The watchdog is told so many times in a lease how long the lock is safe: often, beside renewals, of which
 /// there are four.
 const TOLD_IN_LEASE: u32 = 16;
 
@@ -34,8 +38,8 @@ const KERNEL_MARGIN: u32 = 64;
 /// What came of a command.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// Its exit code, or 128 and the number of the signal that ended it.
-    pub(super) code: u8,
+    /// How it ended.
+    pub(super) exit: Exit,
     /// Why it was ended, if it was.
     pub(super) cut_short: Option<Cut>,
 }
@@ -48,7 +52,7 @@ pub(super) enum Cut {
     #[error("the lock was not renewed in time")]
     NotRenewed,
     #[error("nothing would do so in time any more: {0}")]
-    NoLeash(io::Error),
+    NoWatchdog(io::Error),
 }
 
 /// Runs `command` with `environment` while `lock` is held.
@@ -69,15 +73,19 @@ pub(super) async fn supervise(
     // seem to live on though it has ended, where nobody else waits for orphans.
     set_child_subreaper(Some(getpid()))?;
     let mut children = signal(SignalKind::child())?;
+    let watchdog = Watchdog::start(terms.grace, lock.safe_until()).await?;
+    let group = launch(command, environment)?;
     let mut watch = Watch {
         lock,
         signals,
         terms,
         terminal: Terminal::open(),
-        leash: Some(Leash::start(terms.grace, lock.safe_until()).await?),
+        watchdog: Some(watchdog),
         told: None,
-        group: launch(command, environment)?,
+        group,
+        members: Members::of(group),
         phase: Phase::Launching,
+        has_passed_stop_on: false,
         cut_short: None,
         kill_at: None,
     };
@@ -90,7 +98,7 @@ pub(super) async fn supervise(
         tokio::select! {
             biased;
             why = lock.lost(), if watch.cut_short.is_none() => watch.cut(Cut::Lost(why)),
-            report = next_report(&mut watch.leash) => watch.take_in(report).await,
+            report = next_report(&mut watch.watchdog) => watch.take_in(report).await,
             _ = children.recv() => watch.look_at_children()?,
             signal = watch.signals.next() => watch.pass_on(signal),
             () = sleep_until(next) => watch.enforce(),
@@ -98,9 +106,9 @@ pub(super) async fn supervise(
     }
 }
 
-async fn next_report(leash: &mut Option<Leash>) -> Report {
-    match leash {
-        Some(leash) => leash.report().await,
+async fn next_report(watchdog: &mut Option<Watchdog>) -> Report {
+    match watchdog {
+        Some(watchdog) => watchdog.report().await,
         None => pending().await,
     }
 }
@@ -110,11 +118,14 @@ struct Watch<'a> {
     signals: &'a mut Signals,
     terms: Terms,
     terminal: Option<Terminal>,
-    leash: Option<Leash>,
-    /// Until when the lock is safe, as the leash was told last, and when.
+    watchdog: Option<Watchdog>,
+    /// Until when the lock is safe, as the watchdog was told last, and when.
     told: Option<(Instant, Instant)>,
     group: Group,
+    members: Members,
     phase: Phase,
+    /// Whether the command was asked to stop, as a terminal does at Ctrl-Z.
+    has_passed_stop_on: bool,
     cut_short: Option<Cut>,
     /// When what is left of the group is killed, if it has to end.
     kill_at: Option<Instant>,
@@ -125,27 +136,29 @@ enum Phase {
     /// It waits to be continued, and is no command yet.
     Launching,
     Running,
-    /// It has ended, with this code. Others of its group may not have.
-    Ended(u8),
+    /// It has ended so. Others of its group may not have.
+    Ended(Exit),
 }
 
 impl Watch<'_> {
     /// What came of the command, once nothing is left of it.
     fn ended(&mut self) -> Option<Ended> {
-        let Phase::Ended(code) = self.phase else {
+        let Phase::Ended(exit) = self.phase else {
             return None;
         };
-        if !self.group.is_gone() {
+        if !self.members.have_ended() {
             return None;
         }
-        if let Some(leash) = &mut self.leash {
-            leash.tell(Order::LetGo);
-            if leash.has_ended_it() {
-                self.cut_short.get_or_insert(Cut::NotRenewed);
-            }
+        let mut is_late = Instant::now() >= self.deadline();
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.tell(Order::LetGo);
+            is_late |= watchdog.has_ended_it();
+        }
+        if is_late {
+            self.cut_short.get_or_insert(Cut::NotRenewed);
         }
         let cut_short = self.cut_short.take();
-        Some(Ended { code, cut_short })
+        Some(Ended { exit, cut_short })
     }
 
     /// When nothing may run any more, unless the lock is renewed.
@@ -163,7 +176,7 @@ impl Watch<'_> {
         told.min(self.deadline())
     }
 
-    /// Tells the leash how long the lock is safe.
+    /// Tells the watchdog how long the lock is safe.
     fn tell_time(&mut self) {
         // In this order: the moment then comes out earlier than it is, and not later, if it takes long.
         let (moment, now) = (Moment::now(), Instant::now());
@@ -172,9 +185,9 @@ impl Watch<'_> {
             self.told = Some((until, now));
             return;
         }
-        if let Some(leash) = &self.leash {
+        if let Some(watchdog) = &self.watchdog {
             let left = until.saturating_duration_since(now);
-            leash.tell(Order::Until(moment.after(left)));
+            watchdog.tell(Order::Until(moment.after(left)));
             self.told = Some((until, now));
         }
     }
@@ -183,7 +196,7 @@ impl Watch<'_> {
     fn let_begin(&mut self) {
         self.told = None;
         self.tell_time();
-        self.tell(Order::Hold(self.group));
+        self.tell_group();
         if self.kill_at.is_some() {
             self.tell(Order::End);
         }
@@ -191,9 +204,17 @@ impl Watch<'_> {
         self.group.send(Signal::CONT);
     }
 
+    /// Tells the watchdog what it is there for.
+    fn tell_group(&self) {
+        if let Some(terminal) = &self.terminal {
+            self.tell(Order::Home(terminal.home()));
+        }
+        self.tell(Order::Hold(self.group));
+    }
+
     fn tell(&self, order: Order) {
-        if let Some(leash) = &self.leash {
-            leash.tell(order);
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.tell(order);
         }
     }
 
@@ -203,7 +224,7 @@ impl Watch<'_> {
         self.end();
     }
 
-    /// Lets the leash end what is left of the group.
+    /// Lets the watchdog end what is left of the group.
     fn end(&mut self) {
         if self.kill_at.is_none() {
             self.kill_at = Some(Instant::now() + self.terms.grace);
@@ -214,33 +235,33 @@ impl Watch<'_> {
     async fn take_in(&mut self, report: Report) {
         match report {
             Report::Ends => self.cut(Cut::NotRenewed),
-            Report::Gone => self.replace_leash().await,
+            Report::Gone => self.replace_watchdog().await,
         }
     }
 
-    /// Takes another leash, unless the last one has done what it is for.
-    async fn replace_leash(&mut self) {
-        self.leash = None;
+    /// Takes another watchdog, unless the last one has done what it is for.
+    async fn replace_watchdog(&mut self) {
+        self.watchdog = None;
         if self.kill_at.is_some() {
             return self.group.send(Signal::KILL);
         }
-        match Leash::start(self.terms.grace, self.deadline()).await {
-            Ok(leash) => {
-                self.leash = Some(leash);
+        match Watchdog::start(self.terms.grace, self.deadline()).await {
+            Ok(watchdog) => {
+                self.watchdog = Some(watchdog);
                 self.told = None;
                 self.tell_time();
                 if self.phase == Phase::Running {
-                    self.tell(Order::Hold(self.group));
+                    self.tell_group();
                 }
             }
             Err(error) => {
                 self.group.send(Signal::KILL);
-                self.cut(Cut::NoLeash(error));
+                self.cut(Cut::NoWatchdog(error));
             }
         }
     }
 
-    /// Kills what is left when nothing may be, should the leash not have done so.
+    /// Kills what is left when nothing may be, should the watchdog not have done so.
     fn enforce(&mut self) {
         let now = Instant::now();
         if now >= self.deadline() {
@@ -259,17 +280,23 @@ impl Watch<'_> {
             match (status.stopping_signal(), self.phase) {
                 (Some(_), Phase::Launching) => self.let_begin(),
                 (Some(by), _) => self.stopped(by),
-                (None, _) => self.phase = Phase::Ended(code(status)),
+                (None, _) => self.has_ended(status),
             }
         }
-        if matches!(self.phase, Phase::Ended(_)) && !self.group.is_gone() {
+        if matches!(self.phase, Phase::Ended(_)) && !self.members.have_ended() {
             self.end();
         }
         Ok(())
     }
 
+    fn has_ended(&mut self, status: WaitStatus) {
+        let had_terminal = self.terminal.as_mut().is_some_and(Terminal::take_back);
+        self.phase = Phase::Ended(exit(status, had_terminal));
+    }
+
     /// Does what has to follow when the command was stopped.
     fn stopped(&mut self, by: i32) {
+        let for_job = mem::take(&mut self.has_passed_stop_on);
         let Some(terminal) = &mut self.terminal else {
             return;
         };
@@ -279,9 +306,11 @@ impl Watch<'_> {
         let was_lent = terminal.is_lent();
         if wants_terminal && terminal.lend(self.group) {
             self.group.send(Signal::CONT);
-        } else if by != Signal::STOP.as_raw() || was_lent {
+        } else if by != Signal::STOP.as_raw() || was_lent || for_job {
             terminal.take_back();
-            if !stop_job() && wants_terminal {
+            // Whoever has lent this process' group the terminal learns so that it is wanted.
+            let stop = [Signal::STOP, Signal::TTIN][usize::from(wants_terminal)];
+            if !stop_job(stop) && wants_terminal {
                 // As the kernel does to those that nobody could continue.
                 self.group.send(Signal::HUP);
             }
@@ -292,7 +321,8 @@ impl Watch<'_> {
         }
     }
 
-    fn pass_on(&self, signal: Signal) {
+    fn pass_on(&mut self, signal: Signal) {
+        self.has_passed_stop_on |= signal == Signal::TSTP;
         if signal != Signal::CONT || self.phase != Phase::Launching {
             self.group.send(signal);
         }
@@ -301,11 +331,11 @@ impl Watch<'_> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        while !self.group.is_gone() {
+        while !self.members.have_ended() {
             self.group.send(Signal::KILL);
-            if wait(WaitOptions::empty()).is_err() {
-                return;
-            }
+            while let Ok(Some(_)) = next_change() {}
+            let pause = Timespec::try_from(LOOK).unwrap_or_default();
+            let _ = nanosleep(&pause);
         }
     }
 }
@@ -319,13 +349,19 @@ fn next_change() -> io::Result<Option<(Pid, WaitStatus)>> {
     }
 }
 
-/// The exit code of a process that has ended, as shells tell it.
-fn code(status: WaitStatus) -> u8 {
+/// How `lockc run` ends when its command has ended so.
+fn exit(status: WaitStatus, had_terminal: bool) -> Exit {
     if let Some(signal) = status.terminating_signal() {
-        return exit_code(signal);
+        let is_key = [Signal::INT, Signal::QUIT].map(Signal::as_raw);
+        // The key was meant for all that the shell has started together.
+        return Exit::Signal(if had_terminal && is_key.contains(&signal) {
+            Death::with_group(signal)
+        } else {
+            Death::alone(signal)
+        });
     }
     let code = status
         .exit_status()
         .and_then(|code| u8::try_from(code).ok());
-    code.unwrap_or(u8::MAX)
+    Exit::Code(code.unwrap_or(u8::MAX))
 }

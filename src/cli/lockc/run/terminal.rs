@@ -5,8 +5,9 @@
 //! command's group. It is not lent before, for others in a pipeline may want it.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 
-use nix::sys::signal::{SigSet, Signal as TtySignal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as TtySignal};
 use rustix::process::{Pid, getpgrp};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
@@ -24,12 +25,8 @@ pub(super) struct Terminal {
 impl Terminal {
     /// None when there is none.
     pub(super) fn open() -> Option<Self> {
-        let tty = OpenOptions::new().read(true).write(true).open("/dev/tty");
-        let tty = tty.ok()?;
-        // Whoever takes a terminal back is not in the foreground, and would be stopped for it.
-        SigSet::from(TtySignal::SIGTTOU).thread_block().ok()?;
         Some(Self {
-            tty,
+            tty: open().ok()?,
             home: getpgrp(),
             is_lent: false,
         })
@@ -44,18 +41,41 @@ impl Terminal {
         false
     }
 
+    pub(super) const fn home(&self) -> Pid {
+        self.home
+    }
+
     pub(super) const fn is_lent(&self) -> bool {
         self.is_lent
     }
 
-    /// Takes it back, if it was lent.
-    pub(super) fn take_back(&mut self) {
-        if self.is_lent {
-            self.is_lent = false;
+    /// Takes it back, if it was lent. True when it was.
+    pub(super) fn take_back(&mut self) -> bool {
+        let was_lent = std::mem::take(&mut self.is_lent);
+        if was_lent {
+            // Whoever takes a terminal back is not in the foreground, and would be stopped for it.
+            let hold = SigSet::from(TtySignal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK);
             // An error says that the terminal is gone.
             let _ = tcsetpgrp(&self.tty, self.home);
+            if let Ok(before) = hold {
+                let _ = before.thread_set_mask();
+            }
         }
+        was_lent
     }
+}
+
+/// Gives the terminal to the group `home` if `group` has it. For a process that holds SIGTTOU back.
+pub(super) fn give_back(group: Group, home: Pid) {
+    let Ok(tty) = open() else { return };
+    if tcgetpgrp(&tty) == Ok(group.leader()) {
+        // An error says that nobody of that group is left to use it.
+        let _ = tcsetpgrp(&tty, home);
+    }
+}
+
+fn open() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/tty")
 }
 
 impl Drop for Terminal {

@@ -1,4 +1,4 @@
-//! The leash itself, a process of its own.
+//! The watchdog itself, a process of its own.
 //!
 //! It must outlive what it guards against, so it holds all signals back that can be, is in a process group
 //! of its own, and does nothing but wait for orders and the time.
@@ -12,18 +12,19 @@ use clap::Parser;
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use rustix::thread::set_name;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
 use super::countdown::{Countdown, Due};
-use super::{Group, Moment, Order, PROGRAM};
+use super::terminal;
+use super::{Members, Moment, Order, PROGRAM};
 use crate::cli::exit::Exit;
 use crate::cli::options;
 
-/// Says that the leash will survive what the command may do.
+/// Says that the watchdog will survive what the command may do.
 pub(super) const READY: u8 = b'r';
 /// Says that the group's time is running out, and it was asked to end.
 pub(super) const ENDS: u8 = b'e';
@@ -34,7 +35,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// How often it is looked whether a group that was asked to end is gone.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What a leash is told when it is started.
+/// What a watchdog is told when it is started.
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM)]
 pub(in crate::cli::lockc::run) struct Grace {
@@ -43,24 +44,25 @@ pub(in crate::cli::lockc::run) struct Grace {
     grace: Duration,
 }
 
-/// Is the leash: takes orders from stdin, and reports on stdout.
+/// Runs the watchdog: takes orders from stdin, and reports on stdout.
 pub(in crate::cli::lockc::run) fn watch(Grace { grace }: Grace) -> Exit {
     let mut watch = Watch {
         countdown: Countdown::new(grace),
-        group: None,
+        members: None,
+        home: None,
         is_held: true,
         heard: Vec::new(),
     };
     if watch.run().is_ok() {
         return Exit::Yes;
     }
-    if let Some(group) = watch.group {
-        group.send(Signal::KILL);
+    if let Some(members) = watch.members {
+        members.group().send(Signal::KILL);
     }
     Exit::Internal
 }
 
-/// How the leash goes on.
+/// What the watchdog does next.
 enum Next {
     /// It waits for orders.
     Hear,
@@ -72,7 +74,9 @@ enum Next {
 
 struct Watch {
     countdown: Countdown,
-    group: Option<Group>,
+    members: Option<Members>,
+    /// The group that the terminal is given back to.
+    home: Option<Pid>,
     /// Whether somebody has the other end.
     is_held: bool,
     /// The beginning of a line.
@@ -101,9 +105,10 @@ impl Watch {
     /// Does what is due.
     fn act(&mut self) -> io::Result<Next> {
         let now = Moment::now();
-        let Some(group) = self.group else {
+        let Some(members) = &mut self.members else {
             return Ok(if self.is_held { Next::Hear } else { Next::End });
         };
+        let group = members.group();
         if !self.is_held && self.countdown.end(now) {
             group.terminate();
         }
@@ -119,7 +124,7 @@ impl Watch {
                 group.send(Signal::KILL);
                 Next::End
             }
-            Due::Nothing(_) if self.countdown.is_over() && group.is_gone() => Next::End,
+            Due::Nothing(_) if self.countdown.is_over() && members.have_ended() => Next::End,
             Due::Nothing(before) if self.countdown.is_over() => {
                 Next::HearUntil(before.min(now.after(LOOK)))
             }
@@ -132,6 +137,9 @@ impl Watch {
         let mut said = vec![0; PIPE_BYTES];
         let length = rustix::io::read(io::stdin(), &mut said)?;
         self.is_held = length > 0;
+        if !self.is_held {
+            self.give_terminal_back();
+        }
         self.heard.extend_from_slice(&said[..length]);
         while let Some(end) = self.heard.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.heard.drain(..=end).collect();
@@ -141,18 +149,26 @@ impl Watch {
         Ok(())
     }
 
+    /// Gives the terminal back in place of `lockc run`, which cannot any more: its shell wants to read on.
+    fn give_terminal_back(&self) {
+        if let (Some(members), Some(home)) = (&self.members, self.home) {
+            terminal::give_back(members.group(), home);
+        }
+    }
+
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Hold(group) => self.group = Some(group),
+            Order::Hold(group) => self.members = Some(Members::of(group)),
+            Order::Home(home) => self.home = Some(home),
             Order::Until(until) => self.countdown.put_off(until),
             Order::End => {
-                if let Some(group) = self.group
+                if let Some(members) = &self.members
                     && self.countdown.end(Moment::now())
                 {
-                    group.terminate();
+                    members.group().terminate();
                 }
             }
-            Order::LetGo => self.group = None,
+            Order::LetGo => self.members = None,
         }
     }
 }
@@ -166,7 +182,7 @@ fn report(what: u8) -> io::Result<()> {
     }
 }
 
-/// Wakes the leash, at once when a suspended machine goes on.
+/// Wakes the watchdog, at once when a suspended machine goes on.
 struct Clock(OwnedFd);
 
 impl Clock {

@@ -1,28 +1,30 @@
-//! The leash: a process beside the command that ends it in time, whatever becomes of `lockc run`.
+//! The watchdog: a process beside the command that ends it in time, whatever becomes of `lockc run`.
 //!
-//! `lockc run` holds one end of a pipe, and tells through it which group is on the leash and until when it
-//! may run. When that moment draws near and was not put off, or the pipe breaks, the leash ends the group:
+//! `lockc run` holds one end of a pipe, and tells through it which group it watches, and until when that
+//! may run. When that moment draws near and was not put off, or the pipe breaks, the watchdog ends the group:
 //! SIGTERM, and SIGKILL after the grace, or when the time is over if that comes first. So a command is gone
 //! before the lease of its lock can end, also when `lockc run` was killed, or stopped, or hangs.
 //!
 //! It keeps the time by the clock that goes on while the machine is suspended.
 
 mod countdown;
-mod hold;
+mod handle;
 mod watch;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustix::process::Pid;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-pub(super) use self::hold::{Leash, Report};
+pub(super) use self::handle::{Report, Watchdog};
 pub(super) use self::watch::watch;
-use super::group::Group;
+use super::group::{Group, Members};
+use super::terminal;
 
-/// What this program is called when it is a leash.
-pub(super) const PROGRAM: &str = "lock-leash";
+/// What this program is called when it is a watchdog.
+pub(super) const PROGRAM: &str = "lock-watchdog";
 
 /// A moment that means the same to all processes of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,11 +56,13 @@ impl Moment {
     }
 }
 
-/// What the leash is told, one a line.
+/// What the watchdog is told, one a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// This group is on the leash.
+    /// It watches this group.
     Hold(Group),
+    /// This group has the terminal when the command's has it no more.
+    Home(Pid),
     /// It may run until then.
     Until(Moment),
     /// End it.
@@ -71,6 +75,7 @@ impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hold(group) => write!(f, "hold {}", group.leader()),
+            Self::Home(group) => write!(f, "home {group}"),
             Self::Until(Moment(since_start)) => write!(f, "until {}", since_start.as_nanos()),
             Self::End => f.write_str("end"),
             Self::LetGo => f.write_str("let go"),
@@ -80,7 +85,7 @@ impl fmt::Display for Order {
 
 /// A line is no [`Order`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no order to a leash")]
+#[error("not an order to a watchdog")]
 pub(super) struct OrderError;
 
 impl FromStr for Order {
@@ -93,6 +98,7 @@ impl FromStr for Order {
                 .ok()
                 .and_then(Group::from_raw)
                 .map(Self::Hold),
+            Some(("home", number)) => number.parse().ok().and_then(Pid::from_raw).map(Self::Home),
             Some(("until", nanos)) => nanos
                 .parse()
                 .ok()
@@ -114,6 +120,7 @@ mod tests {
         let group = Group::from_raw(17).expect("a number");
         for order in [
             Order::Hold(group),
+            Order::Home(group.leader()),
             Order::Until(Moment::now()),
             Order::End,
             Order::LetGo,
@@ -121,7 +128,7 @@ mod tests {
             assert_eq!(order.to_string().parse(), Ok(order));
         }
         for line in [
-            "", "hold", "hold 0", "hold x", "until ", "until -1", "end it",
+            "", "hold", "hold 0", "hold x", "home 0", "until ", "until -1", "end it",
         ] {
             assert_eq!(line.parse::<Order>(), Err(OrderError), "{line}");
         }
