@@ -365,15 +365,21 @@ pub enum Standing {
         /// The last op it applied.
         op: OpNumber,
     },
+    /// It was asked to end, and has given up its role and its state.
+    Retired {
+        /// The view that it was in, if any.
+        view: Option<View>,
+    },
 }
 
 impl Standing {
-    /// The view, unless the server is starting.
+    /// The view that the server is in, or was in when it retired; none while it is starting.
     #[must_use]
     pub const fn view(self) -> Option<View> {
         match self {
             Self::Starting => None,
             Self::Primary { view, .. } | Self::Backup { view, .. } => Some(view),
+            Self::Retired { view } => view,
         }
     }
 }

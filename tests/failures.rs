@@ -17,7 +17,7 @@ use lockservice::testkit::{History, Pair, wait_until};
 use lockservice::types::{ServerId, View};
 
 use self::load::{Load, PATIENCE, processes};
-use self::one_sided::clerk_that_reaches_only;
+use self::one_sided::{clerk_that_reaches_only, clerk_with_lease};
 
 const A: ServerId = ServerId::A;
 const B: ServerId = ServerId::B;
@@ -348,4 +348,61 @@ async fn a_primary_that_is_asked_to_stop_hands_over_without_an_error() {
 #[tokio::test]
 async fn a_backup_that_is_asked_to_stop_leaves_without_an_error() {
     hands_over(B).await;
+}
+
+/// Long enough that a poll is held for three times as long as a server that ends waits for what is in
+/// flight.
+fn long_lease() -> Duration {
+    Timing::default().stop_timeout * 12
+}
+
+/// Somebody holds a lock, somebody waits for it, and `terminated` is asked to end.
+async fn waits_for_no_poll(pair: &mut Pair, terminated: ServerId, holder: Clerk, waiter: Clerk) {
+    let guard = holder.acquire("office").await.expect("it is free");
+    let waiting = tokio::spawn(async move { waiter.acquire("office").await });
+    wait_until("somebody waits", PATIENCE, async || {
+        let status = pair.status(A).await;
+        status.is_some_and(|status| status.waiters == 1)
+    })
+    .await;
+    for server in ServerId::BOTH {
+        pair.mend_client(server);
+    }
+    let (call, ()) = tokio::join!(holder.lock("lone"), pair.terminate(terminated));
+    assert!(call.expect("an answer"), "the lock was free");
+    let log = pair.log(terminated);
+    assert!(
+        log.contains("stopped") && !log.contains("unanswered"),
+        "{log}"
+    );
+    guard.release().await.expect("it was held");
+    let next = waiting.await.expect("no panic");
+    assert!(next.is_ok(), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_primary_that_is_asked_to_stop_waits_for_no_poll_that_comes_through_the_other_one() {
+    let mut pair = start().await;
+    let (holder, _nobody) = clerk_with_lease(&pair, B, long_lease()).await;
+    let (waiter, _nowhere) = clerk_with_lease(&pair, B, long_lease()).await;
+    waits_for_no_poll(&mut pair, A, holder, waiter).await;
+}
+
+async fn waits_for_no_poll_of_its_own_clients(terminated: ServerId) {
+    let mut pair = start().await;
+    pair.cut_client(terminated.peer());
+    let builder = || Clerk::builder(pair.servers().clone()).lease(long_lease());
+    let (holder, waiter) = tokio::join!(builder().connect(), builder().connect());
+    let (holder, waiter) = (holder.expect("it answers"), waiter.expect("it answers"));
+    waits_for_no_poll(&mut pair, terminated, holder, waiter).await;
+}
+
+#[tokio::test]
+async fn a_primary_that_is_asked_to_stop_waits_for_no_poll_of_its_own_clients() {
+    waits_for_no_poll_of_its_own_clients(A).await;
+}
+
+#[tokio::test]
+async fn a_backup_that_is_asked_to_stop_waits_for_no_poll_of_its_own_clients() {
+    waits_for_no_poll_of_its_own_clients(B).await;
 }

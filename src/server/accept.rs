@@ -65,10 +65,22 @@ impl Acceptor {
         }
     }
 
-    /// Stops listening, and waits until every connection has ended.
+    /// Accepts until `done` completes.
+    pub(super) async fn accept_until(&mut self, done: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = done => {}
+            () = self.run() => {}
+        }
+    }
+
+    /// Waits until every connection has ended, and stops listening. Connections that come meanwhile are
+    /// not waited for: the peer's are served, so that it hears what it asks; clients' are closed.
     pub(super) async fn drain(&mut self) {
+        let mut connections = std::mem::take(&mut self.connections);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        self.accept_until(ended).await;
         self.listener = None;
-        while self.connections.join_next().await.is_some() {}
     }
 }
 

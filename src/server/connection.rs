@@ -54,9 +54,15 @@ pub(super) async fn serve(
     who: String,
 ) {
     let patience = shared.config.timing.preface_timeout;
+    // The peer may still ask when this server has handed over.
+    let stopping = if shared.stopping.is_cancelled() {
+        CancellationToken::new()
+    } else {
+        shared.stopping.clone()
+    };
     let purpose = tokio::select! {
         biased;
-        () = shared.stopping.cancelled() => return,
+        () = stopping.cancelled() => return,
         greeted = timeout(patience, greet(&mut stream)) => match greeted {
             Ok(Ok(purpose)) => purpose,
             Ok(Err(error)) => return tracing::info!(%who, "refused a connection: {error}"),
@@ -64,6 +70,7 @@ pub(super) async fn serve(
         },
     };
     match purpose {
+        Purpose::Client if shared.stopping.is_cancelled() => {}
         Purpose::Client => match seat.take(shared.config.limits.connections) {
             Some(_seated) => serve_client(&shared, stream).await,
             None => turn_away(&mut stream, &who, Rejection::Busy).await,
@@ -71,7 +78,7 @@ pub(super) async fn serve(
         Purpose::Peer { from, pair } => {
             let config = &shared.config;
             if from == config.me.peer() && pair == config.servers.pair_id() {
-                serve_peer(&shared, link, stream).await;
+                serve_peer(&shared, link, stream, &stopping).await;
             } else {
                 turn_away(&mut stream, &who, Rejection::NotYourPeer).await;
             }
@@ -101,7 +108,12 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream) {
     answer_requests(transport, rpc, is_look, most, share, &shared.stopping).await;
 }
 
-async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
+async fn serve_peer(
+    shared: &Arc<Shared>,
+    link: InLink,
+    mut stream: Stream,
+    stopping: &CancellationToken,
+) {
     let hang_up = CancellationToken::new();
     shared.pair.link_accepted(link, hang_up.clone()).await;
     if accept(&mut stream).await.is_ok() {
@@ -111,7 +123,7 @@ async fn serve_peer(shared: &Arc<Shared>, link: InLink, mut stream: Stream) {
         tokio::select! {
             biased;
             () = hang_up.cancelled() => {}
-            () = answer_requests(transport, rpc, |_| false, PEER_REQUESTS, share, &shared.stopping) => {}
+            () = answer_requests(transport, rpc, |_| false, PEER_REQUESTS, share, stopping) => {}
         }
     }
     shared.pair.link_closed(link).await;

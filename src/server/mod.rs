@@ -137,8 +137,11 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` completes; then stops accepting, answers what is in flight, and leaves the
-    /// rest to the peer.
+    /// Serves until `stop` completes; then hands over to the peer, answers what is in flight, and stops
+    /// accepting.
+    ///
+    /// Clients are sent to the peer at once, also those whose polls wait here. Stopping takes no longer
+    /// than [`Timing::stop_timeout`].
     ///
     /// # Errors
     ///
@@ -161,7 +164,7 @@ impl Server {
             window.clone(),
         ));
         let stopping = CancellationToken::new();
-        let shared = Shared::new(config, pair, window, stopping.clone());
+        let shared = Shared::new(config, pair.clone(), window, stopping.clone());
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));
         tokio::select! {
             biased;
@@ -169,9 +172,13 @@ impl Server {
             () = stop => {}
             () = acceptor.run() => {}
         }
-        tracing::info!("stopping: answering what is in flight");
-        stopping.cancel();
-        if timeout(stop_timeout, acceptor.drain()).await.is_err() {
+        tracing::info!("stopping: handing over, and answering what is in flight");
+        let stop = async {
+            acceptor.accept_until(pair.hand_over()).await;
+            stopping.cancel();
+            acceptor.drain().await;
+        };
+        if timeout(stop_timeout, stop).await.is_err() {
             tracing::warn!("stopped with calls unanswered; their clients ask the peer");
         }
         tracing::info!("stopped");

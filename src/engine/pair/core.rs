@@ -2,7 +2,7 @@
 //!
 //! No clock, no IO, no randomness, no tasks: the shell (the driver) hands in what happened and when,
 //! and carries out what comes back. So the very code that runs can be explored, replayed and simulated.
-//! The rules M1 to M10 of the protocol are marked where they are kept; leaving any of them out loses an
+//! The rules M1 to M11 of the protocol are marked where they are kept; leaving any of them out loses an
 //! acknowledged call, splits the pair or hangs a call within a few steps.
 //!
 //! A *link* is a connection on which a primary feeds the other server. It is [`OutLink`] to the
@@ -19,6 +19,7 @@ mod polls;
 mod primary;
 mod receiver;
 mod relays;
+mod retire;
 mod sender;
 mod suspicion;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use io::{
 use self::primary::Primary;
 use self::receiver::{Backup, Floor, Starting};
 use self::relays::Relays;
+use self::retire::Retired;
 use self::watch::Watch;
 use crate::types::{OpNumber, UnixTime};
 
@@ -47,6 +49,8 @@ pub struct Core<T> {
     watch: Watch,
     floor: Floor,
     relays: Relays<T>,
+    /// It was asked to end.
+    retiring: bool,
     next_link: OutLink,
     next_frame: FrameNumber,
     /// The highest op this server ever had: a pair that it forms begins above it.
@@ -60,6 +64,7 @@ enum Role<T> {
     Starting(Starting),
     Primary(Box<Primary<T>>),
     Backup(Backup),
+    Retired(Retired),
 }
 
 impl<T> Core<T> {
@@ -71,6 +76,7 @@ impl<T> Core<T> {
             watch: Watch::new(settings.peer_timeout, now),
             floor: Floor::new(),
             relays: Relays::new(),
+            retiring: false,
             next_link: OutLink(0),
             next_frame: FrameNumber(0),
             highest_op: OpNumber(0),
@@ -107,6 +113,7 @@ impl<T> Core<T> {
             Input::Probed { probe, result } => self.probed(now, probe, result, effects),
             Input::Relayed { relay, result } => self.relayed(now, relay, result, effects),
             Input::Fenced { view } => self.fenced(now, view, effects),
+            Input::End => self.retiring = true,
         }
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Driver {
     forwarder: Option<(OutLink, Forwarder)>,
     relays: Option<Relays>,
     probe: Option<AbortHandle>,
+    /// Whom to tell when this server has handed over to its peer.
+    handed_over: Option<oneshot::Sender<()>>,
 }
 
 impl Driver {
@@ -83,6 +85,7 @@ impl Driver {
             forwarder: None,
             relays: None,
             probe: None,
+            handed_over: None,
         }
     }
 
@@ -159,6 +162,10 @@ impl Driver {
             }
             FromClient::Overview { to } => {
                 let _ = to.send(self.core.overview(self.now()));
+            }
+            FromClient::End { handed_over } => {
+                self.handed_over = Some(handed_over);
+                self.step(Input::End);
             }
         }
     }
@@ -244,6 +251,10 @@ impl Driver {
         let now = self.now();
         self.core.flush(now, &mut self.effects);
         self.perform_all(Some);
+        if self.core.has_handed_over() {
+            // Nobody waits for it any more when the server ends anyway.
+            let _ = self.handed_over.take().map(|to| to.send(()));
+        }
     }
 
     /// Carries out what the core wants, but for what `first` takes.

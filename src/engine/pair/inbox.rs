@@ -21,6 +21,10 @@ pub(super) enum FromClient {
     Overview {
         to: oneshot::Sender<Overview>,
     },
+    /// The server is asked to end. Answered when it has handed over.
+    End {
+        handed_over: oneshot::Sender<()>,
+    },
 }
 
 /// From the other server, and from the tasks that talk to it.

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | none | every acknowledged operation is on both servers, in the same order |
 //! | one server halts | nothing acknowledged is lost, nothing runs twice, the survivor answers at once |
+//! | one server is asked to end | the same, and its peer goes on as soon as nothing waits for an answer |
 //! | one server hangs and wakes | the same; the one that woke never answers from its old state |
 //! | the link between the servers resets | it is resumed where it stopped; no failover |
 //! | a halted server is started again | it joins by state transfer, while clients go on |
@@ -109,7 +110,7 @@ impl Pair {
         request: Request,
     ) -> impl Future<Output = Result<Answer, Refusal>> + Send {
         // Not an async function: the request would stay in the future for as long as its answer is waited for.
-        let submitted = self.hand_over(via, request);
+        let submitted = self.send(via, request);
         async {
             let Submitted {
                 answer,
@@ -124,7 +125,7 @@ impl Pair {
         }
     }
 
-    fn hand_over(&self, via: Via, request: Request) -> Result<Submitted<'_>, Refusal> {
+    fn send(&self, via: Via, request: Request) -> Result<Submitted<'_>, Refusal> {
         // A poll waits, and one of each session does: it is not counted.
         let counts = !matches!(request, Request::Poll { .. });
         let permit = counts.then(|| self.calls.try_acquire()).transpose();
@@ -150,6 +151,23 @@ impl Pair {
         // Seldom asked for, and large.
         let _ = self.clients.send(FromClient::Overview { to }).boxed().await;
         overview.await.unwrap_or_default()
+    }
+
+    /// Hands over to the peer: takes no new request, waits until what was taken is answered, gives the
+    /// role up, and returns when the peer knows.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the engine goes on with it.
+    pub(crate) async fn hand_over(&self) {
+        let (handed_over, done) = oneshot::channel();
+        let _ = self
+            .clients
+            .send(FromClient::End { handed_over })
+            .boxed()
+            .await;
+        // Or the engine is gone.
+        let _ = done.await;
     }
 
     /// How much the engine does.

@@ -16,6 +16,8 @@ pub enum Death {
     Silent,
     /// Its op number does not fit this server's log.
     Diverged,
+    /// It was asked to end, and has given up its role.
+    Retired,
 }
 
 impl fmt::Display for Death {
@@ -25,6 +27,7 @@ impl fmt::Display for Death {
             Self::Restarted => "the peer was restarted and has lost its state",
             Self::Silent => "the peer did not answer a probe for a whole peer timeout",
             Self::Diverged => "the peer's log does not fit this server's",
+            Self::Retired => "the peer was asked to end and has handed over",
         })
     }
 }
@@ -105,6 +108,11 @@ pub enum Event {
         view: View,
         /// Why.
         descent: Descent,
+    },
+    /// This server was asked to end, and gave up its role and its state: its peer goes on.
+    Retired {
+        /// The view that it was in, if any.
+        view: Option<View>,
     },
     /// The alone primary sends a copy of its state to the peer.
     SyncBegan {
@@ -213,6 +221,12 @@ impl fmt::Display for Event {
             }
             Self::SteppedDown { view, descent } => {
                 write!(f, "stepped down from view {view}, state dropped: {descent}")
+            }
+            Self::Retired { view: Some(view) } => {
+                write!(f, "handed over, asked to end: gave up view {view}")
+            }
+            Self::Retired { view: None } => {
+                f.write_str("asked to end; there is nothing to hand over")
             }
             Self::SyncBegan { op } => write!(f, "syncing the peer from op {op}"),
             Self::SyncBroken => f.write_str("the sync of the peer broke off"),

@@ -160,6 +160,9 @@ pub enum Input<T> {
         /// That view.
         view: View,
     },
+    /// This server is asked to end: it hands over to its peer first. Done at
+    /// [`Core::has_handed_over`](super::Core::has_handed_over).
+    End,
 }
 
 /// How a probe ended.

@@ -16,7 +16,7 @@ impl<T> Core<T> {
         let trusted =
             self.is_linked() && !self.watch.is_in_doubt() && !self.watch.link_is_silent(now);
         let (role, view, machine, acked, in_sync) = match &self.role {
-            Role::Starting(_) => (RoleName::Starting, None, None, None, false),
+            Role::Starting(_) | Role::Retired(_) => (RoleName::Starting, None, None, None, false),
             Role::Primary(primary) => {
                 let (role, outbox) = match &primary.mode {
                     Mode::Alone { .. } => (RoleName::Alone, None),
@@ -66,6 +66,7 @@ impl<T> Core<T> {
                 view: backup.view,
                 op: backup.machine.op(),
             },
+            Role::Retired(retired) => Standing::Retired { view: retired.view },
         }
     }
 
@@ -78,6 +79,7 @@ impl<T> Core<T> {
                 Mode::Paired { outbox, .. } => outbox.link().is_some(),
             },
             Role::Backup(backup) => backup.link.is_some(),
+            Role::Retired(_) => false,
         }
     }
 
@@ -88,11 +90,11 @@ impl<T> Core<T> {
             Role::Primary(primary) => primary
                 .outbox()
                 .and_then(|outbox| outbox.heartbeat_due(self.watch.heartbeat_interval())),
-            Role::Starting(_) | Role::Backup(_) => None,
+            Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => None,
         };
         let poll = match &self.role {
             Role::Primary(primary) => primary.polls.next_due(),
-            Role::Starting(_) | Role::Backup(_) => None,
+            Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => None,
         };
         let due = self.watch.tick_due().min(self.next_verdict());
         due.min(heartbeat.unwrap_or(due)).min(poll.unwrap_or(due))
@@ -115,6 +117,7 @@ impl<T> Core<T> {
                 of_peer.min(primary.next_silence())
             }
             Role::Backup(_) => self.watch_wake(),
+            Role::Retired(_) => Now(Duration::MAX),
         }
     }
 

@@ -192,7 +192,9 @@ impl<T> Core<T> {
                 self.watch.hear_on_link(now);
                 backup.machine.op()
             }
-            (Role::Starting(_), LinkPurpose::Resume) => return FrameAnswer::Closed,
+            (Role::Starting(_), LinkPurpose::Resume) | (Role::Retired(_), _) => {
+                return FrameAnswer::Closed;
+            }
             (Role::Backup(_) | Role::Primary(_), _) => {
                 self.suspect(now, Suspicion::BadFrame, effects);
                 return FrameAnswer::Closed;

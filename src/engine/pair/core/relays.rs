@@ -41,6 +41,14 @@ impl<T> Relays<T> {
         }
     }
 
+    /// Takes out the polls, and returns who waits for them.
+    pub(super) fn take_polls(&mut self) -> impl Iterator<Item = T> {
+        let is_poll =
+            |_: &RelayId, relay: &mut Relay<T>| matches!(relay.request, Request::Poll { .. });
+        let polls = self.outstanding.extract_if(.., is_poll);
+        polls.map(|(_, relay)| relay.to)
+    }
+
     #[cfg(test)]
     pub(super) fn callers(&self) -> impl Iterator<Item = (RelayId, &T)> {
         let outstanding = self.outstanding.iter();
@@ -69,7 +77,10 @@ impl<T> Core<T> {
         request: Request,
         effects: &mut Vec<Effect<T>>,
     ) {
+        let is_handing_over = self.is_handing_over();
         let refusal = match &mut self.role {
+            // [M11]
+            _ if is_handing_over => Refusal::NotReady,
             Role::Primary(primary) => {
                 let asked = Asked { to, via, request };
                 primary.clock = self.clock;
@@ -81,7 +92,7 @@ impl<T> Core<T> {
                 }
                 Refusal::Overloaded(Resource::Calls)
             }
-            Role::Backup(_) | Role::Starting(_) => Refusal::NotReady,
+            Role::Backup(_) | Role::Starting(_) | Role::Retired(_) => Refusal::NotReady,
         };
         let result = Err(refusal);
         effects.push(Effect::Reply(Reply { to, result }));
@@ -114,7 +125,11 @@ impl<T> Core<T> {
         let Some(mut entry) = self.relays.outstanding.remove(&relay) else {
             return;
         };
-        if let Some(result) = result {
+        // A primary that is not ready gives up its role, or has: whoever has it next answers.
+        let is_sent_back = result == Some(Err(Refusal::NotReady));
+        let may_try_again =
+            matches!(self.role, Role::Backup(_)) && entry.failures + 1 < MAX_FAILURES;
+        if let Some(result) = result.filter(|_| !(is_sent_back && may_try_again)) {
             let unsure = entry.uncertain.then_some(Refusal::Interrupted);
             let result = result.map_err(|refusal| unsure.unwrap_or(refusal));
             return effects.push(Effect::Reply(Reply {
@@ -122,10 +137,10 @@ impl<T> Core<T> {
                 result,
             }));
         }
-        entry.uncertain = true;
+        entry.uncertain |= !is_sent_back;
         entry.failures += 1;
         entry.sent = false;
-        if entry.failures >= MAX_FAILURES || !matches!(self.role, Role::Backup(_)) {
+        if !may_try_again {
             return effects.push(Effect::Reply(Reply {
                 to: entry.to,
                 result: Err(Refusal::Interrupted),

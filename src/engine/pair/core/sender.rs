@@ -12,6 +12,11 @@ impl<T> Core<T> {
     /// Sends what there is for the other server. One forward carries everything that has queued up
     /// since the last one left.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        self.send_what_there_is(now, effects);
+        self.consider_retiring(now, effects);
+    }
+
+    fn send_what_there_is(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         self.send_payload(now, effects);
         // The last chunk of a copy may just have been acknowledged.
         if self.consider_join(now, effects) {

@@ -34,7 +34,7 @@ impl<T> Core<T> {
         // [M8] The peer may have taken over, answered clients and died since. An alone primary has
         // nobody who could.
         let can_be_replaced = match &self.role {
-            Role::Starting(_) => false,
+            Role::Starting(_) | Role::Retired(_) => false,
             Role::Primary(primary) => matches!(primary.mode, Mode::Paired { .. }),
             Role::Backup(_) => true,
         };
@@ -83,6 +83,8 @@ impl<T> Core<T> {
                 }
             }
             Role::Backup(_) => self.watch_peer(now, effects),
+            // A peer that has not asked by now does not wait for this server.
+            Role::Retired(retired) => retired.told |= self.watch.link_is_silent(now),
         }
     }
 
@@ -113,7 +115,7 @@ impl<T> Core<T> {
     pub(super) fn is_joined(&self) -> bool {
         match &self.role {
             Role::Primary(primary) => primary.outbox().is_some_and(Outbox::is_followed),
-            Role::Starting(_) | Role::Backup(_) => true,
+            Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => true,
         }
     }
 
@@ -180,6 +182,7 @@ impl<T> Core<T> {
                     self.suspect(now, Suspicion::StrangeQuestion, effects);
                 }
             }
+            Role::Retired(retired) => retired.told = true,
         }
         effects.push(Effect::Standing(self.standing()));
     }
@@ -218,6 +221,7 @@ impl<T> Core<T> {
                 self.watch.back_off(now);
             }
             Role::Primary(_) | Role::Backup(_) => self.peer_is_dead(now, Death::Refused, effects),
+            Role::Retired(_) => {}
         }
     }
 
@@ -229,8 +233,12 @@ impl<T> Core<T> {
             }
             Role::Primary(primary) => (primary.view, matches!(primary.mode, Mode::Alone { .. })),
             Role::Backup(backup) => (backup.view, false),
+            Role::Retired(_) => return,
         };
         match peer.view() {
+            theirs if matches!(peer, Standing::Retired { .. }) && theirs <= Some(view) => {
+                self.peer_retired(now, theirs, view, effects);
+            }
             None if alone => self.sync(now, effects),
             None => self.peer_is_dead(now, Death::Restarted, effects),
             Some(theirs) if theirs > view => {

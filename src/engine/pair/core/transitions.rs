@@ -17,7 +17,7 @@ impl<T> Core<T> {
             return self.step_down(now, Descent::Doubt(death), effects);
         }
         match &self.role {
-            Role::Starting(_) => {}
+            Role::Starting(_) | Role::Retired(_) => {}
             Role::Primary(_) => self.go_alone(now, death, effects),
             Role::Backup(_) => self.take_over(now, death, effects),
         }
@@ -116,9 +116,12 @@ impl<T> Core<T> {
     }
 
     pub(super) fn step_down(&mut self, now: Now, descent: Descent, effects: &mut Vec<Effect<T>>) {
+        if matches!(self.role, Role::Starting(_) | Role::Retired(_)) {
+            return;
+        }
         let role = std::mem::replace(&mut self.role, Role::Starting(Starting::new()));
         let (view, op, waiting, polls) = match role {
-            Role::Starting(_) => return,
+            Role::Starting(_) | Role::Retired(_) => return,
             Role::Primary(primary) => {
                 let (outbox, waiting) = match primary.mode {
                     Mode::Alone { sync } => (sync, None),

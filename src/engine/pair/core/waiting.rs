@@ -66,6 +66,10 @@ impl<T> Waiting<T> {
         self.for_frame.push_back((frame, op, pending));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.for_op.is_empty() && self.for_frame.is_empty()
+    }
+
     pub(super) fn wants_frame(&self) -> bool {
         !self.for_frame.is_empty()
     }

@@ -2,6 +2,7 @@
 
 mod edges;
 mod explore;
+mod retire;
 mod scenarios;
 mod sessions;
 mod traces;

@@ -315,6 +315,29 @@ fn a_primary_that_was_fenced_renews_nothing() {
     assert!(matches!(answer, Some(Err(_))), "{answer:?}");
 }
 
+/// Nobody's poll waits at a server that ends: the backup lets those wait itself that it relayed, and
+/// the clients of the others ask there.
+#[test]
+fn a_server_that_is_asked_to_end_lets_no_poll_wait() {
+    for ends in [A, B] {
+        let (mut world, mut alice, bob) = contended();
+        let relayed = world.ask(B, bob.poll(0));
+        let direct = world.ask(A, alice.poll(u64::MAX));
+        world.settle();
+        world.end(ends);
+        world.settle();
+        let gone = if ends == A { direct } else { relayed };
+        assert_eq!(world.reply_to(gone), Some(Err(Refusal::NotReady)));
+        let kept = if ends == A { relayed } else { direct };
+        assert_eq!(world.reply_to(kept), None, "it waits at {}", ends.peer());
+        world
+            .answer(ends.peer(), alice.release(0))
+            .expect("it was held");
+        world.run(LEASE / 4);
+        news(world.reply_to(kept));
+    }
+}
+
 /// When each holder of `job` got it, as the server `server` shows it.
 fn since(world: &World, server: ServerId) -> Vec<u64> {
     let places = world.machine(server).show(&name("job")).places;

@@ -2,7 +2,7 @@
 //! and fails when that rule is taken out.
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
-use crate::engine::pair::core::{Event, Input, ProbeResult};
+use crate::engine::pair::core::{Event, Input, ProbeId, ProbeResult};
 use crate::service::{Answer, FrameAnswer, Refusal, Request, RoleName, Standing};
 use crate::types::ServerId::{self, A, B};
 use crate::types::View;
@@ -327,7 +327,7 @@ fn m10_being_asked_decides_nothing() {
     let view = world.view(B).expect("B has a view");
     for _ in 0..20 {
         let who = Message::Who {
-            probe: crate::engine::pair::core::ProbeId(u64::MAX),
+            probe: ProbeId(u64::MAX),
             asker: Standing::Starting,
         };
         world.send_from(A, who);
@@ -357,7 +357,7 @@ fn m10_a_late_question_only_makes_the_asked_one_ask() {
             },
         ] {
             let who = Message::Who {
-                probe: crate::engine::pair::core::ProbeId(u64::MAX),
+                probe: ProbeId(u64::MAX),
                 asker,
             };
             world.send_from(server, who);
@@ -428,9 +428,36 @@ fn a_void_probe_decides_nothing() {
         ProbeResult::Refused,
         ProbeResult::Answered(Standing::Starting),
     ] {
-        let probe = crate::engine::pair::core::ProbeId(u64::MAX);
+        let probe = ProbeId(u64::MAX);
         world.input(A, Input::Probed { probe, result });
     }
     world.run(PEER_TIMEOUT);
     world.assert_whole(A);
+}
+
+/// A is asked to end while an answer waits for B. B may take over only when A has answered for the last
+/// time: what A is asked from then on it has not done.
+#[test]
+fn m11_a_server_retires_when_nothing_waits_and_answers_nobody_after_that() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let is_ack = |envelope: &Envelope| matches!(envelope.message, Message::FrameAnswer { .. });
+    let before = world.ask(A, client.lock("x"));
+    world.settle_but(is_ack);
+    world.end(A);
+    let after = world.ask(A, client.lock("y"));
+    assert_eq!(world.reply_to(after), Some(Err(Refusal::NotReady)));
+    world.run_but(PEER_TIMEOUT / 8, is_ack);
+    assert_eq!(world.role(A), RoleName::Primary, "an answer waits");
+    assert_eq!(
+        (world.role(B), world.reply_to(before)),
+        (RoleName::Backup, None)
+    );
+
+    world.settle();
+    assert_eq!(world.reply_to(before), Some(Ok(Answer::Call(true))));
+    assert!(matches!(world.core(A).standing(), Standing::Retired { .. }));
+    assert_eq!(world.role(B), RoleName::Alone);
+    assert!(world.is_held(B, "x") && !world.is_held(B, "y"));
+    assert_eq!(world.answer(A, client.lock("z")), Err(Refusal::NotReady));
 }

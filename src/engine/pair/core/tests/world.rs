@@ -222,6 +222,11 @@ impl World {
             .collect()
     }
 
+    /// SIGTERM: it hands over, and goes on until the test halts it.
+    pub(super) fn end(&mut self, server: ServerId) {
+        self.input(server, Input::End);
+    }
+
     /// SIGSTOP.
     pub(super) fn stop(&mut self, server: ServerId) {
         self.hosts[index(server)].stopped = true;
@@ -324,7 +329,9 @@ impl World {
         match &self.core(server).role {
             super::super::Role::Primary(primary) => &primary.machine,
             super::super::Role::Backup(backup) => &backup.machine,
-            super::super::Role::Starting(_) => panic!("{server} has no state"),
+            super::super::Role::Starting(_) | super::super::Role::Retired(_) => {
+                panic!("{server} has no state")
+            }
         }
     }
 

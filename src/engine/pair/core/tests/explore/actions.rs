@@ -30,6 +30,10 @@ pub(super) enum Action {
     Rouse(ServerId, Late),
     Stop(ServerId),
     Halt(ServerId),
+    /// It is asked to end, and begins to hand over.
+    End(ServerId),
+    /// It has handed over, and ends.
+    Exit(ServerId),
     Reset,
     Drop(u8, u8, ServerId),
     Copy(u8, u8, ServerId),
@@ -43,6 +47,7 @@ impl Action {
             self,
             Self::Stop(_)
                 | Self::Halt(_)
+                | Self::End(_)
                 | Self::Reset
                 | Self::Drop(..)
                 | Self::Copy(..)
@@ -63,7 +68,7 @@ impl World {
         for server in [A, B] {
             self.times(server, still, scope, cores, &mut actions);
             self.sessions(server, cores, &mut actions);
-            self.faults(server, scope, &mut actions);
+            self.faults(server, scope, cores, &mut actions);
         }
         self.asks(scope, &mut actions);
         if self.budget.resets > 0 && !(self.is_halted(A) && self.is_halted(B)) {
@@ -171,10 +176,19 @@ impl World {
         by_link || self.flights.iter().any(|flight| flight.to == server)
     }
 
-    pub(super) fn faults(&self, server: ServerId, scope: &Scope, actions: &mut Vec<Action>) {
+    pub(super) fn faults(
+        &self,
+        server: ServerId,
+        scope: &Scope,
+        cores: &Cores,
+        actions: &mut Vec<Action>,
+    ) {
         let host = self.host(server);
-        if host.core.is_none() {
+        let Some(core) = host.core.map(|core| cores.look(core)) else {
             return actions.push(Action::Restart(server));
+        };
+        if core.is_retired() && host.stopped.is_none() {
+            actions.push(Action::Exit(server));
         }
         if let Some(least) = host.stopped {
             let late = [Late::Voids, Late::Doubts, Late::Long].into_iter();
@@ -190,6 +204,9 @@ impl World {
         }
         if budget.stops > 0 && scope.stopping.contains(&server) && host.stopped.is_none() {
             actions.push(Action::Stop(server));
+        }
+        if budget.ends > 0 && scope.ending.contains(&server) && host.stopped.is_none() {
+            actions.push(Action::End(server));
         }
     }
 

@@ -70,7 +70,17 @@ impl World {
                 self.fail();
                 self.host_mut(server).stopped = Some(Late::Voids);
             }
-            Action::Halt(server) => self.halt(server, context),
+            Action::Halt(server) => {
+                self.budget.halts -= 1;
+                self.fail();
+                self.halt(server, context);
+            }
+            Action::End(server) => {
+                self.budget.ends -= 1;
+                self.fail();
+                self.input(server, Input::End, None, context)?;
+            }
+            Action::Exit(server) => self.halt(server, context),
             Action::Reset => self.reset(context),
             Action::Drop(client, step, at) => {
                 self.budget.drops -= 1;
@@ -246,8 +256,6 @@ impl World {
 
     /// SIGKILL: what it sent can still be read, what was sent to it is gone.
     pub(super) fn halt(&mut self, server: ServerId, context: &mut Context) {
-        self.budget.halts -= 1;
-        self.fail();
         self.fail_relays(server.peer(), context.cores);
         *self.host_mut(server) = Host {
             core: None,

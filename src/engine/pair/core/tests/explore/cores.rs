@@ -279,6 +279,7 @@ pub(super) trait Look {
     fn overview_now(&self) -> Overview;
     fn machine(&self) -> Option<&Machine>;
     fn is_starting(&self) -> bool;
+    fn is_retired(&self) -> bool;
     fn is_probing(&self) -> bool;
     fn is_primary(&self) -> bool;
     /// It is a primary that may find the lease of this session over.
@@ -294,7 +295,7 @@ impl Look for Servant {
 
     fn machine(&self) -> Option<&Machine> {
         match &self.role {
-            Role::Starting(_) => None,
+            Role::Starting(_) | Role::Retired(_) => None,
             Role::Primary(primary) => Some(&primary.machine),
             Role::Backup(backup) => Some(&backup.machine),
         }
@@ -302,6 +303,10 @@ impl Look for Servant {
 
     fn is_starting(&self) -> bool {
         matches!(self.role, Role::Starting(_))
+    }
+
+    fn is_retired(&self) -> bool {
+        matches!(self.role, Role::Retired(_))
     }
 
     fn is_primary(&self) -> bool {
@@ -315,7 +320,7 @@ impl Look for Servant {
     fn lets_wait(&self, record: RecordNumber) -> Option<Mark> {
         match &self.role {
             Role::Primary(primary) => primary.polls.waits_from(record),
-            Role::Starting(_) | Role::Backup(_) => None,
+            Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => None,
         }
     }
 

@@ -43,6 +43,7 @@ fn show(core: &mut Servant, names: &mut impl Names) {
     names.frame(&mut core.next_frame);
     match &mut core.role {
         Role::Starting(starting) => starting.name(names),
+        Role::Retired(_) => {}
         Role::Backup(backup) => backup.link.iter_mut().for_each(|link| names.in_link(link)),
         Role::Primary(primary) => {
             primary.heard.name(ttl, names);

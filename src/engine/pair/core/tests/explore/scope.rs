@@ -23,9 +23,10 @@ pub(super) struct Scope {
     /// How many steps of each client are answered before, the first ones of all, then the second ones.
     pub(super) before: u8,
     pub(super) budget: Budget,
-    /// Who may halt, and who may stop.
+    /// Who may halt, who may stop, and who may be asked to end.
     pub(super) halting: &'static [ServerId],
     pub(super) stopping: &'static [ServerId],
+    pub(super) ending: &'static [ServerId],
     /// Whom clients ask.
     pub(super) asked: &'static [ServerId],
     /// A client that is answered by one server still listens to the other one.
@@ -48,6 +49,7 @@ impl Scope {
 const NONE: Budget = Budget {
     halts: 0,
     stops: 0,
+    ends: 0,
     failures: 0,
     resets: 0,
     drops: 0,
@@ -64,6 +66,7 @@ const QUIET: Scope = Scope {
     budget: NONE,
     halting: &[A, B],
     stopping: &[A, B],
+    ending: &[A, B],
     asked: &[A, B],
     hears_all: false,
     idle_probes: false,
@@ -83,6 +86,14 @@ const fn stops(stops: u8) -> Budget {
     Budget {
         stops,
         failures: stops,
+        ..NONE
+    }
+}
+
+const fn ends(ends: u8) -> Budget {
+    Budget {
+        ends,
+        failures: ends,
         ..NONE
     }
 }
@@ -110,6 +121,12 @@ pub(super) const SCOPES: &[Scope] = &[
         name: "halt",
         views: 5,
         budget: halts(1),
+        ..QUIET
+    },
+    Scope {
+        name: "end",
+        views: 5,
+        budget: ends(1),
         ..QUIET
     },
     Scope {
@@ -232,6 +249,51 @@ pub(super) const SCOPES: &[Scope] = &[
         clients: LEAST_PERMITS,
         before: 2,
         asked: &[A],
+        ..QUIET
+    },
+    // A server is asked to end.
+    Scope {
+        name: "end-owned",
+        views: 5,
+        budget: ends(1),
+        clients: HOLDER_AND_WAITER,
+        before: 2,
+        ending: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "ends",
+        budget: ends(2),
+        ..QUIET
+    },
+    Scope {
+        name: "end-reset",
+        views: 5,
+        budget: Budget {
+            resets: 1,
+            ..ends(1)
+        },
+        ..QUIET
+    },
+    Scope {
+        name: "end-halt",
+        budget: Budget {
+            halts: 1,
+            failures: 2,
+            ..ends(1)
+        },
+        ..QUIET
+    },
+    Scope {
+        name: "stop-a-end-b",
+        budget: Budget {
+            stops: 1,
+            failures: 2,
+            ..ends(1)
+        },
+        stopping: &[A],
+        ending: &[B],
         ..QUIET
     },
     // One has a lock, and two wait for it.

@@ -32,7 +32,9 @@ pub(super) struct Host {
 pub(super) struct Budget {
     pub(super) halts: u8,
     pub(super) stops: u8,
-    /// Halts and stops together.
+    /// Servers that are asked to end.
+    pub(super) ends: u8,
+    /// Halts, stops and ends together.
     pub(super) failures: u8,
     pub(super) resets: u8,
     /// Connections of clients that break.
