@@ -251,13 +251,13 @@ async fn a_full_table_takes_no_more_names_and_serves_those_that_it_has() {
     let locks = u32::try_from(a.locks).expect("few");
     assert!((most - 1..=most).contains(&locks), "{locks} of {most}");
     // The honest client makes room for one more at the most.
-    let _ = greedy.lock(&name(names)).await;
-    let refused = greedy.lock(&name(names + 1)).await;
+    let mut more = Vec::new();
+    for number in names..names + 2 {
+        more.push(greedy.lock(&name(number)).await);
+    }
     let soon = Duration::from_secs(1);
-    assert!(
-        matches!(refused, Err(CallError::Overloaded { after, .. }) if after < soon),
-        "{refused:?}"
-    );
+    let told_soon = |answer: &Answer| matches!(answer, Err(CallError::Overloaded { after, .. }) if *after < soon);
+    assert!(more.iter().any(told_soon), "{more:?}");
     assert!(!greedy.lock(&name(0)).await.expect("an answer"));
     assert!(greedy.unlock(&name(0)).await.expect("an answer"));
     siege.honest.advance().await;
