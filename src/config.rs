@@ -201,6 +201,11 @@ pub const LEASE_MARGIN: u32 = 64;
 /// much under a half.
 pub const LEASE_AT_RISK: u32 = 3;
 
+/// How much of a lease, in percent, is left when a thread of the process' own renews it, because the runtime that its
+/// clerk was connected in does not run. 40: with every renewal in time it does not fall much under a half, and 4 s of
+/// the default lease are enough to dial twice.
+pub const LEASE_LEFT_TO_STANDBY: u32 = 40;
+
 /// How many locks a session gives back at a time when their guards are dropped. 64: many enough that the
 /// servers are busy with them, few enough that they fill no connection.
 pub const RELEASES_IN_FLIGHT: usize = 64;

@@ -81,6 +81,20 @@ impl Pair {
         }
     }
 
+    /// The same servers, over connections of its own: for another runtime.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            connections: Both::of(|server| self.connections[server].apart()),
+            pace: self.pace,
+            prefer_b: AtomicBool::new(self.prefer_b.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Whether any runtime can reach it.
+    pub(super) fn is_reached_from_any_runtime(&self) -> bool {
+        self.connections[ServerId::A].is_reached_from_any_runtime()
+    }
+
     /// The pace of a question that is answered at once.
     pub(super) const fn pace(&self) -> Pace {
         self.pace

@@ -53,6 +53,16 @@ impl Connection {
         }
     }
 
+    /// To the same server, but not shared with this one.
+    pub(super) fn apart(&self) -> Self {
+        Self::new(self.network.clone(), self.addr.clone())
+    }
+
+    /// Whether a thread of its own can use it.
+    pub(super) fn is_reached_from_any_runtime(&self) -> bool {
+        self.network.is_reached_from_any_runtime()
+    }
+
     pub(super) const fn addr(&self) -> &Addr {
         &self.addr
     }

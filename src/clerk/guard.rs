@@ -14,6 +14,9 @@ use crate::types::{LockName, RecordNumber, Token};
 /// (also to this process: it may have been suspended, and its machine's clock with it) is done with the
 /// [`token`](Self::token), by something that refuses a token lower than one that it has seen.
 ///
+/// A holder that computes for long, or blocks its thread, keeps the lock (see [`Clerk`](super::Clerk)), and can look
+/// at [`state`](Self::state) meanwhile. So does one that hangs: only a process that is stopped or cut off loses it.
+///
 /// Dropping it gives the lock back in the background; [`release`](Self::release) says whether that has
 /// happened. It keeps the session alive when the clerk is dropped.
 #[derive(Debug)]

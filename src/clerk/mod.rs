@@ -68,7 +68,10 @@ use crate::types::{Lease, LockName};
 /// A client of a lock pair. Clones are the same client.
 ///
 /// It can be used from any task. It needs the Tokio runtime in which it was connected: that runs the
-/// tasks that keep its record and its session.
+/// tasks that keep its record and its session. When a task blocks the threads of that runtime, a thread of the
+/// library's own, one for all clerks of the process, renews the leases meanwhile, where
+/// [the network](Network::is_reached_from_any_runtime) allows it; the system's does. A child that is forked has
+/// neither the runtime nor that thread: connect after forking.
 #[derive(Clone)]
 #[must_use = "a clerk that is dropped leaves the servers"]
 pub struct Clerk {

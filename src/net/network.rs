@@ -23,4 +23,12 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     ///
     /// The error is of kind `AddrInUse` when somebody else listens there.
     fn listen<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Listener>>;
+
+    /// Whether any Tokio runtime of the process can make and drive its connections.
+    ///
+    /// If so, a clerk keeps its locks from a thread of its own while the runtime that it was connected in does not
+    /// run. The default is false: everything stays on the caller's runtime, as a simulation needs it to repeat a seed.
+    fn is_reached_from_any_runtime(&self) -> bool {
+        false
+    }
 }

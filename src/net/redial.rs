@@ -50,6 +50,10 @@ impl Network for Redial {
     fn listen<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Listener>> {
         self.network.listen(addr)
     }
+
+    fn is_reached_from_any_runtime(&self) -> bool {
+        self.network.is_reached_from_any_runtime()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Owned locks on real servers and real sockets: leases, the queue, tokens, and what becomes of them when
 //! servers and clients fail.
 
+mod blocked;
 mod looks;
 #[cfg(target_os = "linux")]
 mod permits;

@@ -9,13 +9,14 @@ mod current;
 mod life;
 mod places;
 mod renewal;
+mod standby;
 mod task;
 
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use self::life::{GuardState, LossReason};
@@ -40,6 +41,8 @@ pub(super) struct Session {
     record: Arc<Record>,
     life: Life,
     places: Places,
+    /// How many polls the clerk's own runtime has begun.
+    polls: watch::Sender<u64>,
 }
 
 /// Keeps the session alive while it is held.
@@ -69,6 +72,7 @@ impl Handle {
             record: Arc::new(Record::new(opened)),
             life: Life::new(lease, begun),
             places: Places::default(),
+            polls: watch::Sender::default(),
         });
         let (task, handles) = mpsc::channel(1);
         tokio::spawn(task::run(session.clone(), handles));

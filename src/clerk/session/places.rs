@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::service::News;
+use crate::service::{Mark, News};
 use crate::types::{LockName, Seq, Token};
 
 /// One lock that a session waits for or holds.
@@ -74,6 +74,8 @@ pub(super) struct Places {
 struct Table {
     places: BTreeMap<Seq, Arc<Place>>,
     given_up: VecDeque<Seq>,
+    /// Up to where the news has been told.
+    told: Mark,
 }
 
 impl Places {
@@ -115,8 +117,18 @@ impl Places {
         }
     }
 
+    /// Up to where the news has been told.
+    pub(super) fn told(&self) -> Mark {
+        self.table().told
+    }
+
+    /// Tells the places what there is news of. An answer that comes late, when newer news has been told, tells nothing.
     pub(super) fn tell(&self, news: &News) {
-        let table = self.table();
+        let mut table = self.table();
+        if news.through < table.told {
+            return;
+        }
+        table.told = news.through;
         for change in &news.changes {
             if let Some(place) = table.places.get(&change.acquired) {
                 place.grant.send_modify(|grant| {
@@ -135,5 +147,35 @@ impl Places {
     /// The table is whole after every step, so a poisoned lock is sound.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Change;
+
+    fn news(through: u64, contended: bool) -> News {
+        let change = Change {
+            acquired: Seq(1),
+            token: Token(7),
+            contended,
+        };
+        News {
+            through: Mark(through),
+            changes: vec![change],
+            broken: Vec::new(),
+        }
+    }
+
+    /// Two polls may be under way: that of a runtime that was blocked, and that of the thread that stood in for it.
+    #[test]
+    fn an_answer_that_comes_after_newer_news_tells_nothing() {
+        let places = Places::default();
+        let place = places.enter(Seq(1), LockName::new("x").expect("a name"));
+        places.tell(&news(9, true));
+        places.tell(&news(8, false));
+        assert_eq!(places.told(), Mark(9));
+        assert!(place.grant.borrow().is_contended);
     }
 }

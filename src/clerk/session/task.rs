@@ -6,18 +6,21 @@ use futures::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use super::renewal::renew;
+use super::standby;
 use super::{LossReason, ReleaseError, Session, Within};
 use crate::clerk::keeper::Close;
 use crate::config::RELEASES_IN_FLIGHT;
 use crate::types::Seq;
 
 pub(super) async fn run(session: Arc<Session>, mut handles: mpsc::Receiver<Close>) {
+    let standby = standby::begin(&session);
     let close = tokio::select! {
         biased;
         close = handles.recv() => close,
         () = renew(&session) => None,
         () = give_back(&session) => None,
     };
+    drop(standby);
     // Also when its lease is over: so its locks are free a little sooner.
     if session.life.end(LossReason::Closed) != LossReason::SessionLost {
         session.shared.say_goodbye(session.record.number).await;
