@@ -151,9 +151,7 @@ async fn the_shell_answers_every_line_in_order() {
         .assert()
         .code(0)
         .stdout(
-            "true\nfalse\ntrue\nerror: unknown command `steal`; write lock, unlock, acquire, try, \
-             elect, release, show or why, and NAME, or ls or watch, and PREFIX or nothing, or permit N NAME, try-permit \
-             N NAME, or break NAME TOKEN REASON\ntrue\ntrue\nfalse\n",
+            "true\nfalse\ntrue\nerror: unknown command `steal`; `help` names those there are\ntrue\ntrue\nfalse\n",
         )
         .stderr("");
 }
@@ -192,6 +190,7 @@ fn without_a_server_lockc_says_in_one_line_what_it_tried_and_for_how_long() {
         let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(stderr.contains("200ms"), "{stderr}");
+        assert!(stderr.contains("try `lockd dev`"), "{stderr}");
         for server in place.servers().split(',') {
             assert!(stderr.contains(server), "{stderr}");
         }
@@ -209,16 +208,13 @@ fn a_shell_without_a_server_answers_with_errors() {
     let place = Place::new();
     let assert = place
         .lockc(&["--timeout", "100ms", "shell"])
-        .write_stdin("lock a\nlock b\n")
+        .write_stdin("help\nlock a\nlock b\n")
         .assert()
-        .code(0);
+        .code(69);
     let stdout = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
-    assert_eq!(stdout.lines().count(), 2, "{stdout}");
-    assert!(
-        stdout
-            .lines()
-            .all(|line| line.starts_with("error: no server answered"))
-    );
+    assert_eq!(stdout.lines().count(), 3, "{stdout}");
+    let mut unanswered = stdout.lines().skip(1);
+    assert!(unanswered.all(|line| line.starts_with("error: no server answered")));
 }
 
 #[test]
@@ -253,6 +249,8 @@ async fn a_server_that_cannot_bind_says_why_and_exits_with_69() {
         let mut second = place.start(&["primary", "--listen", &listen]);
         let line = second.line_with("cannot listen on").await;
         assert!(line.contains(&listen), "{line}");
+        let is_taken = listen.ends_with("/a");
+        assert_eq!(line.contains("--servers names other"), is_taken, "{line}");
         assert_eq!(second.exit_code().await, Some(69));
     }
 }
@@ -344,7 +342,7 @@ fn completions_are_printed() {
             .assert()
             .code(0);
         let script = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
-        assert!(script.contains(&format!("_{name}()")));
+        assert!(script.contains(&format!("_{name}")), "{script}");
     }
 }
 

@@ -360,6 +360,18 @@ async fn a_stranger_is_told_where_it_is(mut place: Place) {
     }
 }
 
+async fn another_version_that_hangs_up_at_once_is_known_all_the_same(mut place: Place) {
+    let mut dialer = place.connect().await;
+    dialer.write_all(b"lockserv\x00\x63").await.expect("sent");
+    let mut server = place.accept().await;
+    drop(dialer);
+    let greeted = net::greet(&mut server).await;
+    assert!(
+        matches!(greeted, Err(GreetError::Version { theirs: 99 })),
+        "{greeted:?}"
+    );
+}
+
 async fn another_version_is_told_ours(mut place: Place) {
     let mut dialer = place.connect().await;
     dialer
@@ -502,6 +514,7 @@ over_every_transport! {
     every_rejection_arrives_as_it_was_said
     a_stranger_is_told_where_it_is
     another_version_is_told_ours
+    another_version_that_hangs_up_at_once_is_known_all_the_same
     a_server_of_another_version_is_known
     another_kind_of_server_is_known
     a_malformed_preface_is_refused

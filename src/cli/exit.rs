@@ -9,6 +9,7 @@ use clap::Parser;
 
 #[cfg(target_os = "linux")]
 use super::death::Death;
+use super::usage::legible;
 
 /// How a program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +57,9 @@ pub(super) fn main<C: Parser>(run: impl FnOnce(C) -> Exit) -> ExitCode {
         Ok(cli) => catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or(Exit::Internal),
         Err(answer) => {
             // Help and version are such answers too. Nobody is left to tell when they cannot be written.
-            let _ = answer.print();
-            if answer.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Yes
-            }
+            let is_error = answer.use_stderr();
+            let _ = legible(answer).print();
+            if is_error { Exit::Usage } else { Exit::Yes }
         }
     };
     #[cfg(target_os = "linux")]

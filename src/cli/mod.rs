@@ -11,3 +11,4 @@ pub mod lockd;
 mod options;
 mod signals;
 mod text;
+mod usage;

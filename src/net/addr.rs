@@ -28,6 +28,9 @@ pub enum AddrError {
     /// There is nothing after `unix:` or `memory:`.
     #[error("`{0}` names nothing: an address is HOST:PORT or unix:PATH")]
     Empty(String),
+    /// It is written as a URL.
+    #[error("`{0}` is a URL: an address is HOST:PORT or unix:PATH, without a scheme")]
+    Url(String),
     /// A TCP address has no host or no port.
     #[error("`{0}` is not an address: an address is HOST:PORT or unix:PATH")]
     NoPort(String),
@@ -67,6 +70,9 @@ impl FromStr for Addr {
 }
 
 fn check_tcp(text: &str) -> Result<(), AddrError> {
+    if text.contains("://") {
+        return Err(AddrError::Url(text.to_owned()));
+    }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() => (host, port),
         _ => return Err(AddrError::NoPort(text.to_owned())),
@@ -246,7 +252,15 @@ mod tests {
         assert!(refused("localhost:+80").contains("port"));
         assert!(refused("::1:5100").contains("brackets"));
         assert!(refused("[localhost]:5100").contains("brackets"));
-        assert!(refused("http://host:80").contains("host"));
+        for url in [
+            "http://host:80",
+            "http://host:80/",
+            "tcp://host",
+            "http://[::1]:80",
+        ] {
+            let refused = refused(url);
+            assert!(refused.contains("without a scheme"), "{url}: {refused}");
+        }
     }
 
     #[test]

@@ -53,7 +53,9 @@ pub enum Purpose {
 #[non_exhaustive]
 pub enum Rejection {
     /// It speaks another version of the protocol.
-    #[error("it speaks version {theirs} of the protocol, this side speaks {PROTOCOL_VERSION}")]
+    #[error(
+        "it speaks version {theirs} of the protocol, this side speaks {PROTOCOL_VERSION}: upgrade the older one"
+    )]
     Version {
         /// The version of the one who says no.
         theirs: u16,
@@ -201,11 +203,12 @@ pub async fn greet(stream: &mut Stream) -> Result<Purpose, GreetError> {
         Ok(PROTOCOL_VERSION) => read_purpose(stream).await,
         Ok(theirs) => {
             let ours = PROTOCOL_VERSION;
-            reject(stream, Rejection::Version { theirs: ours }).await?;
+            // The dialer may hang up as soon as it knows: that is not why it was refused.
+            let _ = reject(stream, Rejection::Version { theirs: ours }).await;
             Err(GreetError::Version { theirs })
         }
         Err(GreetError::Stranger) => {
-            farewell(stream, sign().as_bytes()).await?;
+            let _ = farewell(stream, sign().as_bytes()).await;
             Err(GreetError::Stranger)
         }
         Err(error) => Err(error),

@@ -23,6 +23,13 @@ async fn a_lock_is_broken_by_the_token_that_it_is_held_by_and_no_other() {
     let line = format!("break job --token {other} --reason it-hangs");
     let ended = stage.run(&line).await;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), "false\n"));
+    let holding = format!("token {other} does not hold job: job is held by ");
+    assert!(ended.stderr.contains(&holding), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(&token.to_string()),
+        "{}",
+        ended.stderr
+    );
     assert!(!next.is_finished());
 
     let token = token.to_string();

@@ -12,18 +12,21 @@ use super::run::RunOptions;
 use crate::cli::options::{self, PairOptions};
 use crate::types::LockName;
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
-  lockc lock jobs/nightly && ./nightly      run it unless somebody holds the lock
-  lockc unlock jobs/nightly
-  lockc run jobs/nightly -- ./nightly       the same, safe: it waits, and the lock cannot outlive the job
-  lockc lock -- -odd-name                   a name that begins with a hyphen
-  lockc status --json | jq .whole           is the pair ready for a failure?
-  printf 'lock a\\nlock a\\n' | lockc shell   prints true, then false
+  lockc run jobs/nightly -- ./nightly       wait for the lock, run the job, free the lock
+  lockc run -n jobs/nightly -- ./nightly    only if nobody else runs it
   lockc show jobs/nightly                   who holds it, by which token, and who waits
-  lockc torture --duration 5m               is every answer right, whatever fails meanwhile?
+  lockc status                              is the pair ready for a failure?";
 
-A lock of `lock` belongs to nobody: it stays held when its locker ends, and anyone can unlock it.
+const MORE_HELP: &str = "\
+  lockc elect leaders/mail                  be the leader until interrupted
+  lockc lock flags/frozen                   a lock that belongs to nobody: it stays held
+  lockc unlock flags/frozen                 when its locker ends, and anyone can unlock it
+  lockc lock -- -odd-name                   a name that begins with a hyphen
+  lockc status --json | jq .whole
+  printf 'acquire a\\nrelease a\\n' | lockc shell
+  lockc torture --duration 5m               is every answer right, whatever fails meanwhile?
 
 Exit codes:
   0    yes: granted, released; show: held; why: no deadlock; elect: resigned;
@@ -31,18 +34,37 @@ Exit codes:
   1    no: held by someone, or not held; why: a deadlock; elect: stopped before it was elected;
        torture: an answer was wrong
   2    the command line is wrong
-  69   no server could answer in time
+  69   no server could answer in time; shell: none answered any of its commands
   70   internal error
   75   elect: the leadership was lost; run: the lock was lost while the command ran
 
-lockc run ends as its command does; `lockc run --help` tells of its own codes.";
+lockc run ends as its command does; `lockc run --help` tells of its own codes.
+A duration is written 500ms, 2s or 1m, or in seconds without a unit: 30 or 0.5.";
+
+#[cfg(target_os = "linux")]
+const RUN_EXAMPLES: &str = "\
+Examples:
+  lockc run jobs/nightly -- ./nightly --all       wait for the lock, then run the job
+  lockc run -n jobs/nightly -- ./nightly          not if somebody else holds the lock
+  lockc run -w 30 -E 75 jobs/nightly -- ./nightly wait for 30 s at most, exit 75 if that was too short
+  lockc run -s db/schema -- ./read                hold it together with others that share it
+  lockc run --permits 3 api/calls -- ./call       up to three at a time
+  lockc run a -- sh -c 'one; two'                 several commands
+
+What follows `--` is the command with its arguments, whatever they look like.";
 
 /// A client of a lock pair
 ///
 /// Asks whichever server answers; each command is carried out once, however often it had to be asked for.
 #[derive(Debug, Parser)]
-#[command(name = "lockc", version, after_help = AFTER_HELP, subcommand_required = true)]
-pub(super) struct Cli {
+#[command(
+    name = "lockc",
+    version,
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n{MORE_HELP}"),
+    subcommand_required = true
+)]
+pub(in crate::cli) struct Cli {
     #[command(flatten)]
     pub(super) pair: PairOptions,
     /// How long to try before giving up; in a shell, for each command
@@ -52,7 +74,9 @@ pub(super) struct Cli {
         env = "LOCK_TIMEOUT",
         default_value = "10s",
         value_parser = options::duration,
-        global = true
+        allow_hyphen_values = true,
+        global = true,
+        help_heading = options::GLOBAL
     )]
     pub(super) timeout: Duration,
     #[command(subcommand)]
@@ -61,16 +85,6 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Take a lock: prints true when it was free and is now held, false when it was held
-    Lock {
-        /// The lock: 1 to 1,024 bytes of UTF-8
-        name: LockName,
-    },
-    /// Free a lock: prints true when it was held and is now free, false when it was free
-    Unlock {
-        /// The lock: 1 to 1,024 bytes of UTF-8
-        name: LockName,
-    },
     /// Run a command while a lock is held
     ///
     /// Waits for its turn, holds the lock for the command, and releases it when the command has ended; exits
@@ -85,7 +99,24 @@ pub(super) enum Command {
     /// Exit code 1, or that of -E: the lock was not to be had; 69: no server could answer in time; 75: the
     /// lock was lost while the command ran; 126 and 127: the command cannot be executed, or was not found.
     #[cfg(target_os = "linux")]
+    #[command(
+        after_help = RUN_EXAMPLES,
+        override_usage = "lockc run [OPTIONS] <NAME> -- <COMMAND> [ARGUMENT]..."
+    )]
     Run(RunOptions),
+    /// Take a lock that belongs to nobody, and do not wait: prints true, or false if it was held
+    ///
+    /// It stays held when this program ends, until `lockc unlock`; by anybody. To hold a lock for a command,
+    /// use `lockc run`.
+    Lock {
+        /// The lock: 1 to 1,024 bytes of UTF-8
+        name: LockName,
+    },
+    /// Free a lock: prints true when it was held and is now free, false when it was free
+    Unlock {
+        /// The lock: 1 to 1,024 bytes of UTF-8
+        name: LockName,
+    },
     /// Show which locks are held, by whom, and how many wait
     ///
     /// A row for each holder (of one lock, 256 at the most), by name. HOLDER is the beginning of the client's id
@@ -126,10 +157,10 @@ pub(super) enum Command {
     /// it resign. Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
     /// leadership was lost: no server answered for a lease, or the lock was broken.
     Elect(ElectOptions),
-    /// Carry out commands from stdin, one a line: `lock NAME`, `acquire NAME`, ...
+    /// Carry out commands from stdin, one a line: `acquire NAME`, `release NAME`, ...; `help` names them
     ///
-    /// lock NAME, unlock NAME: as the commands of that name. acquire NAME: waits for the lock, for --timeout at
-    /// the most, and answers with its token; the lines behind it wait as well. try NAME: answers with the token, or
+    /// acquire NAME: waits for the lock, for --timeout at most, and answers with its token; the lines behind it
+    /// wait as well. lock NAME, unlock NAME: as the commands of that name. try NAME: answers with the token, or
     /// false when the lock is not to be had. permit N NAME and try-permit N NAME: likewise, for one of N permits, of
     /// which a shell can have several. elect NAME: stands for election, for --timeout at the most, and answers with
     /// the token of the leader. release NAME: gives back what this shell has acquired, the last first, or resigns.
@@ -143,7 +174,7 @@ pub(super) enum Command {
     ///
     /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A name or a prefix
     /// is the rest of its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
-    /// with exit code 0 unless the input could not be read; what it has acquired and not released is released
+    /// with exit code 0; 69 when no server answered any of its commands, 70 when the input could not be read. What it has acquired and not released is released
     /// then. That a lock was lost meanwhile (no server answered for 10s, or it was broken) is told when it is
     /// released.
     Shell,
@@ -197,10 +228,10 @@ pub(super) struct BenchOptions {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=4_096))]
     pub(super) in_flight: u32,
     /// How long to measure
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = options::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = options::duration, allow_hyphen_values = true)]
     pub(super) duration: Duration,
     /// How long to load the servers before that
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = options::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = options::duration, allow_hyphen_values = true)]
     pub(super) warm_up: Duration,
     /// Print JSON, with latencies in microseconds
     #[arg(long)]
@@ -224,7 +255,7 @@ pub(super) struct TortureOptions {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(0..=1_000))]
     pub(super) owners: u32,
     /// How long to go on
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = options::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = options::duration, allow_hyphen_values = true)]
     pub(super) duration: Duration,
     /// What the names of the locks begin with; something that nobody else uses follows
     #[arg(long, value_name = "TEXT", default_value = "lockc-torture")]
@@ -275,6 +306,62 @@ mod tests {
     }
 
     #[test]
+    fn the_short_help_leads_with_run_and_fits_a_screen() {
+        let help = help("lockc -h");
+        let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("{text}: {help}"));
+        assert!(at("Commands:\n  run ") < at("\n  lock "), "{help}");
+        assert!(at("Examples:\n  lockc run ") < at("lockc show"), "{help}");
+        assert!(at("Global options:") > at("Commands:"), "{help}");
+        assert!(!help.contains("Exit codes:"), "{help}");
+        assert!(help.lines().count() <= 45, "{help}");
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
+    }
+
+    #[test]
+    fn the_long_help_tells_the_exit_codes_too() {
+        let help = help("lockc --help");
+        assert!(help.contains("Exit codes:"), "{help}");
+        assert!(help.contains("Examples:\n  lockc run "), "{help}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_help_of_run_shows_the_hyphens_before_the_command_and_examples() {
+        for line in ["lockc run -h", "lockc run --help"] {
+            let help = help(line);
+            assert!(
+                help.contains("Usage: lockc run [OPTIONS] <NAME> -- <COMMAND>"),
+                "{help}"
+            );
+            assert!(
+                help.contains("\n  lockc run jobs/nightly -- ./nightly"),
+                "{help}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_of_every_command_stand_under_a_heading_of_their_own() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let help = help(&format!("lockc {name} -h"));
+            let (own, global) = help.split_once("Global options:").expect(name);
+            for option in ["--servers", "--timeout"] {
+                assert!(!own.contains(option) && global.contains(option), "{help}");
+            }
+        }
+    }
+
+    fn help(line: &str) -> String {
+        let error = parse(line).expect_err(line);
+        assert!(!error.use_stderr(), "{line}: {error}");
+        error.to_string()
+    }
+
+    #[test]
     fn a_name_may_begin_with_a_hyphen() {
         let cli = parse("lockc unlock -- -x").expect("it parses");
         assert!(matches!(cli.command, Command::Unlock { name } if name.as_str() == "-x"));
@@ -291,7 +378,7 @@ mod tests {
             "lockc --timeout 0s lock a",
             "lockc status --yaml",
             "lockc torture --clerks 0",
-            "lockc torture --duration 5",
+            "lockc torture --duration 0",
             long.as_str(),
         ] {
             assert!(parse(line).expect_err(line).use_stderr(), "{line}");

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::clerk::{AcquireError, CallError, Clerk, ConnectError, LookError, ReleaseError, Watch};
+use crate::clerk::{
+    AcquireError, CallError, Clerk, ConnectError, LookError, ReleaseError, Tried, TriedServer,
+    TryError, Watch,
+};
 use crate::cli::exit::Exit;
 use crate::looks::LockChange;
-use crate::net::Servers;
+use crate::net::{DialError, Servers};
 use crate::service::Verb;
 use crate::types::LockName;
 
@@ -25,7 +28,7 @@ pub(super) struct Customer {
 /// Why there is no answer to what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = hint(.0))]
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Call(#[from] CallError),
@@ -39,6 +42,29 @@ pub(super) enum Failure {
     TimedOut(Duration),
     #[error("no answer within {}; nothing was changed", humantime::format_duration(*.0))]
     NotSeen(Duration),
+}
+
+/// What to do when no server runs at all.
+pub(super) const NOBODY_LISTENS: &str =
+    "no server runs there: try `lockd dev`, or name others with --servers";
+
+fn hint(error: &ConnectError) -> String {
+    match error {
+        ConnectError::Unanswered { tried, .. } if nobody_listens(tried) => {
+            format!("; {NOBODY_LISTENS}")
+        }
+        _ => String::new(),
+    }
+}
+
+fn nobody_listens(tried: &Tried) -> bool {
+    let last = |server: &TriedServer| server.last.as_ref().is_some_and(is_refused);
+    tried.servers().iter().all(last)
+}
+
+/// Whether the try found that nobody listens.
+pub(super) fn is_refused(error: &TryError) -> bool {
+    matches!(error, TryError::Dial(error) if matches!(**error, DialError::Refused(_)))
 }
 
 impl Failure {

@@ -2,7 +2,7 @@
 //!
 //! It has no subscriber for logs, so that stderr holds its own one line and nothing else.
 
-mod args;
+pub(super) mod args;
 mod bench;
 mod customer;
 mod latency;
@@ -24,7 +24,7 @@ use clap::CommandFactory as _;
 use tokio::io::BufReader;
 
 use self::args::{Cli, Command};
-use self::customer::Customer;
+use self::customer::{Customer, NOBODY_LISTENS};
 use self::shell::{ShellError, Teller};
 use self::status::PairStatus;
 use self::table::terminal_width;
@@ -93,7 +93,8 @@ async fn shell(customer: Customer) -> Exit {
     });
     let exit = match ended.await {
         // Whoever closes the other end of a pipe has had enough.
-        Ok(()) | Err(ShellError::Output(_)) => Exit::Yes,
+        Ok(()) | Err(ShellError::Output(_)) if !teller.is_unheard() => Exit::Yes,
+        Ok(()) | Err(ShellError::Output(_)) => Exit::Unavailable,
         Err(error @ ShellError::Input(_)) => {
             complain("lockc", &error);
             Exit::Internal
@@ -110,13 +111,12 @@ async fn status(customer: Customer, json: bool) -> Exit {
         return told(printed, Exit::Yes);
     }
     let timeout = humantime::format_duration(customer.timeout);
-    complain(
-        "lockc",
-        &format!(
-            "no server of {} answered within {timeout}",
-            customer.servers
-        ),
-    );
+    let servers = &customer.servers;
+    let mut told_so = format!("no server of {servers} answered within {timeout}");
+    if status.is_nobody_there() {
+        told_so = format!("{told_so}; {NOBODY_LISTENS}");
+    }
+    complain("lockc", &told_so);
     told(printed, Exit::Unavailable)
 }
 

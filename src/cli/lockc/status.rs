@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::customer::is_refused;
 use super::table::{Column, table};
 use crate::clerk::{ServerReport, is_whole};
 use crate::cli::exit::one_line;
@@ -18,6 +19,8 @@ const ROWS: [&str; 9] = [
 pub(super) struct PairStatus {
     whole: bool,
     servers: Vec<ServerLine>,
+    #[serde(skip)]
+    nobody_listens: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,11 +62,19 @@ impl PairStatus {
         Self {
             whole: is_whole(reports),
             servers: reports.iter().map(ServerLine::new).collect(),
+            nobody_listens: reports
+                .iter()
+                .all(|report| report.status.as_ref().is_err_and(is_refused)),
         }
     }
 
     pub(super) fn is_answered(&self) -> bool {
         self.servers.iter().any(|server| server.reachable)
+    }
+
+    /// Whether no server runs at all.
+    pub(super) const fn is_nobody_there(&self) -> bool {
+        self.nobody_listens
     }
 
     pub(super) fn json(&self) -> serde_json::Result<String> {

@@ -20,7 +20,7 @@ const DEFAULT_FILTER: &str = "info,tarpc=warn,tarpc::server::in_flight_requests=
 
 const AFTER_HELP: &str = "\
 Examples:
-  lockd dev                                 both servers here; then: lockc lock hello
+  lockd dev                                 both servers here; then: lockc run hello -- date
 
   export LOCK_SERVERS=10.0.0.1:5100,10.0.0.2:5100
   lockd primary                             on 10.0.0.1
@@ -46,7 +46,7 @@ Exit codes:
 /// answer; when one is lost, the other goes on with everything that was acknowledged.
 #[derive(Debug, Parser)]
 #[command(name = "lockd", version, after_help = AFTER_HELP, subcommand_required = true)]
-pub(super) struct Cli {
+pub(in crate::cli) struct Cli {
     #[command(flatten)]
     pair: PairOptions,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub(super) enum Command {
     Backup(ServeOptions),
     /// Run both servers of a pair in this process, to try things out
     ///
-    /// Then, in another terminal: lockc lock hello. Ctrl-C stops both, and the locks are gone.
+    /// Then, in another terminal: lockc run hello -- date. Ctrl-C stops both, and the locks are gone.
     Dev(TuningOptions),
     /// Print a completion script
     ///
@@ -88,7 +88,8 @@ pub(super) struct LogOptions {
         value_name = "FORMAT",
         env = "LOCK_LOG",
         default_value = "text",
-        global = true
+        global = true,
+        help_heading = options::GLOBAL
     )]
     pub(super) log: LogFormat,
     /// What is logged, by module and level
@@ -98,7 +99,8 @@ pub(super) struct LogOptions {
         env = "RUST_LOG",
         default_value = DEFAULT_FILTER,
         value_parser = filter,
-        global = true
+        global = true,
+        help_heading = options::GLOBAL
     )]
     pub(super) log_filter: String,
 }
@@ -146,7 +148,8 @@ pub(super) struct TuningOptions {
         value_name = "DURATION",
         env = "LOCK_PEER_TIMEOUT",
         default_value = "1s",
-        value_parser = options::duration
+        value_parser = options::duration,
+        allow_hyphen_values = true
     )]
     peer_timeout: Duration,
     /// How long a client's record is kept when nothing is heard of the client
@@ -155,7 +158,8 @@ pub(super) struct TuningOptions {
         value_name = "DURATION",
         env = "LOCK_RECORD_TTL",
         default_value = "10m",
-        value_parser = options::duration
+        value_parser = options::duration,
+        allow_hyphen_values = true
     )]
     record_ttl: Duration,
     /// How long at most to poll for the next message before the thread parks, while trials show that
@@ -168,7 +172,8 @@ pub(super) struct TuningOptions {
         value_name = "DURATION",
         env = "LOCK_BUSY_POLL",
         default_value = "500us",
-        value_parser = busy_poll
+        value_parser = busy_poll,
+        allow_hyphen_values = true
     )]
     busy_poll: Duration,
     /// Connections of clients at a time
@@ -254,14 +259,14 @@ impl Cli {
 /// Why a text does not say how long to poll.
 #[derive(Debug, PartialEq, thiserror::Error)]
 enum BusyPollError {
-    #[error("{0}; write 500us, or 0")]
-    Malformed(#[from] humantime::DurationError),
-    #[error("it must be at most 10ms: a core is kept busy that long for nothing")]
+    #[error(transparent)]
+    Malformed(#[from] options::DurationError),
+    #[error("it must be at most 10ms, for a core is kept busy that long; write 500us, or 0")]
     TooLong,
 }
 
 fn busy_poll(text: &str) -> Result<Duration, BusyPollError> {
-    match humantime::parse_duration(text)? {
+    match options::span(text)? {
         duration if duration > Duration::from_millis(10) => Err(BusyPollError::TooLong),
         duration => Ok(duration),
     }
@@ -371,7 +376,7 @@ mod tests {
             "lockd",
             "lockd leader",
             "lockd primary --peer-timeout 0s",
-            "lockd primary --peer-timeout 5",
+            "lockd primary --peer-timeout 0",
             "lockd primary --servers a:1",
             "lockd primary --servers a:1,a:1",
             "lockd primary --listen nowhere",

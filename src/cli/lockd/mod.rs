@@ -1,8 +1,9 @@
 //! `lockd`, the server.
 
-mod args;
+pub(super) mod args;
 mod logs;
 
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -48,7 +49,7 @@ async fn serve(configs: Vec<ServerConfig>) -> Exit {
     let servers = match bind(configs).await {
         Ok(servers) => servers,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!("{error}{}", hint(&error));
             return Exit::Unavailable;
         }
     };
@@ -73,6 +74,21 @@ async fn serve(configs: Vec<ServerConfig>) -> Exit {
                 stop.cancel();
             }
         }
+    }
+}
+
+/// What to do about an address that cannot be taken.
+fn hint(error: &BindError) -> &'static str {
+    match error.source.kind() {
+        ErrorKind::AddrInUse => {
+            "; does a server run there already? --servers names other addresses for the pair, and --listen \
+             another one to bind"
+        }
+        ErrorKind::AddrNotAvailable => {
+            "; it is not an address of this machine: --listen names the one to bind, such as 0.0.0.0:5100"
+        }
+        ErrorKind::PermissionDenied => "; this user may not bind it: use a port from 1024 on",
+        _ => "",
     }
 }
 

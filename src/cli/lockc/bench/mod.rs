@@ -11,6 +11,7 @@ use uuid::Uuid;
 use self::load::{Load, Operations, Running, Tally};
 use self::report::{Bench, ServerCost};
 use super::args::BenchOptions;
+use super::customer::Failure;
 use super::progress::Progress;
 use super::{print_either, reports, told};
 use crate::cli::exit::{Exit, complain};
@@ -36,7 +37,7 @@ pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOpt
     let running = match load.begin(servers, &prefix).await {
         Ok(running) => running,
         Err(error) => {
-            complain("lockc", &error);
+            complain("lockc", &Failure::from(error));
             return Exit::Unavailable;
         }
     };

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use serde_json::to_string_pretty;
 
-use self::view::{listing_table, show_text};
+use self::view::{listing_table, not_broken, show_text};
 use self::why::why_text;
 use super::customer::{Customer, Failure};
 use super::table::terminal_width;
@@ -71,6 +71,13 @@ pub(super) async fn break_lock(mut customer: Customer, options: &BreakOptions) -
     let (name, reason) = (options.name.as_str(), options.reason.as_str());
     let asked = customer.ask(async |clerk| clerk.break_lock(name, options.token, reason).await);
     let answer = asked.await;
+    if matches!(answer, Ok(false)) {
+        // Who holds it helps to find the mistake; without an answer, `false` says enough.
+        let lock = customer.look(async |clerk| clerk.show(name).await).await;
+        if let Ok(lock) = lock {
+            complain("lockc", &not_broken(&lock, options.token));
+        }
+    }
     conclude(customer, answer, |was_held| {
         told(print(&was_held.to_string()), yes_or_no(*was_held))
     })

@@ -59,7 +59,7 @@ pub(in crate::cli::lockc) struct BreakOptions {
     /// The lock: 1 to 1,024 bytes of UTF-8
     pub(super) name: LockName,
     /// The token by which it is held, as `lockc show` tells it: nothing happens if it is held by another one
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = options::token, allow_hyphen_values = true)]
     pub(super) token: Token,
     /// Why, for the log of the servers: up to 1,024 bytes
     #[arg(long, value_name = "WHY")]
@@ -79,7 +79,8 @@ pub(in crate::cli::lockc) struct WatchOptions {
     #[arg(long)]
     pub(super) json: bool,
     /// How often to look
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = options::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = options::duration,
+        allow_hyphen_values = true)]
     pub(super) every: Duration,
 }
 
@@ -89,7 +90,8 @@ pub(in crate::cli::lockc) struct ElectOptions {
     /// The lock that the leader holds: 1 to 1,024 bytes of UTF-8
     pub(super) name: LockName,
     /// How long nobody else is elected when this machine is gone: 100ms to 1h
-    #[arg(long, value_name = "DURATION", default_value_t = LEASE.into(), value_parser = options::lease)]
+    #[arg(long, value_name = "DURATION", default_value_t = LEASE.into(), value_parser = options::lease,
+        allow_hyphen_values = true)]
     pub(super) lease: humantime::Duration,
 }
 
@@ -167,6 +169,7 @@ mod tests {
         for (line, expected) in [
             ("lockc elect a", LEASE),
             ("lockc elect a --lease 200ms", Duration::from_millis(200)),
+            ("lockc elect a --lease 5", Duration::from_secs(5)),
         ] {
             let Command::Elect(options) = command(line) else {
                 panic!("{line}");
@@ -200,7 +203,7 @@ mod tests {
             "lockc elect",
             "lockc elect a --lease 99ms",
             "lockc elect a --lease 2h",
-            "lockc elect a --lease 5",
+            "lockc elect a --lease 0.05",
             long.as_str(),
         ] {
             assert!(parse::<Cli>(line).expect_err(line).use_stderr(), "{line}");

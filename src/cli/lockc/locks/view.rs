@@ -190,6 +190,16 @@ pub(super) fn headline(lock: &LockInfo) -> String {
     }
 }
 
+/// Why a lock was not broken by `token`.
+pub(super) fn not_broken(lock: &LockInfo, token: Token) -> String {
+    let name = one_line(lock.name.as_str());
+    let mut text = format!("token {token} does not hold {name}: {}", headline(lock));
+    if lock.is_ownerless {
+        text.push_str("; `lockc unlock` frees it");
+    }
+    text
+}
+
 fn holder(place: &PlaceInfo) -> String {
     let [who, mode, token] = cells(place);
     format!("{who} ({mode}, token {token})")
@@ -334,6 +344,17 @@ mod tests {
             ["waits,", "2", "00000002/2", "exclusive", "-", "-"]
         );
         assert_eq!(lines[6], "and 5 more wait");
+    }
+
+    #[test]
+    fn who_breaks_a_lock_by_another_token_is_told_who_holds_it() {
+        let told = not_broken(&lock("a", &[(1, 10)], &[]), Token(9));
+        assert_eq!(
+            told,
+            "token 9 does not hold a: a is held by 00000001/1 (exclusive, token 10); nobody waits"
+        );
+        assert!(not_broken(&free("a"), Token(9)).ends_with("a is free"));
+        assert!(not_broken(&plain("a", &[]), Token(9)).ends_with("`lockc unlock` frees it"));
     }
 
     #[test]

@@ -188,7 +188,7 @@ mod tests {
             "lockc run -E 256 a ls",
             "lockc run --lease 99ms a ls",
             "lockc run --lease 2h a ls",
-            "lockc run --lease 5 a ls",
+            "lockc run --lease 0.05 a ls",
             "lockc run -x a ls",
         ] {
             refused(line);

@@ -1,9 +1,10 @@
 //! What a line asks for.
 
-use std::num::{NonZeroU32, ParseIntError};
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::cli::lockc::locks::{Reason, ReasonError, prefix};
+use crate::cli::text::abridged;
 use crate::service::Verb;
 use crate::types::{LockName, NameError, Token};
 
@@ -24,6 +25,8 @@ pub(in crate::cli::lockc) enum Order {
     Elect(LockName),
     /// Give back what was acquired.
     Release(LockName),
+    /// Tell which commands there are.
+    Help,
     /// Tell who holds it.
     Show(LockName),
     /// Tell who holds those that begin with this.
@@ -36,20 +39,32 @@ pub(in crate::cli::lockc) enum Order {
     Break(LockName, Token, Reason),
 }
 
+/// How many columns of a word are repeated: enough to find it.
+const LONGEST_ECHO: usize = 60;
+
+/// What `help` answers, in the one line that an answer has.
+pub(super) const HELP: &str = "acquire NAME | try NAME | permit N NAME | try-permit N NAME | elect NAME | \
+    release NAME | lock NAME | unlock NAME | ls [PREFIX] | show NAME | why NAME | watch [PREFIX] | \
+    break NAME TOKEN REASON | help; each is answered in one line";
+
 /// Why a line is no [`Order`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli::lockc) enum OrderError {
-    #[error(
-        "unknown command `{0}`; write lock, unlock, acquire, try, elect, release, show or why, and NAME, or \
-         ls or watch, and PREFIX or nothing, or permit N NAME, try-permit N NAME, or break NAME TOKEN REASON"
-    )]
+    #[error("unknown command `{}`; `help` names those there are", abridged(.0, LONGEST_ECHO))]
     UnknownCommand(String),
     #[error(transparent)]
     Name(#[from] NameError),
-    #[error("`{text}` is no token: {error}; write break NAME TOKEN REASON")]
-    Token { text: String, error: ParseIntError },
-    #[error("`{text}` is no number of permits: {error}; write permit N NAME")]
-    Permits { text: String, error: ParseIntError },
+    #[error(
+        "`{}` is no token, which is a whole number, as show tells it; write break NAME TOKEN REASON",
+        abridged(text, LONGEST_ECHO)
+    )]
+    Token { text: String },
+    #[error(
+        "`{}` is no number of permits: write permit N NAME, with an N from 1 to {}",
+        abridged(text, LONGEST_ECHO),
+        u32::MAX
+    )]
+    Permits { text: String },
     #[error(transparent)]
     Reason(#[from] ReasonError),
     #[error("the line is not UTF-8")]
@@ -74,6 +89,7 @@ impl FromStr for Order {
             "try-permit" => permits(rest).map(|(most, name)| Self::TryPermit(most, name)),
             "elect" => Ok(Self::Elect(name()?)),
             "release" => Ok(Self::Release(name()?)),
+            "help" if rest.is_empty() => Ok(Self::Help),
             "show" => Ok(Self::Show(name()?)),
             "ls" => Ok(Self::Ls(prefix(rest)?)),
             "watch" => Ok(Self::Watch(prefix(rest)?)),
@@ -86,9 +102,8 @@ impl FromStr for Order {
 
 fn permits(rest: &str) -> Result<(NonZeroU32, LockName), OrderError> {
     let (most, name) = split(rest);
-    let most = most.parse().map_err(|error| OrderError::Permits {
+    let most = most.parse().map_err(|_| OrderError::Permits {
         text: most.to_owned(),
-        error,
     })?;
     Ok((most, LockName::new(name)?))
 }
@@ -97,9 +112,8 @@ fn breaking(rest: &str) -> Result<Order, OrderError> {
     let (name, rest) = split(rest);
     let (token, reason) = split(rest);
     let name = LockName::new(name)?;
-    let token = token.parse().map_err(|error| OrderError::Token {
+    let token = token.parse().map_err(|_| OrderError::Token {
         text: token.to_owned(),
-        error,
     })?;
     Ok(Order::Break(name, token, reason.parse()?))
 }
@@ -179,6 +193,26 @@ mod tests {
             order("break a 17"),
             Err(OrderError::Reason(ReasonError::Empty))
         );
+    }
+
+    #[test]
+    fn help_names_every_command() {
+        assert_eq!(order(" help "), Ok(Order::Help));
+        for line in HELP.split(" | ") {
+            let word = line.split([' ', ';']).next().expect("a word");
+            let error = order(word);
+            let unknown = matches!(error, Err(OrderError::UnknownCommand(_)));
+            assert!(!unknown, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_command_is_repeated_only_in_part() {
+        for line in ["", "break a ", "permit "] {
+            let error = order(&format!("{line}{}", "x".repeat(1_025)));
+            let told = error.expect_err("no order").to_string();
+            assert!(told.len() < 200, "{told}");
+        }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::order::Order;
+use super::order::{HELP, Order};
 use super::watches::{MAX_WATCHES, Watches};
 use crate::clerk::{AcquireError, GuardState, LockGuard, LockRequest};
+use crate::cli::exit::Exit;
 use crate::cli::lockc::customer::{Customer, Failure};
 use crate::cli::lockc::locks::{Listing, LockView, WhyView, changes_json};
 use crate::types::LockName;
@@ -15,6 +16,8 @@ pub(in crate::cli::lockc) struct Teller {
     /// Of each lock, the last that was acquired comes last.
     owned: BTreeMap<LockName, Vec<LockGuard>>,
     watches: Watches,
+    was_answered: bool,
+    was_unanswered: bool,
 }
 
 /// Why an order was not carried out.
@@ -36,12 +39,33 @@ impl Teller {
             customer,
             owned: BTreeMap::new(),
             watches: Watches::default(),
+            was_answered: false,
+            was_unanswered: false,
         }
+    }
+
+    /// Whether orders had no answer from any server, and none had one.
+    pub(in crate::cli::lockc) const fn is_unheard(&self) -> bool {
+        self.was_unanswered && !self.was_answered
     }
 
     /// Carries out one order, within the timeout in all.
     pub(in crate::cli::lockc) async fn execute(&mut self, order: Order) -> Result<String, Refused> {
+        let asks = order != Order::Help;
+        let answer = self.carry_out(order).await;
+        match &answer {
+            Ok(_) => self.was_answered |= asks,
+            Err(Refused::Failed(failure)) if failure.exit() == Exit::Unavailable => {
+                self.was_unanswered = true;
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+
+    async fn carry_out(&mut self, order: Order) -> Result<String, Refused> {
         match order {
+            Order::Help => Ok(HELP.to_owned()),
             Order::Call(verb, name) => Ok(self.customer.call(verb, &name).await?.to_string()),
             Order::Acquire(name) => {
                 let acquire = async |request: LockRequest| request.acquire().await;
