@@ -7,7 +7,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Timing {
     /// How long a peer may be silent, and a probe of it unanswered, before it counts as dead. Must be
-    /// equal on both servers.
+    /// equal on both servers: with different ones they do not pair, and say why.
     ///
     /// Too low, and a busy machine or a slow network causes needless takeovers; too high, and clients
     /// wait that much longer when a server hangs (a server that *dies* is noticed at once). Default

@@ -5,6 +5,7 @@
 //! [`net::preface`](crate::net::preface)).
 
 mod owned;
+mod peer;
 mod status;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::types::{
 };
 
 pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News, Page, PlaceInfo};
+pub use self::peer::{Introduction, Obstacle, Standing};
 pub use self::status::ServerStatus;
 
 /// The version of everything that is said after the preface. Both ends of a connection must have the
@@ -74,7 +76,7 @@ pub trait LockService {
 #[tarpc::service]
 pub trait Replication {
     /// A probe: who are you, and where do you stand? Answered by the task that owns the state.
-    async fn who(asker: Standing) -> Standing;
+    async fn who(asker: Introduction) -> Introduction;
     /// A frame of the link from the primary to its backup.
     async fn deliver(frame: Frame) -> FrameAnswer;
     /// Tells a server of a lower view that a higher one exists.
@@ -343,44 +345,6 @@ impl std::fmt::Display for RoleName {
             Self::Primary => "primary",
             Self::Backup => "backup",
         })
-    }
-}
-
-/// Where a server stands: the question of a probe, and its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Standing {
-    /// It has no view and no state.
-    Starting,
-    /// It is the primary of `view`.
-    Primary {
-        /// Its view.
-        view: View,
-        /// The last op it applied.
-        op: OpNumber,
-    },
-    /// It is the backup of `view`.
-    Backup {
-        /// Its view.
-        view: View,
-        /// The last op it applied.
-        op: OpNumber,
-    },
-    /// It was asked to end, and has given up its role and its state.
-    Retired {
-        /// The view that it was in, if any.
-        view: Option<View>,
-    },
-}
-
-impl Standing {
-    /// The view that the server is in, or was in when it retired; none while it is starting.
-    #[must_use]
-    pub const fn view(self) -> Option<View> {
-        match self {
-            Self::Starting => None,
-            Self::Primary { view, .. } | Self::Backup { view, .. } => Some(view),
-            Self::Retired { view } => view,
-        }
     }
 }
 

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use lockservice::clerk::Clerk;
 use lockservice::config::{CALL_WINDOW, Timing};
 use lockservice::net::{
-    Addr, DialError, PairId, Purpose, Rejection, Servers, Stream, SystemNetwork, client_transport,
-    dial,
+    Addr, DialError, PairId, Purpose, Rejection, RunId, Servers, Stream, SystemNetwork,
+    client_transport, dial,
 };
 use lockservice::service::{
     CallId, LockServiceClient, LockServiceRequest, PROTOCOL_VERSION, Refusal, Resource,
@@ -158,29 +158,32 @@ async fn a_connection_that_does_not_say_what_it_is_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_peer_of_another_pair_and_the_server_itself_are_refused_and_logged() {
+async fn a_peer_of_another_pair_and_one_started_as_the_same_server_are_refused_and_logged() {
     let pair = Pair::start(processes()).await;
     let ours = pair.servers().pair_id();
     let stranger = Purpose::Peer {
         from: B,
         pair: PairId(!ours.0),
+        run: RunId(7),
     };
-    let itself = Purpose::Peer {
+    let twin = Purpose::Peer {
         from: A,
         pair: ours,
+        run: RunId(7),
     };
-    for (times, purpose) in [(1, stranger), (2, itself)] {
+    let cases = [
+        (stranger, Rejection::OtherServers, "belongs to another pair"),
+        (twin, Rejection::SameServer, "the same server of the pair"),
+    ];
+    for (purpose, rejection, logged) in cases {
         let refused = dial(&SystemNetwork, pair.link_to(A).addr(), purpose).await;
-        let not_yours = DialError::Rejected(Rejection::NotYourPeer);
+        let rejected = DialError::Rejected(rejection);
         assert_eq!(
             refused.expect_err("refused").to_string(),
-            not_yours.to_string()
+            rejected.to_string()
         );
         wait_until("it is logged", PATIENCE, async || {
-            pair.log(A)
-                .matches("not the other server of this pair")
-                .count()
-                == times
+            pair.log(A).contains(logged)
         })
         .await;
     }
@@ -204,7 +207,7 @@ async fn a_server_that_is_told_to_be_its_own_peer_says_so_and_answers_nobody() {
     let log = directory.path().join("log");
     let lockd = Process::start("lockd", Path::new(env!("CARGO_BIN_EXE_lockd")), args, log)
         .expect("lockd starts");
-    let says = "not the other server of this pair";
+    let says = "this very process answers there";
     wait_until(says, PATIENCE, async || lockd.log().contains(says)).await;
     let clerk = Clerk::builder(servers).timeout(Duration::from_millis(500));
     clerk.connect().await.expect_err("it has not met its peer");
@@ -250,6 +253,7 @@ async fn random_bytes_after_a_good_preface_hurt_nobody() {
     let of_a_peer = Purpose::Peer {
         from: B,
         pair: pair.servers().pair_id(),
+        run: RunId(7),
     };
     for seed in 0..200 {
         let purpose = [Purpose::Client, of_a_peer][usize::from(seed % 4 == 0)];

@@ -118,6 +118,19 @@ impl Lockd {
         kill_process(pid, signal).expect("it can be signalled");
     }
 
+    /// The log from here to its end.
+    async fn rest(&mut self) -> String {
+        let read = async {
+            let mut rest = String::new();
+            while let Some(line) = self.log.next_line().await.expect("the log is text") {
+                rest += &line;
+                rest.push('\n');
+            }
+            rest
+        };
+        timeout(PATIENCE, read).await.expect("it ends in time")
+    }
+
     async fn exit_code(mut self) -> Option<i32> {
         let status = timeout(PATIENCE, self.child.wait())
             .await
@@ -279,6 +292,70 @@ async fn the_locks_survive_when_the_primary_is_killed_and_the_pair_becomes_whole
     place.wait_until_whole();
     assert_eq!(place.status()["servers"][1]["role"], "primary");
     place.lockc(&["lock", "x"]).assert().code(1);
+}
+
+#[tokio::test]
+async fn servers_with_different_peer_timeouts_serve_nobody_until_that_is_corrected() {
+    let place = Place::new();
+    let mut primary = place.lockd(&["primary"]).await;
+    let mut backup = place.lockd(&["backup", "--peer-timeout", "2s"]).await;
+    for lockd in [&mut primary, &mut backup] {
+        let line = lockd.line_with("cannot pair").await;
+        assert!(line.contains("the peer timeouts differ"), "{line}");
+    }
+    place.wait_until("both say why", |status| {
+        let reason = |server: usize| status["servers"][server]["obstacle"].as_str();
+        let says = |server| reason(server).is_some_and(|why| why.contains("--peer-timeout"));
+        says(0) && says(1)
+    });
+    let locked = place.lockc(&["--timeout", "1s", "lock", "x"]).output();
+    let locked = locked.expect("lockc runs");
+    assert_eq!(locked.status.code(), Some(69), "{locked:?}");
+    let status = place.status();
+    assert_eq!(status["whole"], false, "{status}");
+    for server in [0, 1] {
+        assert_eq!(status["servers"][server]["role"], "starting", "{status}");
+    }
+
+    backup.send(Signal::TERM);
+    assert_eq!(backup.exit_code().await, Some(0));
+    let _backup = place.lockd(&["backup"]).await;
+    place.wait_until_whole();
+}
+
+#[tokio::test]
+async fn two_servers_started_as_the_same_one_both_say_so_once() {
+    for (command, other, own, peer) in [
+        ("primary", "backup", "a", "b"),
+        ("backup", "primary", "b", "a"),
+    ] {
+        let place = Place::new();
+        let mut first = place.lockd(&[command]).await;
+        let listen = format!("unix:{}/{peer}", place.path().display());
+        let mut second = place.lockd(&[command, "--listen", &listen]).await;
+        let told = format!(
+            "started as `{command}`, which --servers lists at unix:{}/{own}; \
+             cannot pair with the `{other}` at unix:{}/{peer}",
+            place.path().display(),
+            place.path().display()
+        );
+        for (lockd, reason) in [
+            (&mut first, "was started as the same server of the pair"),
+            (&mut second, "this very process answers there"),
+        ] {
+            let line = lockd.line_with("cannot pair").await;
+            assert!(line.contains(&told) && line.contains(reason), "{line}");
+        }
+        second.send(Signal::TERM);
+        let rest = second.rest().await;
+        assert!(!rest.contains("cannot pair"), "{rest}");
+
+        let _second = place.lockd(&[other]).await;
+        place.wait_until_whole();
+        first.send(Signal::TERM);
+        let rest = first.rest().await;
+        assert!(!rest.contains("cannot pair"), "{rest}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use futures::{FutureExt, StreamExt};
 use lockservice::net::{
     self, Addr, DialError, GreetError, Listener, MemoryNetwork, Network, PairId, Purpose,
-    Rejection, Stream, SystemNetwork,
+    Rejection, RunId, Stream, SystemNetwork,
 };
 use lockservice::service::PROTOCOL_VERSION;
 use lockservice::types::ServerId;
@@ -292,10 +292,12 @@ async fn the_purpose_arrives_as_it_was_said(mut place: Place) {
         Purpose::Peer {
             from: ServerId::A,
             pair,
+            run: RunId(7),
         },
         Purpose::Peer {
             from: ServerId::B,
             pair,
+            run: RunId(7),
         },
     ] {
         let dial = net::dial(&*place.network, &place.addr, purpose);
@@ -314,7 +316,9 @@ async fn the_purpose_arrives_as_it_was_said(mut place: Place) {
 async fn every_rejection_arrives_as_it_was_said(mut place: Place) {
     for rejection in [
         Rejection::Busy,
-        Rejection::NotYourPeer,
+        Rejection::OtherServers,
+        Rejection::SameServer,
+        Rejection::Itself,
         Rejection::Version {
             theirs: PROTOCOL_VERSION,
         },

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use lockservice::clerk::status;
-use lockservice::net::{MemoryNetwork, Network, Purpose, Stream, client_transport, dial};
+use lockservice::net::{MemoryNetwork, Network, Purpose, RunId, Stream, client_transport, dial};
 use lockservice::service::{LockServiceClient, RoleName};
 use lockservice::types::ClientId;
 use lockservice::{Clerk, Server, ServerConfig, ServerId, Servers};
@@ -192,6 +192,7 @@ impl Stage {
             _ => Purpose::Peer {
                 from: to.peer(),
                 pair: self.servers.pair_id(),
+                run: RunId(7),
             },
         };
         let dialled = dial(&*self.network, self.servers.address(to), purpose);

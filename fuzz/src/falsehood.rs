@@ -63,7 +63,7 @@ impl Lie {
         let deliver = |is: FrameAnswer| answer(&ReplicationResponse::Deliver(is));
         let relay = |is: Result<Answer, Refusal>| answer(&ReplicationResponse::Relay(is));
         match self {
-            Self::Standing(place) => answer(&ReplicationResponse::Who(place.standing(known))),
+            Self::Standing(place) => answer(&ReplicationResponse::Who(place.introduction(known))),
             Self::Ack(op) => deliver(FrameAnswer::Ack {
                 op: op.number(known),
             }),

@@ -35,13 +35,14 @@ async fn as_server(data: &[u8]) {
         talk(far, data)
     );
     let is_client = data.len() >= 20 && data[10] == 0 && data[11] == 0;
-    let is_peer = data.len() >= 20 && data[10] == 1 && data[11] <= 1;
+    let is_peer = data.len() >= 28 && data[10] == 1 && data[11] <= 1;
     let version = version_of(data);
     match greeted {
         Ok(Purpose::Client) => assert!(version == Some(PROTOCOL_VERSION) && is_client),
-        Ok(Purpose::Peer { pair, .. }) => {
+        Ok(Purpose::Peer { pair, run, .. }) => {
             assert!(version == Some(PROTOCOL_VERSION) && is_peer);
             assert_eq!(pair.0.to_be_bytes(), data[12..20]);
+            assert_eq!(run.0.to_be_bytes(), data[20..28]);
         }
         Err(GreetError::Stranger) => {
             assert!(!MAGIC.starts_with(&data[..data.len().min(MAGIC.len())]));
@@ -54,7 +55,7 @@ async fn as_server(data: &[u8]) {
         Err(GreetError::Malformed) => {
             assert!(version == Some(PROTOCOL_VERSION) && !is_client && !is_peer);
         }
-        Err(_) => assert!(data.len() < 20, "only a short preface can break off"),
+        Err(_) => assert!(data.len() < 28, "only a short preface can break off"),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use lockservice::machine::Command;
 use lockservice::service::{
-    CallId, Cursor, Frame, How, LinkPurpose, LockServiceRequest, Mark, Mode, ReplicationRequest,
-    Request, Standing, Verb,
+    CallId, Cursor, Frame, How, Introduction, LinkPurpose, LockServiceRequest, Mark, Mode,
+    ReplicationRequest, Request, Standing, Verb,
 };
 use lockservice::types::{
     ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token, UnixTime, View,
@@ -268,7 +268,7 @@ impl Ask {
                 record: record.number(known),
             }),
             Self::Standing(place) => encode(&Peer::Who {
-                asker: place.standing(known),
+                asker: place.introduction(known),
             }),
             Self::Fence(sight) => encode(&Peer::Fence {
                 view: sight.view(known),
@@ -398,7 +398,14 @@ impl Op {
 }
 
 impl Place {
-    pub(crate) fn standing(&self, known: &Known) -> Standing {
+    pub(crate) fn introduction(&self, known: &Known) -> Introduction {
+        Introduction {
+            standing: self.standing(known),
+            peer_timeout: lockservice::Timing::default().peer_timeout,
+        }
+    }
+
+    fn standing(&self, known: &Known) -> Standing {
         match self {
             Self::Starting => Standing::Starting,
             Self::Primary(sight, op) => Standing::Primary {

@@ -24,7 +24,7 @@ pub use framing::{
 };
 pub use memory::MemoryNetwork;
 pub use network::Network;
-pub use preface::{DialError, GreetError, Purpose, Rejection, accept, dial, greet, reject};
+pub use preface::{DialError, GreetError, Purpose, Rejection, RunId, accept, dial, greet, reject};
 pub(crate) use redial::Redial;
 pub use stream::{Accept, Listener, Stream};
 pub use stub::Checked;

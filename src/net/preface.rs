@@ -7,6 +7,7 @@
 //! | purpose: 0 client, 1 peer | 1 | | verdict: 0 welcome, else a [`Rejection`] | 1 |
 //! | a peer's place in the pair: 0 or 1 | 1 | | | |
 //! | a peer's [`PairId`] | 8 | | | |
+//! | of a peer only: its [`RunId`] | 8 | | | |
 //!
 //! Numbers are big-endian. The first ten bytes of both sides are the same in every version, so that any
 //! two versions can tell each other which they are. A stranger is known by his first wrong byte, and told
@@ -18,6 +19,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use uuid::Uuid;
 
 use super::{Addr, Network, PairId, Stream};
 use crate::service::PROTOCOL_VERSION;
@@ -34,6 +36,18 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How much it reads from one meanwhile, in bytes.
 const LINGER_BYTES: u64 = 64 * 1024;
 
+/// One run of a server, so that a server which reaches itself can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RunId(pub u64);
+
+impl RunId {
+    /// Draws a new id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().as_u64_pair().0)
+    }
+}
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
@@ -45,6 +59,8 @@ pub enum Purpose {
         from: ServerId,
         /// The pair that it belongs to.
         pair: PairId,
+        /// Which run of that server it is.
+        run: RunId,
     },
 }
 
@@ -63,9 +79,17 @@ pub enum Rejection {
     /// It has as many connections as it accepts.
     #[error("it is busy: it has as many connections as it accepts")]
     Busy,
-    /// It belongs to another pair, or is the very server that dials.
-    #[error("it is not the other server of this pair: the servers were not given the same list")]
-    NotYourPeer,
+    /// It belongs to another pair.
+    #[error("it belongs to another pair: the two servers were not given the same list")]
+    OtherServers,
+    /// It was started as the same server of the pair as the one that dials.
+    #[error(
+        "both were started as the same server of the pair: one is `primary`, the other `backup`"
+    )]
+    SameServer,
+    /// It is the very process that dials.
+    #[error("it is the very process that dials")]
+    Itself,
 }
 
 impl Rejection {
@@ -73,7 +97,9 @@ impl Rejection {
         match self {
             Self::Version { .. } => 1,
             Self::Busy => 2,
-            Self::NotYourPeer => 3,
+            Self::OtherServers => 3,
+            Self::SameServer => 4,
+            Self::Itself => 5,
         }
     }
 
@@ -82,7 +108,9 @@ impl Rejection {
         match verdict {
             1 => Some(Self::Version { theirs }),
             2 => Some(Self::Busy),
-            3 => Some(Self::NotYourPeer),
+            3 => Some(Self::OtherServers),
+            4 => Some(Self::SameServer),
+            5 => Some(Self::Itself),
             _ => None,
         }
     }
@@ -175,13 +203,15 @@ async fn introduce(stream: &mut Stream, purpose: Purpose) -> Result<(), DialErro
 }
 
 fn opening(purpose: Purpose) -> Vec<u8> {
-    let (purpose, from, pair) = match purpose {
-        Purpose::Client => (0, 0, 0),
-        Purpose::Peer { from, pair } => (1, u8::from(from == ServerId::B), pair.0),
-    };
     let mut bytes = magic_and_version();
-    bytes.extend([purpose, from]);
-    bytes.extend(pair.to_be_bytes());
+    match purpose {
+        Purpose::Client => bytes.extend([0; 10]),
+        Purpose::Peer { from, pair, run } => {
+            bytes.extend([1, u8::from(from == ServerId::B)]);
+            bytes.extend(pair.0.to_be_bytes());
+            bytes.extend(run.0.to_be_bytes());
+        }
+    }
     bytes
 }
 
@@ -244,18 +274,17 @@ async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
     let purpose = stream.read_u8().await?;
     let from = stream.read_u8().await?;
     let pair = PairId(stream.read_u64().await?);
-    match (purpose, from) {
-        (0, 0) => Ok(Purpose::Client),
-        (1, 0) => Ok(Purpose::Peer {
-            from: ServerId::A,
-            pair,
-        }),
-        (1, 1) => Ok(Purpose::Peer {
-            from: ServerId::B,
-            pair,
-        }),
-        _ => Err(GreetError::Malformed),
-    }
+    let from = match (purpose, from) {
+        (0, 0) => return Ok(Purpose::Client),
+        (1, 0) => ServerId::A,
+        (1, 1) => ServerId::B,
+        _ => return Err(GreetError::Malformed),
+    };
+    Ok(Purpose::Peer {
+        from,
+        pair,
+        run: RunId(stream.read_u64().await?),
+    })
 }
 
 /// Welcomes the dialer: from here on the stream carries tarpc.

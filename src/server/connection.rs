@@ -30,9 +30,11 @@ use crate::config::{MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
 use crate::engine::pair::core::InLink;
 use crate::net::framing::Incoming;
 use crate::net::{
-    Purpose, Rejection, ServerTransport, Stream, accept, greet, reject, server_transport,
+    PairId, Purpose, Rejection, RunId, ServerTransport, Stream, accept, greet, reject,
+    server_transport,
 };
 use crate::service::{LockService as _, LockServiceRequest, Replication as _};
+use crate::types::ServerId;
 
 /// How many requests of the peer may be in flight on one connection: every client's call may be
 /// relayed, and is counted against the limit of calls.
@@ -75,14 +77,24 @@ pub(super) async fn serve(
             Some(_seated) => serve_client(&shared, stream).await,
             None => turn_away(&mut stream, &who, Rejection::Busy).await,
         },
-        Purpose::Peer { from, pair } => {
-            let config = &shared.config;
-            if from == config.me.peer() && pair == config.servers.pair_id() {
-                serve_peer(&shared, link, stream, &stopping).await;
-            } else {
-                turn_away(&mut stream, &who, Rejection::NotYourPeer).await;
-            }
-        }
+        Purpose::Peer { from, pair, run } => match misfit(&shared, from, pair, run) {
+            None => serve_peer(&shared, link, stream, &stopping).await,
+            Some(why) => turn_away(&mut stream, &who, why).await,
+        },
+    }
+}
+
+/// Why a server that dials is not the other one of this pair.
+fn misfit(shared: &Shared, from: ServerId, pair: PairId, run: RunId) -> Option<Rejection> {
+    let config = &shared.config;
+    if run == shared.pair.run() {
+        Some(Rejection::Itself)
+    } else if pair != config.servers.pair_id() {
+        Some(Rejection::OtherServers)
+    } else if from == config.me {
+        Some(Rejection::SameServer)
+    } else {
+        None
     }
 }
 

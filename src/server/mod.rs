@@ -28,7 +28,7 @@ use self::busy_poll::{Window, busy_poll};
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::Settings;
 use crate::engine::pair::{Pair, Peer};
-use crate::net::{Addr, Listener, Network, Redial, Servers, SystemNetwork};
+use crate::net::{Addr, Listener, Network, Redial, RunId, Servers, SystemNetwork};
 use crate::types::ServerId;
 
 /// What a server is told.
@@ -235,6 +235,8 @@ fn peer(config: &ServerConfig) -> Peer {
         network: Arc::new(Redial::new(config.network.clone(), redial)),
         address: config.peer_addr.as_ref().unwrap_or(listed).clone(),
         me: config.me,
+        own_address: config.servers.address(config.me).clone(),
+        run: RunId::random(),
         pair: config.servers.pair_id(),
     }
 }

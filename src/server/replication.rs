@@ -4,7 +4,7 @@ use tarpc::context::Context;
 
 use crate::engine::pair::Pair;
 use crate::engine::pair::core::{InLink, Via};
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Replication, Request, Standing};
+use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Replication, Request};
 use crate::types::View;
 
 /// Implements [`Replication`] for one connection from the peer.
@@ -21,9 +21,9 @@ impl ReplicationRpc {
 }
 
 impl Replication for ReplicationRpc {
-    async fn who(self, _: Context, asker: Standing) -> Standing {
+    async fn who(self, _: Context, asker: Introduction) -> Introduction {
         match self.pair.who(self.link, asker).await {
-            Some(standing) => standing,
+            Some(introduction) => introduction,
             // The server is stopping: say nothing, the connection is about to end.
             None => std::future::pending().await,
         }

@@ -172,6 +172,7 @@ impl LockService for LockRpc {
             digest: overview.digest,
             acked: overview.acked,
             in_sync: overview.in_sync,
+            obstacle: overview.obstacle,
             clients: overview.clients,
             locks: overview.locks,
             waiters: overview.waiters,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::RoleName;
+use super::{Obstacle, RoleName};
 use crate::types::{Digest, OpNumber, ProcessId, ServerId, View};
 
 /// How a server sees itself and its peer.
@@ -24,6 +24,8 @@ pub struct ServerStatus {
     pub acked: Option<OpNumber>,
     /// It trusts its own state and its link with the peer.
     pub in_sync: bool,
+    /// Why it does not pair with the other server.
+    pub obstacle: Option<Obstacle>,
     /// Open client records.
     pub clients: u64,
     /// Held locks.

@@ -8,7 +8,7 @@ use arbitrary::{Arbitrary as _, Unstructured};
 use futures::future::join_all;
 use lockservice::config::MAX_FRAME_BYTES;
 use lockservice::net::{
-    Addr, Network as _, Purpose, Stream, SystemNetwork, client_transport, dial,
+    Addr, Network as _, Purpose, RunId, Stream, SystemNetwork, client_transport, dial,
 };
 use lockservice::service::{LockServiceClient, PROTOCOL_VERSION};
 use lockservice::types::{ClientId, ServerId};
@@ -156,6 +156,7 @@ async fn a_false_peer_leaves_no_server_out_of_use() {
     let purpose = Purpose::Peer {
         from: ServerId::B,
         pair: target.servers.pair_id(),
+        run: RunId(7),
     };
     let addr = target.address(ServerId::A);
     harass_all(addr, purpose, &known, rounds(20_000, 250_000)).await;

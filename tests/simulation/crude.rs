@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use lockservice::config::MAX_FRAME_BYTES;
 use lockservice::net::{
-    Network, PairId, Purpose, Servers, Stream, accept, client_transport, dial, greet,
+    Network, PairId, Purpose, RunId, Servers, Stream, accept, client_transport, dial, greet,
     server_transport,
 };
 use lockservice::service::{
@@ -365,6 +365,7 @@ impl LockService for Server {
             digest: Digest(0),
             acked: None,
             in_sync: true,
+            obstacle: None,
             clients: 0,
             locks: 0,
             waiters: 0,
@@ -419,6 +420,7 @@ impl Peer {
         let purpose = Purpose::Peer {
             from: self.me,
             pair: self.pair,
+            run: RunId(7),
         };
         let address = self.servers.address(self.me.peer());
         loop {

@@ -89,6 +89,7 @@ mod tests {
             digest: Digest(1),
             acked: Some(OpNumber(7)),
             in_sync: true,
+            obstacle: None,
             clients: 2,
             locks: 3,
             waiters: 0,

@@ -595,6 +595,7 @@ impl LockService for Handler {
             digest: Digest(0),
             acked: None,
             in_sync: false,
+            obstacle: None,
             clients: 0,
             locks: 0,
             waiters: 0,

@@ -45,6 +45,9 @@ struct State {
     op: u64,
     acked: Option<u64>,
     in_sync: bool,
+    /// Why it does not pair with the other server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    obstacle: Option<String>,
     clients: u64,
     locks: u64,
     waiters: u64,
@@ -127,8 +130,13 @@ impl ServerLine {
     }
 
     fn complaint(&self) -> Option<String> {
-        let error = one_line(self.error.as_ref()?);
-        Some(format!("{} is unreachable: {error}", self.server))
+        let server = self.server;
+        if let Some(error) = &self.error {
+            return Some(format!("{server} is unreachable: {}", one_line(error)));
+        }
+        let obstacle = self.state.as_ref()?.obstacle.as_ref()?;
+        let peer = server.peer();
+        Some(format!("{server} cannot pair with {peer}: {obstacle}"))
     }
 }
 
@@ -146,6 +154,7 @@ impl State {
             op: status.op.0,
             acked: status.acked.map(|op| op.0),
             in_sync: status.in_sync,
+            obstacle: status.obstacle.map(|obstacle| obstacle.to_string()),
             clients: status.clients,
             locks: status.locks,
             waiters: status.waiters,
@@ -187,6 +196,7 @@ pub(super) mod tests {
     use super::*;
     use crate::clerk::TryError;
     use crate::net::Addr;
+    use crate::service::Obstacle;
     use crate::types::{Digest, OpNumber, ProcessId, View};
 
     fn status(server: ServerId, role: RoleName) -> ServerStatus {
@@ -201,6 +211,7 @@ pub(super) mod tests {
             digest: Digest(0xab),
             acked: None,
             in_sync: true,
+            obstacle: None,
             clients: 2,
             locks: 1,
             waiters: 0,
@@ -289,6 +300,29 @@ pub(super) mod tests {
         assert_eq!(json["servers"][1]["role"], "primary");
         assert_eq!(json["servers"][1]["alone"], true);
         assert!(status.table(None).contains("A is unreachable: no answer"));
+    }
+
+    #[test]
+    fn what_keeps_the_servers_apart_is_told() {
+        let pair = pair(|primary, backup| {
+            (primary.in_sync, backup.in_sync) = (false, false);
+            let (ours, theirs) = (Duration::from_secs(1), Duration::from_secs(2));
+            primary.obstacle = Some(Obstacle::PeerTimeout { ours, theirs });
+        });
+        let status = PairStatus::new(&pair);
+        let table = status.table(None);
+        assert!(
+            table.contains("A cannot pair with B: the peer timeouts differ, 1s here and 2s there"),
+            "{table}"
+        );
+        let json: Value = serde_json::from_str(&status.json().expect("it encodes")).expect("JSON");
+        let [a, b] = [0, 1].map(|server| &json["servers"][server]["obstacle"]);
+        assert!(
+            a.as_str()
+                .is_some_and(|text| text.contains("--peer-timeout")),
+            "{json}"
+        );
+        assert!(b.is_null(), "{json}");
     }
 
     #[test]

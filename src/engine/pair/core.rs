@@ -39,6 +39,7 @@ use self::receiver::{Backup, Floor, Starting};
 use self::relays::Relays;
 use self::retire::Retired;
 use self::watch::Watch;
+use crate::service::Obstacle;
 use crate::types::{OpNumber, UnixTime};
 
 /// The role machine.
@@ -47,6 +48,8 @@ pub struct Core<T> {
     settings: Settings,
     role: Role<T>,
     watch: Watch,
+    /// Why this server does not pair with what it finds at the peer's address.
+    obstacle: Option<Obstacle>,
     floor: Floor,
     relays: Relays<T>,
     /// It was asked to end.
@@ -74,6 +77,7 @@ impl<T> Core<T> {
         Self {
             role: Role::Starting(Starting::new()),
             watch: Watch::new(settings.peer_timeout, now),
+            obstacle: None,
             floor: Floor::new(),
             relays: Relays::new(),
             retiring: false,

@@ -29,8 +29,8 @@ use super::inbox::{FromClient, FromPeer, PeerInbox, ReplyTo};
 use super::peer::{Peer, unhurried};
 use super::probe;
 use super::relay::Relays;
-use crate::service::{Frame, FrameAnswer, Request, Standing};
-use crate::types::View;
+use crate::service::{Frame, FrameAnswer, Introduction, Request};
+use crate::types::{ServerId, View};
 
 /// How much is taken in before what there is is sent: some 100 us of work, so that the first of many
 /// waiting calls is not held up for the last.
@@ -199,11 +199,11 @@ impl Driver {
         self.step(input);
     }
 
-    fn answer_who(&mut self, link: InLink, asker: Standing, to: oneshot::Sender<Standing>) {
+    fn answer_who(&mut self, link: InLink, asker: Introduction, to: oneshot::Sender<Introduction>) {
         let mut to = Some(to);
         self.step_and(Input::Who { link, asker }, |effect| match effect {
-            Effect::Standing(standing) => {
-                let _ = to.take().map(|to| to.send(standing));
+            Effect::Introduction(introduction) => {
+                let _ = to.take().map(|to| to.send(introduction));
                 None
             }
             other => Some(other),
@@ -302,8 +302,8 @@ impl Driver {
             Effect::Fence { view } => self.fence(view),
             Effect::Relay { relay, request } => self.relay(relay, &request),
             Effect::AbandonRelays => self.relays = None,
-            Effect::Event(event) => report(&event),
-            Effect::FrameAnswer(_) | Effect::Standing(_) => {
+            Effect::Event(event) => report(&event, &self.peer),
+            Effect::FrameAnswer(_) | Effect::Introduction(_) => {
                 debug_assert!(false, "answers come in the step of their question");
             }
         }
@@ -317,7 +317,7 @@ impl Driver {
         }
     }
 
-    fn ask_peer(&mut self, probe: ProbeId, pause: Duration, asker: Standing) {
+    fn ask_peer(&mut self, probe: ProbeId, pause: Duration, asker: Introduction) {
         if let Some(void) = self.probe.take() {
             void.abort();
         }
@@ -368,12 +368,26 @@ impl Drop for Driver {
 }
 
 /// One line for each change, with its reason.
-fn report(event: &Event) {
+fn report(event: &Event, peer: &Peer) {
     match event {
         Event::SteppedDown { .. } | Event::Doubt { .. } | Event::LockBroken { .. } => {
             tracing::warn!("{event}");
         }
-        Event::PeerTimeoutMismatch { .. } => tracing::error!("{event}"),
+        Event::Obstructed { obstacle } => tracing::error!(
+            "started as `{}`, which --servers lists at {}; cannot pair with the `{}` at {}: {obstacle}",
+            started_as(peer.me),
+            peer.own_address,
+            started_as(peer.me.peer()),
+            peer.address,
+        ),
         _ => tracing::info!("{event}"),
+    }
+}
+
+/// The command of `lockd` that runs the server.
+const fn started_as(server: ServerId) -> &'static str {
+    match server {
+        ServerId::A => "primary",
+        ServerId::B => "backup",
     }
 }

@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::core::{FrameNumber, InLink, OutLink, Overview, ProbeId, ProbeResult, RelayId, Via};
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Standing};
+use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request};
 use crate::types::View;
 
 /// Where the answer to a request goes.
@@ -37,8 +37,8 @@ pub(super) enum FromPeer {
     },
     Who {
         link: InLink,
-        asker: Standing,
-        to: oneshot::Sender<Standing>,
+        asker: Introduction,
+        to: oneshot::Sender<Introduction>,
     },
     Frame {
         link: InLink,

@@ -46,7 +46,8 @@ use self::core::{InLink, Overview, Settings, Via};
 use self::driver::Driver;
 use self::inbox::{FromClient, FromPeer, PeerInbox};
 pub(crate) use self::peer::Peer;
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Resource, Standing};
+use crate::net::RunId;
+use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request, Resource};
 use crate::types::View;
 
 /// How many messages may wait for the driver in each inbox: a few rounds of its work. Who has more to
@@ -61,6 +62,7 @@ pub(crate) struct Pair {
     calls: Arc<Semaphore>,
     activity: Arc<Activity>,
     next_link: Arc<AtomicU64>,
+    run: RunId,
 }
 
 /// A request on its way to the driver, or there.
@@ -81,6 +83,7 @@ impl Pair {
         let (peers, from_peers) = mpsc::channel(INBOX);
         let peers = PeerInbox(peers);
         let activity = Arc::new(Activity::default());
+        let run = peer.run;
         let driver = Driver::new(
             settings,
             peer,
@@ -95,6 +98,7 @@ impl Pair {
             calls: Arc::new(Semaphore::new(settings.limits.calls)),
             activity,
             next_link: Arc::new(AtomicU64::new(0)),
+            run,
         };
         (pair, driver.run())
     }
@@ -175,6 +179,11 @@ impl Pair {
         &self.activity
     }
 
+    /// What tells this run of the server from all others.
+    pub(crate) const fn run(&self) -> RunId {
+        self.run
+    }
+
     /// Numbers a connection. To be called in the order in which connections are accepted.
     pub(crate) fn number_link(&self) -> InLink {
         InLink(self.next_link.fetch_add(1, Ordering::Relaxed))
@@ -191,10 +200,10 @@ impl Pair {
     }
 
     /// The peer asks who this server is; no answer if it is stopping.
-    pub(crate) async fn who(&self, link: InLink, asker: Standing) -> Option<Standing> {
-        let (to, standing) = oneshot::channel();
+    pub(crate) async fn who(&self, link: InLink, asker: Introduction) -> Option<Introduction> {
+        let (to, introduction) = oneshot::channel();
         self.peers.send(FromPeer::Who { link, asker, to }).await;
-        standing.await.ok()
+        introduction.await.ok()
     }
 
     /// The peer sends a frame.

@@ -9,7 +9,9 @@ use tarpc::client::{Config, NewClient};
 use tarpc::context::{self, Context};
 
 use crate::config::MAX_FRAME_BYTES;
-use crate::net::{Addr, Checked, DialError, Network, PairId, Purpose, client_transport, dial};
+use crate::net::{
+    Addr, Checked, DialError, Network, PairId, Purpose, RunId, client_transport, dial,
+};
 use crate::service::{ReplicationClient, ReplicationRequest, ReplicationResponse};
 use crate::types::ServerId;
 
@@ -19,7 +21,10 @@ pub(crate) struct Peer {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) address: Addr,
     pub(crate) me: ServerId,
+    /// Where this server is listed.
+    pub(crate) own_address: Addr,
     pub(crate) pair: PairId,
+    pub(crate) run: RunId,
 }
 
 type Client = ReplicationClient<Checked<ReplicationRequest, ReplicationResponse>>;
@@ -37,6 +42,7 @@ impl Peer {
         let purpose = Purpose::Peer {
             from: self.me,
             pair: self.pair,
+            run: self.run,
         };
         let stream = dial(&*self.network, &self.address, purpose).await?;
         let mut config = Config::default();

@@ -12,14 +12,14 @@ use tokio::time::sleep;
 
 use super::core::ProbeResult;
 use super::peer::{Connection, Peer, unhurried};
-use crate::net::DialError;
-use crate::service::Standing;
+use crate::net::{DialError, Rejection};
+use crate::service::{Introduction, Obstacle};
 
 /// How long to wait before an address that cannot be reached is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Asks the peer who it is. Never ends while the peer cannot be reached or does not answer.
-pub(super) async fn ask(peer: &Peer, asker: Standing) -> ProbeResult {
+pub(super) async fn ask(peer: &Peer, asker: Introduction) -> ProbeResult {
     loop {
         let Connection { client, running } = match peer.connect(1).await {
             Ok(connection) => connection,
@@ -27,6 +27,12 @@ pub(super) async fn ask(peer: &Peer, asker: Standing) -> ProbeResult {
             Err(DialError::Unreachable(error)) if is_silence(error.kind()) => {
                 sleep(RETRY).await;
                 continue;
+            }
+            Err(DialError::Rejected(rejection)) => {
+                return obstacle(rejection).map_or(ProbeResult::Broken, ProbeResult::Obstructed);
+            }
+            Err(DialError::NotALockServer) => {
+                return ProbeResult::Obstructed(Obstacle::NotALockServer);
             }
             Err(error) => {
                 tracing::warn!(peer = %peer.address, "cannot ask the peer who it is: {error}");
@@ -39,6 +45,17 @@ pub(super) async fn ask(peer: &Peer, asker: Standing) -> ProbeResult {
             () = running => None,
         };
         return answer.map_or(ProbeResult::Broken, ProbeResult::Answered);
+    }
+}
+
+/// What keeps the servers apart for as long as the process there runs; none if it is merely busy.
+const fn obstacle(rejection: Rejection) -> Option<Obstacle> {
+    match rejection {
+        Rejection::Version { theirs } => Some(Obstacle::Version { theirs }),
+        Rejection::OtherServers => Some(Obstacle::OtherServers),
+        Rejection::SameServer => Some(Obstacle::SameServer),
+        Rejection::Itself => Some(Obstacle::Itself),
+        Rejection::Busy => None,
     }
 }
 

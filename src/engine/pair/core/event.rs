@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::service::Obstacle;
 use crate::types::{ClientId, Digest, LockName, OpNumber, Token, View};
 
 /// Why a peer counts as dead.
@@ -143,12 +144,10 @@ pub enum Event {
         /// How late its clock tick came.
         late: Duration,
     },
-    /// The two servers have different `peer_timeout`s, so they do not pair.
-    PeerTimeoutMismatch {
-        /// This server's.
-        ours: Duration,
-        /// The peer's.
-        theirs: Duration,
+    /// This server does not pair with what it finds at the peer's address. Told once.
+    Obstructed {
+        /// Why.
+        obstacle: Obstacle,
     },
     /// A lock was taken from its holder, because a client said so.
     LockBroken {
@@ -245,10 +244,9 @@ impl fmt::Display for Event {
                 f,
                 "this server was not running for {late:?}: it is in doubt until its peer has answered"
             ),
-            Self::PeerTimeoutMismatch { ours, theirs } => write!(
-                f,
-                "peer timeouts differ, {ours:?} here and {theirs:?} at the peer: start both servers with the same"
-            ),
+            Self::Obstructed { obstacle } => {
+                write!(f, "cannot pair with the peer: {obstacle}")
+            }
             Self::LockBroken {
                 name,
                 token,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::Event;
 use crate::config::{Limits, Timing};
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, RoleName, Standing};
+use crate::service::{
+    Answer, Frame, FrameAnswer, Introduction, Obstacle, Refusal, Request, RoleName,
+};
 use crate::types::{Digest, OpNumber, ServerId, View};
 
 /// A moment: how long the server has been running.
@@ -108,12 +110,12 @@ pub enum Input<T> {
         /// What is asked.
         request: Request,
     },
-    /// The peer probes this server. Answered in the same step by [`Effect::Standing`].
+    /// The peer probes this server. Answered in the same step by [`Effect::Introduction`].
     Who {
         /// The connection that it came on.
         link: InLink,
-        /// Where the peer stands.
-        asker: Standing,
+        /// What the peer says of itself.
+        asker: Introduction,
     },
     /// A frame of the peer's. Answered in the same step by [`Effect::FrameAnswer`].
     Frame {
@@ -169,11 +171,13 @@ pub enum Input<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProbeResult {
     /// The peer answered.
-    Answered(Standing),
+    Answered(Introduction),
     /// Nobody listens at the peer's address.
     Refused,
-    /// The connection broke before the answer, or what answered is not the peer.
+    /// The connection broke before the answer.
     Broken,
+    /// What answered is not the peer, or cannot be.
+    Obstructed(Obstacle),
 }
 
 /// An answer to a client.
@@ -193,7 +197,7 @@ pub enum Effect<T> {
     /// Answer the frame of this step.
     FrameAnswer(FrameAnswer),
     /// Answer the probe of this step.
-    Standing(Standing),
+    Introduction(Introduction),
     /// Dial the peer and send the opening frame.
     OpenLink {
         /// The new link.
@@ -222,8 +226,8 @@ pub enum Effect<T> {
         probe: ProbeId,
         /// How long to wait before.
         pause: Duration,
-        /// Where this server stands.
-        asker: Standing,
+        /// What this server says of itself.
+        asker: Introduction,
     },
     /// Tell the peer that this server has a higher view.
     Fence {
@@ -258,6 +262,8 @@ pub struct Overview {
     pub acked: Option<OpNumber>,
     /// It trusts its own state and its link with the peer.
     pub in_sync: bool,
+    /// Why it does not pair with the other server.
+    pub obstacle: Option<Obstacle>,
     /// Client records.
     pub clients: u64,
     /// Held locks.

@@ -6,7 +6,7 @@ use super::outbox::Outbox;
 use super::primary::Mode;
 use super::{Core, Now, Overview, Role};
 use crate::machine::Machine;
-use crate::service::{RoleName, Standing};
+use crate::service::{Introduction, RoleName, Standing};
 use crate::types::{Digest, OpNumber};
 
 impl<T> Core<T> {
@@ -47,13 +47,22 @@ impl<T> Core<T> {
             digest: machine.map_or(Digest(0), Machine::digest),
             acked,
             in_sync,
+            obstacle: self.obstacle,
             clients: machine.map_or(0, Machine::clients),
             locks: machine.map_or(0, Machine::locks),
             waiters: machine.map_or(0, Machine::waiters),
         }
     }
 
-    /// Where this server stands, as it tells its peer.
+    /// What this server says of itself to its peer.
+    pub(super) fn introduction(&self) -> Introduction {
+        Introduction {
+            standing: self.standing(),
+            peer_timeout: self.settings.peer_timeout,
+        }
+    }
+
+    /// Where this server stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
         match &self.role {

@@ -128,11 +128,9 @@ impl<T> Core<T> {
                 purpose,
                 peer_timeout,
             } => {
-                let ours = self.settings.peer_timeout;
-                if ours != peer_timeout {
-                    let theirs = peer_timeout;
-                    effects.push(Effect::Event(Event::PeerTimeoutMismatch { ours, theirs }));
-                    return FrameAnswer::PeerTimeout { theirs: ours };
+                if !self.check_peer_timeout(peer_timeout, effects) {
+                    let theirs = self.settings.peer_timeout;
+                    return FrameAnswer::PeerTimeout { theirs };
                 }
                 self.open(now, link, view, purpose, effects)
             }

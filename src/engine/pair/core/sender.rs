@@ -164,8 +164,7 @@ impl<T> Core<T> {
         let op = match answer {
             FrameAnswer::Ack { op } => op,
             FrameAnswer::PeerTimeout { theirs } => {
-                let ours = self.settings.peer_timeout;
-                effects.push(Effect::Event(Event::PeerTimeoutMismatch { ours, theirs }));
+                self.check_peer_timeout(theirs, effects);
                 return self.out_link_closed(now, link, effects);
             }
             _ => return self.out_link_closed(now, link, effects),

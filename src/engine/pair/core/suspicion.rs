@@ -11,7 +11,7 @@ use super::watch::Lateness;
 use super::{
     Core, Death, Descent, Effect, Event, InLink, Now, ProbeId, ProbeResult, Role, Suspicion,
 };
-use crate::service::{LinkPurpose, Standing};
+use crate::service::{Introduction, LinkPurpose, Obstacle, Standing};
 use crate::types::{ServerId, View};
 
 impl<T> Core<T> {
@@ -124,7 +124,7 @@ impl<T> Core<T> {
         effects.push(Effect::Probe {
             probe,
             pause: Duration::ZERO,
-            asker: self.standing(),
+            asker: self.introduction(),
         });
     }
 
@@ -147,9 +147,15 @@ impl<T> Core<T> {
         &mut self,
         now: Now,
         link: InLink,
-        asker: Standing,
+        asker: Introduction,
         effects: &mut Vec<Effect<T>>,
     ) {
+        let fits = self.check_peer_timeout(asker.peer_timeout, effects);
+        let asker = asker.standing;
+        if !fits && asker == Standing::Starting {
+            // It neither forms a pair with this server nor syncs it, and has nothing to yield to.
+            return effects.push(Effect::Introduction(self.introduction()));
+        }
         // [M10] Being asked decides nothing: a question that does not fit only makes this server ask.
         match &mut self.role {
             Role::Starting(starting) => {
@@ -184,7 +190,7 @@ impl<T> Core<T> {
             }
             Role::Retired(retired) => retired.told = true,
         }
-        effects.push(Effect::Standing(self.standing()));
+        effects.push(Effect::Introduction(self.introduction()));
     }
 
     pub(super) fn probed(
@@ -199,17 +205,51 @@ impl<T> Core<T> {
         }
         match result {
             // [M2] A probe whose connection breaks says nothing.
-            ProbeResult::Broken => {
-                let (probe, pause) = self.watch.repeat_probe(now);
-                effects.push(Effect::Probe {
-                    probe,
-                    pause,
-                    asker: self.standing(),
-                });
+            ProbeResult::Broken => self.repeat_probe(now, effects),
+            // Nor does one that somebody else answers.
+            ProbeResult::Obstructed(obstacle) => {
+                self.note_obstacle(Some(obstacle), effects);
+                self.repeat_probe(now, effects);
             }
-            ProbeResult::Refused => self.probe_refused(now, effects),
-            ProbeResult::Answered(standing) => self.probe_answered(now, standing, effects),
+            ProbeResult::Refused => {
+                self.note_obstacle(None, effects);
+                self.probe_refused(now, effects);
+            }
+            ProbeResult::Answered(peer) => self.probe_answered(now, peer, effects),
         }
+    }
+
+    fn repeat_probe(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let (probe, pause) = self.watch.repeat_probe(now);
+        effects.push(Effect::Probe {
+            probe,
+            pause,
+            asker: self.introduction(),
+        });
+    }
+
+    /// Notes what keeps the servers apart; reports it when it is new.
+    fn note_obstacle(&mut self, obstacle: Option<Obstacle>, effects: &mut Vec<Effect<T>>) {
+        if self.obstacle == obstacle {
+            return;
+        }
+        self.obstacle = obstacle;
+        let event = obstacle.map(|obstacle| Event::Obstructed { obstacle });
+        effects.extend(event.map(Effect::Event));
+    }
+
+    /// Whether the peer's timeout is this server's. Each holds the other's silence against it by its
+    /// own clock, so with different ones the slower could be replaced while it believes all is well.
+    pub(super) fn check_peer_timeout(
+        &mut self,
+        theirs: Duration,
+        effects: &mut Vec<Effect<T>>,
+    ) -> bool {
+        let ours = self.settings.peer_timeout;
+        let fits = ours == theirs;
+        let obstacle = (!fits).then_some(Obstacle::PeerTimeout { ours, theirs });
+        self.note_obstacle(obstacle, effects);
+        fits
     }
 
     fn probe_refused(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
@@ -225,11 +265,13 @@ impl<T> Core<T> {
         }
     }
 
-    fn probe_answered(&mut self, now: Now, peer: Standing, effects: &mut Vec<Effect<T>>) {
+    fn probe_answered(&mut self, now: Now, peer: Introduction, effects: &mut Vec<Effect<T>>) {
+        let fits = self.check_peer_timeout(peer.peer_timeout, effects);
+        let peer = peer.standing;
         let (view, alone) = match &self.role {
             Role::Starting(starting) => {
                 let receiving = starting.is_receiving();
-                return self.met_while_starting(now, peer, receiving, effects);
+                return self.met_while_starting(now, peer, fits, receiving, effects);
             }
             Role::Primary(primary) => (primary.view, matches!(primary.mode, Mode::Alone { .. })),
             Role::Backup(backup) => (backup.view, false),
@@ -239,8 +281,15 @@ impl<T> Core<T> {
             theirs if matches!(peer, Standing::Retired { .. }) && theirs <= Some(view) => {
                 self.peer_retired(now, theirs, view, effects);
             }
-            None if alone => self.sync(now, effects),
-            None => self.peer_is_dead(now, Death::Restarted, effects),
+            None if alone && !fits => self.watch.back_off(now),
+            None => {
+                if !alone {
+                    self.peer_is_dead(now, Death::Restarted, effects);
+                }
+                if fits {
+                    self.sync(now, effects);
+                }
+            }
             Some(theirs) if theirs > view => {
                 self.step_down(now, Descent::HigherView(theirs), effects);
             }
@@ -256,13 +305,14 @@ impl<T> Core<T> {
         &mut self,
         now: Now,
         peer: Standing,
+        fits: bool,
         receiving: bool,
         effects: &mut Vec<Effect<T>>,
     ) {
         if receiving {
             return self.watch.end_probe();
         }
-        if peer == Standing::Starting && self.settings.me == ServerId::A {
+        if fits && peer == Standing::Starting && self.settings.me == ServerId::A {
             return self.form(now, effects);
         }
         // Whoever has the state finds out by its own probe, and dials.

@@ -21,10 +21,6 @@ impl<T> Core<T> {
             Role::Primary(_) => self.go_alone(now, death, effects),
             Role::Backup(_) => self.take_over(now, death, effects),
         }
-        // A peer that was found starting can be synced at once.
-        if death == Death::Restarted {
-            self.sync(now, effects);
-        }
     }
 
     pub(super) fn form(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {

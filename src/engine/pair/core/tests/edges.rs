@@ -37,6 +37,7 @@ fn has(effects: &[Effect<Caller>], wanted: &Event) -> bool {
 
 fn suspects(world: &World, server: ServerId, asker: Standing) -> bool {
     let link = InLink(u64::MAX);
+    let asker = World::says(asker);
     let effects = told(world, server, Input::Who { link, asker });
     let reason = Suspicion::StrangeQuestion;
     has(&effects, &Event::Suspect { reason })
@@ -265,7 +266,7 @@ fn what_a_probe_says_of_views_decides_who_goes_on() {
     };
     let lower = Standing::Backup { view, op };
     let probed = |core: &mut Core<Caller>, standing| {
-        let asker = Standing::Starting;
+        let asker = World::says(Standing::Starting);
         let link = InLink(u64::MAX);
         let effects = step(core, world.now, Input::Who { link, asker });
         let probe = effects.iter().find_map(|effect| match effect {
@@ -273,7 +274,7 @@ fn what_a_probe_says_of_views_decides_who_goes_on() {
             _ => None,
         });
         let probe = probe.expect("it asks");
-        let result = ProbeResult::Answered(standing);
+        let result = ProbeResult::Answered(World::says(standing));
         step(core, world.now, Input::Probed { probe, result })
     };
     let steps_down = |effects: &[Effect<Caller>]| {

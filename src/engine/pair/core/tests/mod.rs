@@ -2,6 +2,7 @@
 
 mod edges;
 mod explore;
+mod obstacles;
 mod retire;
 mod scenarios;
 mod sessions;

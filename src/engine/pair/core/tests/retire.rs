@@ -193,14 +193,14 @@ fn a_primary_whose_peer_retired_before_it_joined_goes_on_alone() {
         let mut effects = Vec::new();
         let now = Now(world.now);
         let link = super::super::InLink(u64::MAX);
-        let asker = Standing::Starting;
+        let asker = World::says(Standing::Starting);
         core.step(now, Input::Who { link, asker }, &mut effects);
         let probe = effects.iter().find_map(|effect| match effect {
             super::super::Effect::Probe { probe, .. } => Some(*probe),
             _ => None,
         });
         let probe = probe.expect("it asks");
-        let result = ProbeResult::Answered(Standing::Retired { view });
+        let result = ProbeResult::Answered(World::says(Standing::Retired { view }));
         core.step(now, Input::Probed { probe, result }, &mut effects);
         assert_eq!(core.overview(now).role, RoleName::Alone, "{view:?}");
     }

@@ -352,19 +352,6 @@ fn a_new_primary_counts_every_record_as_heard() {
 }
 
 #[test]
-fn servers_with_different_peer_timeouts_do_not_pair_and_say_so() {
-    let mut world = World::new();
-    world.start(A);
-    world.start_with_peer_timeout(B, PEER_TIMEOUT / 2);
-    world.run(PEER_TIMEOUT);
-    assert_ne!(world.role(B), RoleName::Backup);
-    for server in [A, B] {
-        let says_so = |event: &Event| matches!(event, Event::PeerTimeoutMismatch { .. });
-        assert!(world.events(server).iter().any(says_so), "{server}");
-    }
-}
-
-#[test]
 fn a_server_is_in_sync_only_while_its_link_is_open_and_speaks_and_nobody_doubts() {
     let in_sync = |world: &World, server| world.core(server).overview(Now(world.now)).in_sync;
 

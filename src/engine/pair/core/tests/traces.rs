@@ -328,7 +328,7 @@ fn m10_being_asked_decides_nothing() {
     for _ in 0..20 {
         let who = Message::Who {
             probe: ProbeId(u64::MAX),
-            asker: Standing::Starting,
+            asker: World::says(Standing::Starting),
         };
         world.send_from(A, who);
         world.settle_but(copy);
@@ -358,7 +358,7 @@ fn m10_a_late_question_only_makes_the_asked_one_ask() {
         ] {
             let who = Message::Who {
                 probe: ProbeId(u64::MAX),
-                asker,
+                asker: World::says(asker),
             };
             world.send_from(server, who);
             world.settle();
@@ -426,7 +426,7 @@ fn a_void_probe_decides_nothing() {
     let mut world = World::new().whole();
     for result in [
         ProbeResult::Refused,
-        ProbeResult::Answered(Standing::Starting),
+        ProbeResult::Answered(World::says(Standing::Starting)),
     ] {
         let probe = ProbeId(u64::MAX);
         world.input(A, Input::Probed { probe, result });

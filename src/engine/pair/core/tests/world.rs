@@ -11,7 +11,7 @@ use crate::engine::pair::core::{
 };
 use crate::machine::Machine;
 use crate::service::{
-    Answer, CallId, Frame, FrameAnswer, Refusal, Request, RoleName, Standing, Verb,
+    Answer, CallId, Frame, FrameAnswer, Introduction, Refusal, Request, RoleName, Standing, Verb,
 };
 use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, UnixTime, View};
 
@@ -42,7 +42,7 @@ pub(super) enum Message {
     },
     Who {
         probe: ProbeId,
-        asker: Standing,
+        asker: Introduction,
     },
     WhoResult {
         probe: ProbeId,
@@ -140,6 +140,14 @@ impl World {
         self
     }
 
+    /// What a server with the usual timeout says of itself.
+    pub(super) const fn says(standing: Standing) -> Introduction {
+        Introduction {
+            standing,
+            peer_timeout: PEER_TIMEOUT,
+        }
+    }
+
     pub(super) fn start(&mut self, server: ServerId) {
         self.start_with(server, false);
     }
@@ -148,11 +156,7 @@ impl World {
         self.start_as(server, alone, PEER_TIMEOUT);
     }
 
-    pub(super) fn start_with_peer_timeout(&mut self, server: ServerId, peer_timeout: Duration) {
-        self.start_as(server, false, peer_timeout);
-    }
-
-    fn start_as(&mut self, server: ServerId, alone: bool, peer_timeout: Duration) {
+    pub(super) fn start_as(&mut self, server: ServerId, alone: bool, peer_timeout: Duration) {
         let timing = Timing {
             peer_timeout,
             record_time_to_live: self.ttl,
@@ -389,11 +393,11 @@ impl World {
                     },
                 );
             }
-            Effect::Standing(standing) => {
+            Effect::Introduction(peer) => {
                 let Some(Message::Who { probe, .. }) = asked.map(|asked| &asked.message) else {
                     panic!("an answer without a question");
                 };
-                let (probe, result) = (*probe, ProbeResult::Answered(standing));
+                let (probe, result) = (*probe, ProbeResult::Answered(peer));
                 self.send(me, life, Message::WhoResult { probe, result });
             }
             Effect::OpenLink {

@@ -15,7 +15,7 @@ use crate::engine::pair::core::{
     Core, Effect, Event, FrameNumber, InLink, Input, Now, Overview, Reply, Role, Settings,
 };
 use crate::machine::Machine;
-use crate::service::{Answer, Frame, FrameAnswer, Mark, Refusal, Request, Standing};
+use crate::service::{Answer, Frame, FrameAnswer, Introduction, Mark, Refusal, Request};
 use crate::types::{OpNumber, RecordNumber, ServerId, View};
 
 /// The moment at which every kept core stands.
@@ -86,13 +86,13 @@ pub(super) enum Drive {
 pub(super) enum Deed {
     Reply(Caller, Result<Answer, Refusal>),
     FrameAnswer(FrameAnswer),
-    Standing(Standing),
+    Introduction(Introduction),
     OpenLink(FrameNumber, Rc<Frame>),
     Send(FrameNumber, Rc<Frame>),
     CloseOutLink,
     /// By its name before the step.
     CloseInLink(InLink),
-    Probe(Standing),
+    Probe(Introduction),
     Fence(View),
     Relay(Caller, Rc<Request>),
     Event(Event),
@@ -254,7 +254,7 @@ fn deed(effect: Effect<Caller>, names: &InUse, core: &Servant) -> Option<Deed> {
     Some(match effect {
         Effect::Reply(Reply { to, result }) => Deed::Reply(to, result),
         Effect::FrameAnswer(answer) => Deed::FrameAnswer(answer),
-        Effect::Standing(standing) => Deed::Standing(standing),
+        Effect::Introduction(introduction) => Deed::Introduction(introduction),
         Effect::OpenLink { number, frame, .. } => {
             Deed::OpenLink(names.frame(number).unwrap_or(unknown), Rc::new(frame))
         }

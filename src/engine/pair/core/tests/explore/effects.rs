@@ -10,7 +10,7 @@ use super::names::FLOOR;
 use super::network::{Conn, Flight, Message};
 use super::world::World;
 use crate::engine::pair::core::{Death, Descent, Event, FrameNumber, InLink, Input, ProbeResult};
-use crate::service::{Answer, Frame, Refusal, Request, Standing};
+use crate::service::{Answer, Frame, Introduction, Refusal, Request};
 use crate::types::ServerId;
 
 type Outcome = Result<(), Violation>;
@@ -107,9 +107,9 @@ impl World {
                     self.conns[at].back.send((number, *answer));
                 }
             }
-            Deed::Standing(standing) => {
+            Deed::Introduction(introduction) => {
                 if let Some(Asked::Who { awaited: true }) = asked {
-                    let answered = ProbeResult::Answered(*standing);
+                    let answered = ProbeResult::Answered(*introduction);
                     self.send(peer, Message::Probed(answered));
                 }
             }
@@ -129,7 +129,7 @@ impl World {
                 let closed = conns.filter(|conn| conn.from == peer && conn.accepted == *link);
                 closed.for_each(Conn::close_by_acceptor);
             }
-            Deed::Probe(standing) => self.probe(me, *standing),
+            Deed::Probe(question) => self.probe(me, *question),
             Deed::Fence(view) => {
                 self.remember_fence(peer, *view);
                 self.send(peer, Message::Fence(*view));
@@ -140,7 +140,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn probe(&mut self, me: ServerId, asker: Standing) {
+    pub(super) fn probe(&mut self, me: ServerId, asker: Introduction) {
         self.void_probe(me);
         if self.is_halted(me.peer()) {
             let message = Message::Probed(ProbeResult::Refused);

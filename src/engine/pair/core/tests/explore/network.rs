@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::cores::{Caller, Try};
 use crate::engine::pair::core::{FrameNumber, InLink, ProbeResult};
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Standing};
+use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request};
 use crate::types::{ServerId, View};
 
 /// One direction of a link.
@@ -100,7 +100,7 @@ impl Conn {
 pub(super) enum Message {
     /// A probe, on a connection of its own. Unless it is awaited, its sender has begun another one.
     Who {
-        asker: Standing,
+        asker: Introduction,
         link: InLink,
         awaited: bool,
     },
