@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
+#[ctor::ctor]
+fn before_main() {
+    lockservice::cli::lockc::before_main();
+}
+
 fn main() -> ExitCode {
     lockservice::cli::lockc::main()
 }

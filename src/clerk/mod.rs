@@ -63,7 +63,7 @@ use self::shared::Shared;
 use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
 use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::Verb;
-use crate::types::{Lease, LockName};
+use crate::types::{ClientId, Lease, LockName};
 
 /// A client of a lock pair. Clones are the same client.
 ///
@@ -234,6 +234,12 @@ impl Clerk {
     /// ```
     pub fn request_all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> AllRequest {
         AllRequest::new(self.clone(), names)
+    }
+
+    /// The id by which the servers know this client. [`show`](Self::show) tells whose each place is.
+    #[must_use]
+    pub fn client(&self) -> ClientId {
+        self.shared.client
     }
 
     /// Closes the clerk at the servers, waiting a second for them at the most. Calls on other clones fail from

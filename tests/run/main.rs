@@ -12,8 +12,11 @@ mod terminal;
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use tokio::process::Command;
 
 use self::program::Program;
 use self::stage::{Stage, lockc};
@@ -141,8 +144,17 @@ async fn a_lock_that_is_held_is_waited_for_or_not_as_it_is_told() {
         ("-E 0 x -w 50ms", 0),
     ] {
         let mut run = stage.run(words, "echo ran");
-        assert_eq!(run.rest().await, (String::new(), String::new()), "{words}");
+        let (out, err) = run.rest().await;
         assert_eq!(run.exited().await.code(), Some(code), "{words}");
+        assert_eq!(out, "", "{words}");
+        if code == 0 {
+            assert_eq!(err, "", "{words}");
+        } else {
+            assert!(err.starts_with("lockc: not run: x is held by "), "{err}");
+            assert!(err.contains(&format!("; exit code {code}")), "{err}");
+            assert_eq!(err.contains("(-E "), code == 1, "{err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+        }
     }
     assert_eq!(stage.code("-n y", "exit 5").await, Some(5));
 
@@ -211,7 +223,7 @@ async fn a_zombie_in_the_group_does_not_hold_the_lock() {
         }
         let status = run.exited().await;
         let daemon = Pid::from_raw(daemon).expect("not zero");
-        kill_process(daemon, Signal::KILL).expect("it has left the group, and goes on");
+        kill_process(daemon, Signal::KILL).expect("it goes on");
         let ended = (status.code(), status.signal());
         let expected = signal.map_or((Some(3), None), |signal| (None, Some(signal.as_raw())));
         assert_eq!(ended, expected, "{ending}");
@@ -304,6 +316,82 @@ async fn without_a_server_it_ends_with_69() {
     let (_, err) = run.rest().await;
     assert_eq!(run.exited().await.code(), Some(69));
     assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+/// The default of `--timeout` is 10 seconds.
+#[tokio::test]
+async fn without_a_server_it_waits_no_longer_than_it_is_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().display();
+    let begun = Instant::now();
+    let runs = ["-n", "-w 0", "-w 0.1", "-w 2"].map(|words| {
+        let mut command = lockc();
+        command.env("LOCK_SERVERS", format!("unix:{path}/a,unix:{path}/b"));
+        command
+            .arg("run")
+            .args(words.split(' '))
+            .args(["x", "true"]);
+        Program::start(command)
+    });
+    for mut run in runs {
+        let (_, err) = run.rest().await;
+        assert_eq!(run.exited().await.code(), Some(69), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+    assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_leaves_the_group_is_not_waited_for_and_that_is_said() {
+    let stage = Stage::new().await;
+    let daemon = "echo $$; exec sleep 1000 </dev/null >/dev/null 2>&1";
+    let mut run = stage.run("x", &format!("setsid sh -c '{daemon}' & read go; exit 3"));
+    let number = run.line().await;
+    run.tell("go").await;
+    assert_eq!(run.exited().await.code(), Some(3));
+    assert_eq!(stage.code("-n x", "true").await, Some(0));
+    let daemon = Pid::from_raw(number.parse().expect("a number")).expect("not zero");
+    kill_process(daemon, Signal::KILL).expect("it goes on");
+    let (_, err) = run.rest().await;
+    assert_eq!(
+        err,
+        format!(
+            "lockc: left running without the lock, in a session or process group of its own: \
+             sleep (pid {number})\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn the_command_ignores_and_blocks_what_lockc_was_started_to() {
+    let stage = Stage::new().await;
+    let script = "exec grep -E '^Sig(Ign|Blk):' /proc/self/status";
+    for starter in [
+        ["env", "--default-signal=HUP,INT,QUIT,PIPE"],
+        ["env", "--ignore-signal=PIPE"],
+        [
+            "env",
+            "--ignore-signal=HUP,INT,QUIT,TERM,USR1,USR2,TSTP,TTIN,TTOU,WINCH,PIPE,ALRM",
+        ],
+        ["env", "--block-signal=USR1,TTOU,TTIN,PIPE"],
+    ] {
+        let mut shell = Command::new(starter[0]);
+        shell.args([starter[1], "sh", "-c", script]);
+        let expected = shell.output().await.expect("it runs").stdout;
+        let expected = String::from_utf8(expected).expect("text");
+        let mut run = stage.run_by(&starter, "x", script);
+        assert_eq!(run.rest().await, (expected, String::new()), "{starter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_to_wait_is_not_negative() {
+    let mut command = lockc();
+    command.args(["run", "-w", "-1", "x", "true"]);
+    let mut run = Program::start(command);
+    let (_, err) = run.rest().await;
+    assert_eq!(run.exited().await.code(), Some(2));
+    assert!(err.contains("a duration is not negative"), "{err}");
 }
 
 #[tokio::test]

@@ -40,7 +40,8 @@ impl Stage {
         self.run_by(&["nohup"], words, script)
     }
 
-    fn run_by(&self, starter: &[&str], words: &str, script: &str) -> Program {
+    /// The same, started by another program, which becomes it.
+    pub(crate) fn run_by(&self, starter: &[&str], words: &str, script: &str) -> Program {
         let mut command = lockc_by(starter);
         command.env("LOCK_SERVERS", self.pair.servers().to_string());
         command.arg("run").args(words.split_whitespace());

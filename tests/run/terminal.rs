@@ -15,6 +15,9 @@ const LOCKC: &str = env!("CARGO_BIN_EXE_lockc");
 const CTRL_C: &str = "\u{3}";
 const CTRL_Z: &str = "\u{1a}";
 
+/// What clears a line of a terminal, and goes to its beginning.
+const CLEARED: &str = "\r\u{1b}[2K";
+
 /// What a script does after it has said that it is ready: it leaves the terminal alone, or it reads from it.
 const FIRST: [&str; 2] = ["", "read a; echo b\"\"ack $a;"];
 
@@ -46,6 +49,7 @@ impl Shell {
             .args([default, "script", "-qefc", command, "/dev/null"])
             .env_clear()
             .env("PS1", "READY> ")
+            .env("TERM", "xterm")
             .env("LOCK_SERVERS", stage.pair.servers().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -311,4 +315,33 @@ async fn when_lockc_is_killed_its_shell_has_the_terminal_again() {
     shell.does(FIRST[1]).await;
     shell.types("on\n").await;
     shell.shows("got on on").await;
+}
+
+#[tokio::test]
+async fn it_says_what_it_waits_for_until_the_command_starts() {
+    let stage = Stage::new().await;
+    let clerk = stage.pair.clerk().await;
+    let guard = clerk.acquire("x").await.expect("the pair answers");
+    let mut first = stage.run("x", "echo mine; cat");
+    guard.contended().await;
+    let mut shell = Shell::start(&stage).await;
+    shell.runs("echo mi\"\"ne").await;
+    shell.shows("waiting for x, held by ").await;
+    shell.shows("1 ahead").await;
+    guard.release().await.expect("it is held");
+    first.says("mine").await;
+    shell.shows("waiting for x, held by ").await;
+    shell.shows("0 ahead").await;
+    first.hush();
+    let before = shell.shows("mine").await;
+    assert!(before.ends_with(CLEARED), "{before:?}");
+    shell.shows("READY> ").await;
+}
+
+#[tokio::test]
+async fn the_command_does_not_get_a_mask_that_is_lockcs_own() {
+    let stage = Stage::new().await;
+    let mut shell = Shell::start(&stage).await;
+    shell.runs("exec grep SigBlk /proc/self/status").await;
+    shell.shows("SigBlk:\t0000000000000000").await;
 }

@@ -88,16 +88,18 @@ pub(super) enum Command {
     /// Run a command while a lock is held
     ///
     /// Waits for its turn, holds the lock for the command, and releases it when the command has ended; exits
-    /// with the command's code, or 128 and the number of the signal that ended it. The command finds
-    /// `LOCK_NAME`, `LOCK_TOKEN` (for what refuses a late holder) and `LOCK_SESSION` in its environment.
+    /// with the command's code, or dies of the signal that ended it, which a shell tells as 128 and its number.
+    /// On a terminal it says what it waits for. The command finds `LOCK_NAME`, `LOCK_TOKEN` (for what refuses
+    /// a late holder) and `LOCK_SESSION` in its environment.
     ///
     /// The lock is lost when the servers cannot be reached for a lease. The command is ended before others can
     /// have it, with SIGTERM, and SIGKILL after the grace; also when this program is killed or stopped. Signals
     /// are passed on to the command's process group; what it leaves behind in that group when it ends is ended
-    /// as well.
+    /// as well. What leaves that group, as with `setsid`, is not waited for: it goes on without the lock.
     ///
-    /// Exit code 1, or that of -E: the lock was not to be had; 69: no server could answer in time; 75: the
-    /// lock was lost while the command ran; 126 and 127: the command cannot be executed, or was not found.
+    /// Exit code 1, or that of -E: the lock was not to be had, and a line on stderr says who has it (none with
+    /// -E 0); 69: no server could answer in time; 75: the lock was lost while the command ran; 126 and 127:
+    /// the command cannot be executed, or was not found.
     #[cfg(target_os = "linux")]
     #[command(
         after_help = RUN_EXAMPLES,

@@ -35,6 +35,12 @@ use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::Verb;
 use crate::types::LockName;
 
+/// Notes how this program was started, as far as `main` comes too late for it.
+#[cfg(target_os = "linux")]
+pub fn before_main() {
+    run::note_ignored_signals();
+}
+
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {

@@ -32,6 +32,30 @@ impl Drop for Progress {
     }
 }
 
+/// A line on stderr that says one thing after the other, likewise. Dropping it clears it.
+#[derive(Debug)]
+pub(super) struct Line(ProgressBar);
+
+impl Line {
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        match ProgressStyle::with_template("{wide_msg}") {
+            Ok(style) => Self(bar.with_style(style)),
+            Err(_) => Self(bar),
+        }
+    }
+
+    pub(super) fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,8 @@ pub(super) use self::options::{
     BreakOptions, ElectOptions, LsOptions, Reason, ReasonError, ShowOptions, WatchOptions,
     WhyOptions, prefix,
 };
+#[cfg(target_os = "linux")]
+pub(super) use self::view::Who;
 pub(super) use self::view::{Listing, LockView};
 pub(super) use self::watch::watch;
 pub(super) use self::why::WhyView;

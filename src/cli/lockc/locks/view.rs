@@ -223,7 +223,7 @@ fn since(since: UnixTime, now: SystemTime) -> String {
 }
 
 /// Whose place it is: as much of the client as can be told at a glance, and which of its sessions.
-pub(super) struct Who<'a>(pub(super) &'a PlaceInfo);
+pub(in crate::cli::lockc) struct Who<'a>(pub(in crate::cli::lockc) &'a PlaceInfo);
 
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::options::RunOptions;
 use crate::clerk::{AcquireError, Clerk, LockGuard};
 
-/// Acquires the lock. None when it was not to be had in time.
+/// Acquires the lock. None when it was not to be had in time, which runs since it has `begun`.
 ///
 /// # Errors
 ///
@@ -17,9 +17,9 @@ use crate::clerk::{AcquireError, Clerk, LockGuard};
 pub(super) async fn acquire(
     clerk: &Clerk,
     options: &RunOptions,
+    begun: Instant,
 ) -> Result<Option<LockGuard>, AcquireError> {
-    let now = Instant::now();
-    let deadline = options.wait.and_then(|wait| now.checked_add(wait));
+    let deadline = options.wait.and_then(|wait| begun.checked_add(wait));
     loop {
         match acquire_by(clerk, options, deadline).await {
             Err(AcquireError::TimedOut { .. }) => return Ok(None),

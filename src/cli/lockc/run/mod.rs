@@ -13,11 +13,13 @@
 mod acquire;
 mod group;
 mod launch;
+mod left;
 mod options;
 mod process;
 mod signals;
 mod supervise;
 mod terminal;
+mod waiting;
 mod watchdog;
 
 use std::env;
@@ -26,8 +28,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::time::Instant;
 
 pub(super) use self::options::RunOptions;
+pub(super) use self::signals::note_ignored as note_ignored_signals;
 
 use self::acquire::acquire;
 use self::options::{GraceError, Terms};
@@ -95,13 +99,15 @@ async fn connect_and_run(
 ) -> Result<Exit, Unfinished> {
     let terms = options.terms()?;
     let mut signals = Signals::catch()?;
+    let begun = Instant::now();
+    let timeout = options.answer_within(timeout);
     let builder = Clerk::builder(servers).timeout(timeout).lease(terms.lease);
     let clerk = tokio::select! {
         biased;
         exit = interruption(&mut signals) => return Ok(exit),
         clerk = builder.connect() => clerk.map_err(Failure::from)?,
     };
-    let exit = acquire_and_run(&clerk, &mut signals, terms, options).await;
+    let exit = acquire_and_run(&clerk, &mut signals, terms, options, begun).await;
     clerk.close().await;
     exit
 }
@@ -111,22 +117,30 @@ async fn acquire_and_run(
     signals: &mut Signals,
     terms: Terms,
     options: &RunOptions,
+    begun: Instant,
 ) -> Result<Exit, Unfinished> {
     let acquired = tokio::select! {
         biased;
         exit = interruption(signals) => return Ok(exit),
-        acquired = acquire(clerk, options) => acquired.map_err(Failure::from)?,
+        acquired = acquire(clerk, options, begun) => acquired.map_err(Failure::from)?,
+        never = waiting::tell(clerk, &options.name) => match never {},
     };
     let Some(guard) = acquired else {
-        return Ok(Exit::Code(options.conflict_exit_code));
+        return Ok(refuse(clerk, options).await);
     };
     let environment = [
         ("LOCK_NAME", guard.name().to_string()),
         ("LOCK_TOKEN", guard.token().to_string()),
         ("LOCK_SESSION", guard.session().to_string()),
     ];
-    let Ended { exit, cut_short } =
-        supervise(&options.command, &environment, &guard, signals, terms).await?;
+    let Ended {
+        exit,
+        cut_short,
+        left,
+    } = supervise(&options.command, &environment, &guard, signals, terms).await?;
+    if !left.is_empty() {
+        complain("lockc", &left);
+    }
     if let Some(cut) = cut_short {
         return Err(cut.into());
     }
@@ -137,6 +151,17 @@ async fn acquire_and_run(
     };
     judge(released)?;
     Ok(exit)
+}
+
+/// Says that the lock was not to be had, unless that is no failure.
+async fn refuse(clerk: &Clerk, options: &RunOptions) -> Exit {
+    let code = options.conflict_exit_code();
+    if code != 0 {
+        let is_chosen = options.conflict_exit_code.is_some();
+        let refusal = waiting::refusal(clerk, &options.name, code, is_chosen).await;
+        complain("lockc", &refusal);
+    }
+    Exit::Code(code)
 }
 
 /// Judges how the lock was given back after the command had ended by itself.

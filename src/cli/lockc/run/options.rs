@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use crate::cli::options::{self, DurationError};
+use crate::cli::options;
 use crate::config::LEASE;
 use crate::types::LockName;
 
@@ -16,6 +16,13 @@ const GRACE_IN_LEASE: u32 = 5;
 /// Which part of a lease the grace is at the most. A half: a lock that is renewed in time has more than that
 /// left at any moment, and one whose renewal has to be repeated about as much.
 const LONGEST_GRACE_IN_LEASE: u32 = 2;
+
+/// The exit code when the lock was not to be had, as that of flock(1).
+const CONFLICT: u8 = 1;
+
+/// How long an answer of the servers is waited for when the lock is not, or hardly. Twice the default
+/// `--peer-timeout`: the backup of a server that has died answers by then.
+const SHORTEST_ANSWER: Duration = Duration::from_secs(2);
 
 /// What to run, under which lock.
 #[derive(Debug, Args)]
@@ -28,7 +35,7 @@ pub(in crate::cli::lockc) struct RunOptions {
     /// Fail when the lock is not to be had within so many seconds; default: wait for ever
     ///
     /// `0.5`, or a duration: `500ms`
-    #[arg(short, long, value_name = "SECS", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECS", value_parser = options::span, allow_hyphen_values = true)]
     pub(super) wait: Option<Duration>,
     /// Hold the lock together with others that hold it shared
     #[arg(short, long)]
@@ -36,16 +43,18 @@ pub(in crate::cli::lockc) struct RunOptions {
     /// Let so many hold the lock at once; all that want it say the same number, or the least counts
     #[arg(long, value_name = "N", conflicts_with = "shared")]
     pub(super) permits: Option<NonZeroU32>,
-    /// Exit with this code when the lock was not to be had
-    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 1)]
-    pub(super) conflict_exit_code: u8,
+    /// Exit with this code when the lock was not to be had; default: 1
+    ///
+    /// A command can exit with 1 itself. 0: that the lock was not to be had is no failure, and nothing is said.
+    #[arg(short = 'E', long, value_name = "CODE", allow_negative_numbers = true)]
+    pub(super) conflict_exit_code: Option<u8>,
     /// How long the lock stays held when this machine is gone: 100ms to 1h
-    #[arg(long, value_name = "DURATION", default_value_t = LEASE.into(), value_parser = options::lease)]
+    #[arg(long, value_name = "DURATION", default_value_t = LEASE.into(), value_parser = options::lease, allow_hyphen_values = true)]
     lease: humantime::Duration,
     /// How long the command may take to end when the lock is lost; default: a fifth of the lease
     ///
     /// It gets SIGTERM so early that it can be killed after that, before the lease is over.
-    #[arg(long, value_name = "DURATION", value_parser = options::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = options::duration, allow_hyphen_values = true)]
     grace: Option<Duration>,
     /// The command, and its arguments, whatever they look like
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, action = ArgAction::Append)]
@@ -71,6 +80,22 @@ pub(super) struct Terms {
 pub(super) struct GraceError(Terms);
 
 impl RunOptions {
+    /// The exit code when the lock was not to be had.
+    pub(super) fn conflict_exit_code(&self) -> u8 {
+        self.conflict_exit_code.unwrap_or(CONFLICT)
+    }
+
+    /// How long an answer of the servers is waited for, where it is `timeout` for all commands: no longer than
+    /// the lock itself.
+    pub(super) fn answer_within(&self, timeout: Duration) -> Duration {
+        let wait = if self.nonblock {
+            Some(Duration::ZERO)
+        } else {
+            self.wait
+        };
+        wait.map_or(timeout, |wait| timeout.min(wait.max(SHORTEST_ANSWER)))
+    }
+
     pub(super) fn terms(&self) -> Result<Terms, GraceError> {
         let lease = *self.lease;
         let grace = self.grace.unwrap_or(lease / GRACE_IN_LEASE);
@@ -79,15 +104,6 @@ impl RunOptions {
             return Err(GraceError(terms));
         }
         Ok(terms)
-    }
-}
-
-/// Parses seconds as flock(1) does, or a duration.
-fn seconds(text: &str) -> Result<Duration, DurationError> {
-    match text.parse().map(Duration::try_from_secs_f64) {
-        Ok(Ok(seconds)) => Ok(seconds),
-        Ok(Err(_)) => Err(DurationError::OutOfRange),
-        Err(_) => options::duration(text),
     }
 }
 
@@ -137,7 +153,7 @@ mod tests {
             let options = run(line);
             assert!(options.shared, "{line}");
             assert_eq!(options.wait, Some(Duration::from_millis(1_500)), "{line}");
-            assert_eq!(options.conflict_exit_code, 9, "{line}");
+            assert_eq!(options.conflict_exit_code(), 9, "{line}");
             let [lease, grace] = [4_000, 800].map(Duration::from_millis);
             assert_eq!(options.terms(), Ok(Terms { lease, grace }), "{line}");
         }
@@ -155,8 +171,36 @@ mod tests {
         assert_eq!((options.shared, options.permits), (false, None));
         let [lease, grace] = [10, 2].map(Duration::from_secs);
         assert_eq!(options.terms(), Ok(Terms { lease, grace }));
-        assert_eq!((options.wait, options.conflict_exit_code), (None, 1));
+        assert_eq!((options.wait, options.conflict_exit_code()), (None, 1));
         assert_eq!(run("lockc run -w 0 a ls").wait, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_a_duration_and_not_negative() {
+        for (wait, millis) in [("0", 0), ("0.5", 500), ("30", 30_000), ("2m", 120_000)] {
+            let options = run(&format!("lockc run -w {wait} a ls"));
+            assert_eq!(options.wait, Some(Duration::from_millis(millis)), "{wait}");
+        }
+        for wait in ["-1", "-0.1", "-1s"] {
+            let error = parse::<Cli>(&format!("lockc run -w {wait} a ls")).expect_err(wait);
+            assert!(error.to_string().contains("is not negative"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_no_longer_than_the_lock_but_for_a_failover() {
+        for (line, seconds) in [
+            ("lockc run a ls", 10),
+            ("lockc run -n a ls", 2),
+            ("lockc run -w 0.1 a ls", 2),
+            ("lockc run -w 3 a ls", 3),
+            ("lockc run -w 30 a ls", 10),
+        ] {
+            let within = run(line).answer_within(Duration::from_secs(10));
+            assert_eq!(within, Duration::from_secs(seconds), "{line}");
+        }
+        let short = Duration::from_millis(50);
+        assert_eq!(run("lockc run -n a ls").answer_within(short), short);
     }
 
     #[test]

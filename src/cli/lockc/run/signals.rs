@@ -1,11 +1,12 @@
 //! Signals that `lockc run` is sent, and job control.
 //!
 //! A signal that was ignored when the program was started stays ignored, by it and by the command, as `nohup`
-//! and shells mean it.
+//! and shells mean it; one that was blocked stays blocked. SIGCHLD alone is not ignored, also by the command.
 
 use std::fs;
 use std::future::poll_fn;
 use std::io;
+use std::sync::OnceLock;
 use std::task::Poll;
 
 use super::process::Process;
@@ -59,8 +60,28 @@ const fn bit(signal: Signal) -> u64 {
     1 << (signal.as_raw() - 1)
 }
 
-/// The signals that this process ignores, a bit each.
+/// The signals that this program was started to ignore, a bit each.
+static IGNORED: OnceLock<u64> = OnceLock::new();
+
+/// Notes which signals this program was started to ignore. To be called before `main`: by then Rust ignores
+/// SIGPIPE, and nobody can tell any more.
+pub(in crate::cli::lockc) fn note_ignored() {
+    if let Ok(ignored) = read_ignored() {
+        // It is called once.
+        let _ = IGNORED.set(ignored);
+    }
+}
+
+/// Whether this program was started to ignore SIGPIPE.
+pub(super) fn ignores_broken_pipes() -> bool {
+    IGNORED.get().is_some_and(|it| it & bit(Signal::PIPE) != 0)
+}
+
 fn ignored() -> io::Result<u64> {
+    IGNORED.get().copied().map_or_else(read_ignored, Ok)
+}
+
+fn read_ignored() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

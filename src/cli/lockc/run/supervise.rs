@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::group::{Group, Members};
 use super::launch::launch;
+use super::left::LeftBehind;
 use super::options::Terms;
 use super::signals::{Signals, stop_job};
 use super::terminal::Terminal;
@@ -42,6 +43,8 @@ pub(super) struct Ended {
     pub(super) exit: Exit,
     /// Why it was ended, if it was.
     pub(super) cut_short: Option<Cut>,
+    /// What has left its group, and goes on without the lock.
+    pub(super) left: LeftBehind,
 }
 
 /// Why a command was ended.
@@ -157,8 +160,11 @@ impl Watch<'_> {
         if is_late {
             self.cut_short.get_or_insert(Cut::NotRenewed);
         }
-        let cut_short = self.cut_short.take();
-        Some(Ended { exit, cut_short })
+        Some(Ended {
+            exit,
+            cut_short: self.cut_short.take(),
+            left: LeftBehind::find(),
+        })
     }
 
     /// When nothing may run any more, unless the lock is renewed.
@@ -344,6 +350,7 @@ impl Drop for Watch<'_> {
 fn next_change() -> io::Result<Option<(Pid, WaitStatus)>> {
     match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
         Ok(change) => Ok(change),
+        // There is none at all.
         Err(Errno::CHILD) => Ok(None),
         Err(error) => Err(error.into()),
     }
