@@ -334,6 +334,29 @@ fn no_thread_is_put_to_sleep_and_no_process_ended_from_within() {
 }
 
 #[test]
+fn nothing_is_written_to_stderr_in_place() {
+    let mut writers = sources();
+    writers.retain(|source| source.path.starts_with("src/cli/"));
+    writers.retain(|source| {
+        let words = ["eprintln", "eprint", "println", "print!", "io::stderr"];
+        let mut lines = source.lines.iter();
+        lines.any(|(_, line)| words.iter().any(|word| line.contains(word)))
+    });
+    let writers: Vec<_> = writers.iter().map(|source| source.path.as_str()).collect();
+    assert_eq!(
+        writers,
+        [
+            // These ask whether it is a terminal, and how wide.
+            "src/cli/lockc/progress.rs",
+            "src/cli/lockc/run/waiting.rs",
+            "src/cli/lockd/logs.rs",
+            "src/cli/output/stderr.rs",
+        ],
+        "stderr may be full, blocked or closed; a thread that nobody waits for writes there"
+    );
+}
+
+#[test]
 fn a_server_reads_the_wall_clock_when_it_starts_and_to_say_what_time_it_is() {
     let mut readers = sources();
     readers.retain(|source| {

@@ -1,14 +1,16 @@
 //! How a program ends. Scripts depend on the codes.
 
+use std::fmt;
 use std::future::Future;
-use std::io::{self, Write as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 #[cfg(target_os = "linux")]
 use super::death::Death;
+use super::escape::escaped;
+use super::output::stderr;
 use super::usage::legible;
 
 /// How a program ends.
@@ -31,6 +33,8 @@ pub(super) enum Exit {
     Signal(Death),
     /// A failure of the program or of the machine under it (`EX_SOFTWARE`).
     Internal,
+    /// The answer could not be written (`EX_IOERR`).
+    Unwritten,
 }
 
 impl Exit {
@@ -41,6 +45,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Unavailable => 69,
             Self::Internal => 70,
+            Self::Unwritten => 74,
             Self::Lost => 75,
             Self::Code(code) => code,
             #[cfg(target_os = "linux")]
@@ -51,22 +56,59 @@ impl Exit {
 
 /// Parses the command line and hands it to `run`.
 ///
-/// A panic counts as an internal error; its message is on stderr by then.
-pub(super) fn main<C: Parser>(run: impl FnOnce(C) -> Exit) -> ExitCode {
+/// A panic counts as an internal error, and is told like one.
+pub(super) fn main<C: Parser>(program: &'static str, run: impl FnOnce(C) -> Exit) -> ExitCode {
+    set_hook(Box::new(move |panic| {
+        complain(
+            program,
+            &format_args!("internal error: {}", Panicked(panic)),
+        );
+    }));
     let exit = match C::try_parse() {
         Ok(cli) => catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or(Exit::Internal),
-        Err(answer) => {
-            // Help and version are such answers too. Nobody is left to tell when they cannot be written.
-            let is_error = answer.use_stderr();
-            let _ = legible(answer).print();
-            if is_error { Exit::Usage } else { Exit::Yes }
-        }
+        Err(answer) => refuse(answer),
     };
+    stderr::finish();
     #[cfg(target_os = "linux")]
     if let Exit::Signal(death) = exit {
         death.die();
     }
     ExitCode::from(exit.code())
+}
+
+/// Tells what is wrong with the command line. Help and version are such answers too.
+fn refuse(answer: clap::Error) -> Exit {
+    let answer = legible(answer);
+    if !answer.use_stderr() {
+        // Nobody is left to tell when they cannot be written.
+        let _ = answer.print();
+        return Exit::Yes;
+    }
+    let plain = answer.render().to_string();
+    let lines: Vec<_> = plain
+        .lines()
+        .map(|line| escaped(line).to_string())
+        .collect();
+    let shown = lines.join("\n");
+    if shown == plain.trim_end() {
+        let _ = answer.print();
+    } else {
+        stderr::say(format!("{shown}\n").into_bytes());
+    }
+    Exit::Usage
+}
+
+/// A panic in one line.
+pub(super) struct Panicked<'a, 'b>(pub(super) &'a PanicHookInfo<'b>);
+
+impl fmt::Display for Panicked<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = self.0.payload_as_str().unwrap_or("no message");
+        match self.0.location() {
+            Some(location) => write!(f, "panicked at {location}: {message}"),
+            None => write!(f, "panicked: {message}"),
+        }
+    }
 }
 
 /// Runs `program` to its end, on a runtime of one thread: the servers answer quickest on one.
@@ -89,15 +131,7 @@ pub(super) fn block_on(name: &str, program: impl Future<Output = Exit>) -> Exit 
 }
 
 /// Says on stderr, in one line, what went wrong.
-pub(super) fn complain(program: &str, what: &dyn std::fmt::Display) {
-    let line = one_line(&what.to_string());
-    // Nobody is left to tell when stderr is closed.
-    let _ = writeln!(io::stderr(), "{program}: {line}");
-}
-
-/// Makes one line of `text`, whatever names and messages it holds.
-pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|char| if char.is_control() { ' ' } else { char })
-        .collect()
+pub(super) fn complain(program: &str, what: &dyn fmt::Display) {
+    let what = what.to_string();
+    stderr::say(format!("{program}: {}\n", escaped(&what)).into_bytes());
 }

@@ -5,10 +5,12 @@
 
 #[cfg(target_os = "linux")]
 mod death;
+mod escape;
 mod exit;
 pub mod lockc;
 pub mod lockd;
 mod options;
+mod output;
 mod signals;
 mod text;
 mod usage;

@@ -1,11 +1,11 @@
 //! What both command lines have in common: addresses, durations, completions.
 
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 
+use super::output::answer::{self, Unwritten};
 use crate::net::{Addr, AddrError, Servers};
 use crate::types::{Lease, LeaseError, ServerId, Token};
 
@@ -131,11 +131,11 @@ pub(super) fn servers(text: &str) -> Result<Servers, AddressError> {
 }
 
 /// Writes the completion script of `command` to stdout.
-pub(super) fn print_completions(mut command: Command, shell: Shell) -> io::Result<()> {
+pub(super) fn print_completions(mut command: Command, shell: Shell) -> Result<(), Unwritten> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    io::stdout().write_all(&script)
+    answer::write_now(&script)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::exit::one_line;
+use super::escape::escaped;
 use super::text::abridged;
 
 /// How many columns of an argument are repeated: enough to find it.
@@ -34,7 +34,7 @@ fn shortened((kind, value): (ContextKind, &ContextValue)) -> Option<(ContextKind
         kind,
         ContextKind::InvalidArg | ContextKind::InvalidValue | ContextKind::InvalidSubcommand
     );
-    let short = abridged(&one_line(text), LONGEST_ECHO);
+    let short = abridged(&escaped(text).to_string(), LONGEST_ECHO);
     (is_echo && short != *text).then_some((kind, short))
 }
 

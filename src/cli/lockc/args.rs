@@ -36,6 +36,8 @@ Exit codes:
   2    the command line is wrong
   69   no server could answer in time; shell: none answered any of its commands
   70   internal error
+  74   the answer could not be written, to a full disk for instance; or it could not because its reader
+       has gone, and something was changed (a lock is now held or free): stderr says what
   75   elect: the leadership was lost; run: the lock was lost while the command ran
 
 lockc run ends as its command does; `lockc run --help` tells of its own codes.
@@ -151,12 +153,13 @@ pub(super) enum Command {
     /// It looks every so often and compares, so what comes and goes in between is missed. It begins with what is
     /// there. Events: granted, ended (released, broken, or its lease is over: a look does not tell which),
     /// queued, left (the queue), and locked and unlocked for a lock that belongs to nobody. While no server
-    /// answers it says so on stderr and goes on. Exit code 0 when it was interrupted.
+    /// answers it says so on stderr and goes on. It ends when it is interrupted, or when nobody reads what it
+    /// prints any more, with exit code 0.
     Watch(WatchOptions),
     /// Be the leader: wait for a lock, and hold it until told to stop
     ///
-    /// Prints `leader TOKEN` when it has been elected; the token rises with every leader. SIGINT and SIGTERM make
-    /// it resign. Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
+    /// Prints `leader TOKEN` when it has been elected; the token rises with every leader. SIGINT, SIGTERM and
+    /// SIGHUP make it resign, and so does the end of whoever reads its output. Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
     /// leadership was lost: no server answered for a lease, or the lock was broken.
     Elect(ElectOptions),
     /// Carry out commands from stdin, one a line: `acquire NAME`, `release NAME`, ...; `help` names them
@@ -176,7 +179,9 @@ pub(super) enum Command {
     ///
     /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A name or a prefix
     /// is the rest of its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
-    /// with exit code 0; 69 when no server answered any of its commands, 70 when the input could not be read. What it has acquired and not released is released
+    /// with exit code 0; 69 when no server answered any of its commands, 70 when the input could not be read, 128 and
+    /// the number of a signal (SIGINT, SIGTERM, SIGHUP) that ended it. It ends when nobody reads its answers any
+    /// more, too. What it has acquired and not released is released
     /// then. That a lock was lost meanwhile (no server answered for 10s, or it was broken) is told when it is
     /// released.
     Shell,

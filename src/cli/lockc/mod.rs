@@ -15,7 +15,6 @@ mod status;
 mod table;
 mod torture;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +27,11 @@ use self::customer::{Customer, NOBODY_LISTENS};
 use self::shell::{ShellError, Teller};
 use self::status::PairStatus;
 use self::table::terminal_width;
+use super::escape::escaped;
 use super::exit::{self, Exit, block_on, complain};
 use super::options::print_completions;
+use super::output::answer::{self, Unwritten};
+use super::signals::StopSignals;
 use crate::clerk::{self, ServerReport};
 use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::Verb;
@@ -48,7 +50,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = run::help() {
         return code;
     }
-    exit::main(|cli| block_on("lockc", run(cli)))
+    exit::main("lockc", |cli| block_on("lockc", run(cli)))
 }
 
 async fn run(cli: Cli) -> Exit {
@@ -77,10 +79,8 @@ async fn run(cli: Cli) -> Exit {
 async fn once(mut customer: Customer, verb: Verb, name: LockName) -> Exit {
     match customer.call(verb, &name).await {
         Ok(outcome) => {
-            let exit = told(
-                print(&outcome.to_string()),
-                if outcome { Exit::Yes } else { Exit::No },
-            );
+            let change = outcome.then(|| change(verb, &name));
+            let exit = tell_outcome(outcome, change).await;
             customer.close().await;
             exit
         }
@@ -91,20 +91,58 @@ async fn once(mut customer: Customer, verb: Verb, name: LockName) -> Exit {
     }
 }
 
+/// What a call has changed that was answered with yes.
+fn change(verb: Verb, name: &LockName) -> String {
+    let name = escaped(name.as_str());
+    match verb {
+        Verb::Lock => format!("the lock `{name}` is now held"),
+        Verb::Unlock => format!("the lock `{name}` is now free"),
+    }
+}
+
+/// What has changed when a lock was broken.
+fn broken(name: &LockName) -> String {
+    let name = escaped(name.as_str());
+    format!("the lock `{name}` was taken from its holder")
+}
+
+/// Answers with yes or no. `change`: what has changed, if anything has.
+async fn tell_outcome(outcome: bool, change: Option<String>) -> Exit {
+    let exit = if outcome { Exit::Yes } else { Exit::No };
+    match (print(&outcome.to_string()).await, change) {
+        (Ok(()), _) => exit,
+        (Err(unwritten), Some(change)) => unwritten.end_after("lockc", &change),
+        (Err(unwritten), None) => unwritten.end("lockc", exit),
+    }
+}
+
+/// Carries out commands until their input ends, nobody reads the answers, or a signal comes. What the
+/// shell has acquired is free when it ends.
 async fn shell(customer: Customer) -> Exit {
+    let mut signals = match StopSignals::catch_with_hang_up() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain("lockc", &format!("cannot catch signals: {error}"));
+            return Exit::Internal;
+        }
+    };
     let mut teller = Teller::new(customer);
     let input = BufReader::new(tokio::io::stdin());
-    let ended = shell::run(input, tokio::io::stdout(), async |order| {
-        teller.execute(order).await
-    });
-    let exit = match ended.await {
-        // Whoever closes the other end of a pipe has had enough.
-        Ok(()) | Err(ShellError::Output(_)) if !teller.is_unheard() => Exit::Yes,
-        Ok(()) | Err(ShellError::Output(_)) => Exit::Unavailable,
-        Err(error @ ShellError::Input(_)) => {
-            complain("lockc", &error);
-            Exit::Internal
+    let exit = tokio::select! {
+        biased;
+        signal = signals.next() => signal.exit(),
+        ended = shell::run(input, answer::write, async |order| teller.execute(order).await) => {
+            match ended {
+                Ok(()) => teller.exit(),
+                Err(ShellError::Output(unwritten)) => unwritten.end("lockc", teller.exit()),
+                Err(ShellError::Unheard { what, error }) => error.end_after("lockc", &what),
+                Err(error @ ShellError::Input(_)) => {
+                    complain("lockc", &error);
+                    Exit::Internal
+                }
+            }
         }
+        () = answer::reader_gone() => Exit::Yes,
     };
     teller.close().await;
     exit
@@ -112,18 +150,20 @@ async fn shell(customer: Customer) -> Exit {
 
 async fn status(customer: Customer, json: bool) -> Exit {
     let status = PairStatus::new(&reports(&customer.servers, customer.timeout).await);
+    let exit = if status.is_answered() {
+        Exit::Yes
+    } else {
+        let timeout = humantime::format_duration(customer.timeout);
+        let servers = &customer.servers;
+        let mut told_so = format!("no server of {servers} answered within {timeout}");
+        if status.is_nobody_there() {
+            told_so = format!("{told_so}; {NOBODY_LISTENS}");
+        }
+        complain("lockc", &told_so);
+        Exit::Unavailable
+    };
     let printed = print_either(json, || status.json(), || status.table(terminal_width()));
-    if status.is_answered() {
-        return told(printed, Exit::Yes);
-    }
-    let timeout = humantime::format_duration(customer.timeout);
-    let servers = &customer.servers;
-    let mut told_so = format!("no server of {servers} answered within {timeout}");
-    if status.is_nobody_there() {
-        told_so = format!("{told_so}; {NOBODY_LISTENS}");
-    }
-    complain("lockc", &told_so);
-    told(printed, Exit::Unavailable)
+    told(printed.await, exit)
 }
 
 async fn reports(servers: &Servers, timeout: Duration) -> [ServerReport; 2] {
@@ -132,27 +172,22 @@ async fn reports(servers: &Servers, timeout: Duration) -> [ServerReport; 2] {
 }
 
 /// Prints the one for machines or the one for people.
-fn print_either(
+async fn print_either(
     is_json: bool,
     json: impl FnOnce() -> serde_json::Result<String>,
     text: impl FnOnce() -> String,
-) -> io::Result<()> {
-    print(&if is_json { json()? } else { text() })
+) -> Result<(), Unwritten> {
+    print(&if is_json { json()? } else { text() }).await
 }
 
-fn print(answer: &str) -> io::Result<()> {
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{answer}")?;
-    stdout.flush()
+async fn print(answer: &str) -> Result<(), Unwritten> {
+    answer::write(format!("{answer}\n")).await
 }
 
-/// How the program ends once its answer is written.
-fn told(written: io::Result<()>, exit: Exit) -> Exit {
+/// How the program ends once it has told what it found.
+fn told(written: Result<(), Unwritten>, exit: Exit) -> Exit {
     match written {
         Ok(()) => exit,
-        Err(error) => {
-            complain("lockc", &format!("cannot write the answer: {error}"));
-            Exit::Internal
-        }
+        Err(unwritten) => unwritten.end("lockc", exit),
     }
 }

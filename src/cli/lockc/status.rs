@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::customer::is_refused;
 use super::table::{Column, table};
 use crate::clerk::{ServerReport, is_whole};
-use crate::cli::exit::one_line;
+use crate::cli::escape::escaped;
 use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
 
@@ -132,11 +132,14 @@ impl ServerLine {
     fn complaint(&self) -> Option<String> {
         let server = self.server;
         if let Some(error) = &self.error {
-            return Some(format!("{server} is unreachable: {}", one_line(error)));
+            return Some(format!("{server} is unreachable: {}", escaped(error)));
         }
         let obstacle = self.state.as_ref()?.obstacle.as_ref()?;
         let peer = server.peer();
-        Some(format!("{server} cannot pair with {peer}: {obstacle}"))
+        Some(format!(
+            "{server} cannot pair with {peer}: {}",
+            escaped(obstacle)
+        ))
     }
 }
 

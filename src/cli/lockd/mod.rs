@@ -20,20 +20,20 @@ use crate::server::{BindError, Server, ServerConfig};
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    exit::main(|cli| run(&cli))
+    exit::main("lockd", |cli| run(&cli))
 }
 
 fn run(cli: &Cli) -> Exit {
     if let Command::Completions { shell } = cli.command {
         return match print_completions(Cli::command(), shell) {
             Ok(()) => Exit::Yes,
-            Err(error) => {
-                complain("lockd", &error);
-                Exit::Internal
-            }
+            Err(unwritten) => unwritten.end("lockd", Exit::Yes),
         };
     }
-    logs::init(&cli.logs);
+    if let Err(error) = logs::init(&cli.logs) {
+        complain("lockd", &format!("cannot begin to log: {error}"));
+        return Exit::Internal;
+    }
     block_on("lockd", serve(cli.servers()))
 }
 

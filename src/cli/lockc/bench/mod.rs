@@ -57,9 +57,10 @@ pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOpt
         &tally,
         options.json,
     )
+    .await
 }
 
-fn tell(bench: &Bench, tally: &Tally, json: bool) -> Exit {
+async fn tell(bench: &Bench, tally: &Tally, json: bool) -> Exit {
     if let Some(failure) = &tally.last_failure {
         let failed = counted(tally.failed, "call");
         complain(
@@ -72,7 +73,8 @@ fn tell(bench: &Bench, tally: &Tally, json: bool) -> Exit {
     } else {
         Exit::Unavailable
     };
-    told(print_either(json, || bench.json(), || bench.text()), exit)
+    let printed = print_either(json, || bench.json(), || bench.text());
+    told(printed.await, exit)
 }
 
 /// Lets the load go on for `duration`, and shows how it does.

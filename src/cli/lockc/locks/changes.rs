@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::view::{PlaceView, Who, mode};
-use crate::cli::exit::one_line;
+use crate::cli::escape::escaped;
 use crate::looks::{LockChange, LockEvent};
 use crate::types::LockName;
 
@@ -14,7 +14,7 @@ pub(super) struct Sentence<'a>(pub(super) &'a LockChange);
 
 impl fmt::Display for Sentence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = one_line(self.0.name.as_str());
+        let name = escaped(self.0.name.as_str());
         match &self.0.event {
             LockEvent::Locked => write!(f, "{name}: locked, and belongs to nobody"),
             LockEvent::Unlocked => write!(f, "{name}: unlocked"),
@@ -81,7 +81,7 @@ mod tests {
                 "a: granted to 00000002/2, exclusive, token 11",
                 "a: 00000004/4 queued, exclusive",
                 "b: unlocked",
-                "c : locked, and belongs to nobody",
+                "c\\n: locked, and belongs to nobody",
             ]
         );
     }

@@ -1,12 +1,17 @@
 //! `lockc elect`: is the leader for as long as it holds a lock.
 
+use std::future::pending;
 use std::io;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use super::options::ElectOptions;
 use crate::clerk::{Clerk, ConnectError, LockGuard, LossReason, ReleaseError};
 use crate::cli::exit::{Exit, complain};
 use crate::cli::lockc::customer::{Customer, Failure};
 use crate::cli::lockc::{print, told};
+use crate::cli::output::answer;
 use crate::cli::signals::StopSignals;
 
 /// Why it is not the leader, or not to the end.
@@ -49,23 +54,47 @@ pub(in crate::cli::lockc) async fn elect(customer: Customer, options: &ElectOpti
     }
 }
 
+/// What ends a candidacy, and a leadership.
+struct Stop {
+    signals: StopSignals,
+    reader_gone: BoxFuture<'static, ()>,
+}
+
+impl Stop {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            signals: StopSignals::catch_with_hang_up()?,
+            reader_gone: answer::reader_gone().boxed(),
+        })
+    }
+
+    /// Waits until a signal comes, or nobody is left who reads that this is the leader.
+    async fn wanted(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.signals.next() => {}
+            () = &mut self.reader_gone => {}
+        }
+    }
+}
+
 async fn campaign(customer: Customer, options: &ElectOptions) -> Result<Exit, Deposed> {
-    let mut signals = StopSignals::catch()?;
+    let mut stop = Stop::catch()?;
     let builder = Clerk::builder(customer.servers)
         .timeout(customer.timeout)
         .lease(*options.lease);
     let clerk = tokio::select! {
         biased;
-        _ = signals.next() => return Ok(Exit::No),
+        () = stop.wanted() => return Ok(Exit::No),
         clerk = builder.connect() => clerk?,
     };
     let elected = tokio::select! {
         biased;
-        _ = signals.next() => Ok(None),
+        () = stop.wanted() => Ok(None),
         elected = clerk.campaign(options.name.as_str()) => elected.map(Some),
     };
     let exit = match elected {
-        Ok(Some(guard)) => lead(guard, &mut signals).await,
+        Ok(Some(guard)) => lead(guard, &mut stop).await,
         Ok(None) => Ok(Exit::No),
         Err(error) => Err(Failure::from(error).into()),
     };
@@ -73,15 +102,22 @@ async fn campaign(customer: Customer, options: &ElectOptions) -> Result<Exit, De
     exit
 }
 
-async fn lead(guard: LockGuard, signals: &mut StopSignals) -> Result<Exit, Deposed> {
-    let exit = told(print(&format!("leader {}", guard.token())), Exit::Yes);
-    if exit == Exit::Yes {
-        tokio::select! {
-            biased;
-            reason = guard.lost() => return Err(Deposed::Lost(reason)),
-            _ = signals.next() => {}
+async fn lead(guard: LockGuard, stop: &mut Stop) -> Result<Exit, Deposed> {
+    let say_so = async {
+        let exit = told(print(&format!("leader {}", guard.token())).await, Exit::Yes);
+        // Whoever cannot say so is no leader.
+        if exit == Exit::Yes {
+            pending().await
+        } else {
+            exit
         }
-    }
+    };
+    let exit = tokio::select! {
+        biased;
+        reason = guard.lost() => return Err(Deposed::Lost(reason)),
+        () = stop.wanted() => Exit::Yes,
+        exit = say_so => exit,
+    };
     match guard.release().await {
         Ok(()) => Ok(exit),
         Err(error @ ReleaseError::NotHeld) => Err(Deposed::NotHeld(error)),

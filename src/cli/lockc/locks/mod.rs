@@ -27,18 +27,18 @@ use self::view::{listing_table, not_broken, show_text};
 use self::why::why_text;
 use super::customer::{Customer, Failure};
 use super::table::terminal_width;
-use super::{print, print_either, told};
+use super::{broken, print_either, tell_outcome, told};
 use crate::cli::exit::{Exit, complain};
 
 /// Prints which locks are held.
 pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
     let prefix = &options.prefix;
     let answer = customer.look(async |clerk| clerk.list(prefix).await).await;
-    conclude(customer, answer, |locks| {
+    conclude(customer, answer, async |locks| {
         let json = || to_string_pretty(&Listing::new(locks));
         let text = || listing_table(locks, terminal_width());
         let printed = print_either(options.json, json, text);
-        told(printed, Exit::Yes)
+        told(printed.await, Exit::Yes)
     })
     .await
 }
@@ -47,11 +47,11 @@ pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
 pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit {
     let name = options.name.as_str();
     let answer = customer.look(async |clerk| clerk.show(name).await).await;
-    conclude(customer, answer, |lock| {
+    conclude(customer, answer, async |lock| {
         let json = || to_string_pretty(&LockView::whole(lock));
         let text = || show_text(lock, SystemTime::now(), terminal_width());
         let printed = print_either(options.json, json, text);
-        told(printed, yes_or_no(lock.is_held()))
+        told(printed.await, yes_or_no(lock.is_held()))
     })
     .await
 }
@@ -60,10 +60,10 @@ pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit 
 pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
     let name = options.name.as_str();
     let answer = customer.look(async |clerk| clerk.why(name).await).await;
-    conclude(customer, answer, |graph| {
+    conclude(customer, answer, async |graph| {
         let json = || to_string_pretty(&WhyView::new(graph));
         let printed = print_either(options.json, json, || why_text(graph));
-        told(printed, yes_or_no(!graph.is_deadlock()))
+        told(printed.await, yes_or_no(!graph.is_deadlock()))
     })
     .await
 }
@@ -80,8 +80,9 @@ pub(super) async fn break_lock(mut customer: Customer, options: &BreakOptions) -
             complain("lockc", &not_broken(&lock, options.token));
         }
     }
-    conclude(customer, answer, |was_held| {
-        told(print(&was_held.to_string()), yes_or_no(*was_held))
+    conclude(customer, answer, async |was_held| {
+        let change = was_held.then(|| broken(&options.name));
+        tell_outcome(*was_held, change).await
     })
     .await
 }
@@ -90,11 +91,11 @@ pub(super) async fn break_lock(mut customer: Customer, options: &BreakOptions) -
 async fn conclude<T>(
     customer: Customer,
     answer: Result<T, Failure>,
-    tell: impl FnOnce(&T) -> Exit,
+    tell: impl AsyncFnOnce(&T) -> Exit,
 ) -> Exit {
     match answer {
         Ok(answer) => {
-            let exit = tell(&answer);
+            let exit = tell(&answer).await;
             customer.close().await;
             exit
         }

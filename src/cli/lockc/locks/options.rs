@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::exit::one_line;
 use crate::cli::options;
 use crate::config::LEASE;
 use crate::types::{LockName, NameError, Token};
@@ -95,7 +94,7 @@ pub(in crate::cli::lockc) struct ElectOptions {
     pub(super) lease: humantime::Duration,
 }
 
-/// Why a lock is broken: 1 to 1,024 bytes, in one line.
+/// Why a lock is broken: 1 to 1,024 bytes, without blanks at its ends. Logs show it escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli::lockc) struct Reason(String);
 
@@ -126,7 +125,7 @@ impl FromStr for Reason {
         match text.trim() {
             "" => Err(ReasonError::Empty),
             text if text.len() > Self::MAX_BYTES => Err(ReasonError::TooLong { bytes: text.len() }),
-            text => Ok(Self(one_line(text))),
+            text => Ok(Self(text.to_owned())),
         }
     }
 }
@@ -179,9 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_one_line_and_not_empty() {
+    fn a_reason_is_kept_as_it_was_given_and_is_not_empty() {
         let reason: Reason = " one\ntwo ".parse().expect("a good reason");
-        assert_eq!(reason.as_str(), "one two");
+        assert_eq!(reason.as_str(), "one\ntwo");
         assert_eq!(" \n".parse::<Reason>(), Err(ReasonError::Empty));
         let long = "x".repeat(1_025).parse::<Reason>();
         assert_eq!(long, Err(ReasonError::TooLong { bytes: 1_025 }));

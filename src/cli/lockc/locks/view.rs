@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::cli::exit::one_line;
+use crate::cli::escape::escaped;
 use crate::cli::lockc::table::{Column, table};
 use crate::service::{LockInfo, Mode, PlaceInfo};
 use crate::types::{LockName, Token, UnixTime};
@@ -119,7 +119,7 @@ impl Listing {
 pub(super) fn listing_table(locks: &[LockInfo], width: Option<usize>) -> String {
     let mut rows = Vec::new();
     for lock in locks {
-        let name = one_line(lock.name.as_str());
+        let name = escaped(lock.name.as_str()).to_string();
         let waiters = lock.waiters.to_string();
         if lock.is_ownerless {
             let [nobody, none] = ["nobody", "-"].map(str::to_owned);
@@ -176,7 +176,7 @@ pub(super) fn show_text(lock: &LockInfo, now: SystemTime, width: Option<usize>) 
 
 /// The lock in one line.
 pub(super) fn headline(lock: &LockInfo) -> String {
-    let name = one_line(lock.name.as_str());
+    let name = escaped(lock.name.as_str());
     let waiters = match lock.waiters {
         0 => "nobody waits".to_owned(),
         1 => "1 waits".to_owned(),
@@ -192,7 +192,7 @@ pub(super) fn headline(lock: &LockInfo) -> String {
 
 /// Why a lock was not broken by `token`.
 pub(super) fn not_broken(lock: &LockInfo, token: Token) -> String {
-    let name = one_line(lock.name.as_str());
+    let name = escaped(lock.name.as_str());
     let mut text = format!("token {token} does not hold {name}: {}", headline(lock));
     if lock.is_ownerless {
         text.push_str("; `lockc unlock` frees it");
@@ -309,8 +309,8 @@ mod tests {
         let table = listing_table(&locks, None);
         let rows: Vec<_> = table.lines().map(words).collect();
         assert_eq!(rows[0], ["NAME", "HOLDER", "MODE", "TOKEN", "WAITERS"]);
-        assert_eq!(rows[1], ["a", "b", "00000001/1", "shared", "10", "1"]);
-        assert_eq!(rows[2], ["a", "b", "00000002/2", "shared", "11", "1"]);
+        assert_eq!(rows[1], [r"a\tb", "00000001/1", "shared", "10", "1"]);
+        assert_eq!(rows[2], [r"a\tb", "00000002/2", "shared", "11", "1"]);
         assert_eq!(rows[3], ["b", "nobody", "-", "-", "2"]);
         assert_eq!(rows.len(), 4);
     }

@@ -1,20 +1,21 @@
 //! `lockc watch`: tells what has changed, until it is interrupted.
 
-use std::io::{self, Write as _};
+use std::fmt::Write as _;
 
 use super::changes::{ChangeView, Sentence};
 use super::options::WatchOptions;
 use crate::cli::exit::{Exit, complain};
 use crate::cli::lockc::customer::Customer;
+use crate::cli::output::answer::{self, Unwritten};
 use crate::cli::signals::StopSignals;
 use crate::looks::LockChange;
 
-/// Watches until it is interrupted.
+/// Watches until it is interrupted, or nobody reads what it tells.
 pub(in crate::cli::lockc) async fn watch(mut customer: Customer, options: &WatchOptions) -> Exit {
-    let mut signals = match StopSignals::catch() {
+    let mut signals = match StopSignals::catch_with_hang_up() {
         Ok(signals) => signals,
         Err(error) => {
-            complain("lockc", &error);
+            complain("lockc", &format!("cannot catch signals: {error}"));
             return Exit::Internal;
         }
     };
@@ -22,12 +23,13 @@ pub(in crate::cli::lockc) async fn watch(mut customer: Customer, options: &Watch
         biased;
         _ = signals.next() => Exit::Yes,
         exit = look_on(&mut customer, options) => exit,
+        () = answer::reader_gone() => Exit::Yes,
     };
     customer.close().await;
     exit
 }
 
-/// Tells what it sees until nobody reads that, or the first look fails.
+/// Tells what it sees until that cannot be written, or the first look fails.
 async fn look_on(customer: &mut Customer, options: &WatchOptions) -> Exit {
     let begun = customer.watch(&options.prefix, options.every).await;
     let (mut watch, mut news) = match begun {
@@ -38,9 +40,8 @@ async fn look_on(customer: &mut Customer, options: &WatchOptions) -> Exit {
         }
     };
     loop {
-        if tell(&news, options.json).is_err() {
-            // Whoever closes the other end of a pipe has had enough.
-            return Exit::Yes;
+        if let Err(unwritten) = tell(&news, options.json).await {
+            return unwritten.end("lockc", Exit::Yes);
         }
         news = watch.changes().await.unwrap_or_else(|error| {
             complain("lockc", &error);
@@ -49,18 +50,16 @@ async fn look_on(customer: &mut Customer, options: &WatchOptions) -> Exit {
     }
 }
 
-fn tell(changes: &[LockChange], json: bool) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
+async fn tell(changes: &[LockChange], json: bool) -> Result<(), Unwritten> {
+    let mut lines = String::new();
     for change in changes {
         if json {
-            writeln!(
-                stdout,
-                "{}",
-                serde_json::to_string(&ChangeView::new(change))?
-            )?;
+            lines.push_str(&serde_json::to_string(&ChangeView::new(change))?);
         } else {
-            writeln!(stdout, "{}", Sentence(change))?;
+            // A string takes what is written to it.
+            let _ = write!(lines, "{}", Sentence(change));
         }
+        lines.push('\n');
     }
-    stdout.flush()
+    answer::write(lines).await
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::view::{LockView, ModeView, Who, headline};
-use crate::cli::exit::one_line;
+use crate::cli::escape::escaped;
 use crate::looks::WaitGraph;
 use crate::types::{LockName, Token};
 
@@ -17,7 +17,7 @@ pub(super) fn why_text(graph: &WaitGraph) -> String {
         text.push('\n');
         let waits = graph.waits().iter().filter(|wait| wait.holds == lock.name);
         for wait in waits {
-            let (who, name) = (Who(&wait.who), one_line(wait.waits_for.as_str()));
+            let (who, name) = (Who(&wait.who), escaped(wait.waits_for.as_str()));
             // A string takes what is written to it.
             let _ = writeln!(text, "  {who} waits for {name}, place {}", wait.place);
         }
@@ -32,7 +32,7 @@ fn verdict(graph: &WaitGraph) -> String {
         return "No deadlock.".to_owned();
     }
     let links = graph.cycle().iter().map(|link| {
-        let name = one_line(link.waits_for.as_str());
+        let name = escaped(link.waits_for.as_str());
         let (who, holder) = (Who(&link.who), Who(&link.held_by));
         format!("{who} waits for {name}, which {holder} holds")
     });

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal as PipeSignal};
 use nix::unistd::execvp;
 use rustix::process::{
     Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal,
@@ -78,6 +79,8 @@ pub(super) fn become_command(
         // This makes SIGPIPE, which Rust ignores, what it is by default.
         Command::new(program).args(args).exec()
     };
+    // That has set SIGPIPE to its default: a reader of stderr that has gone must not end this process.
+    let _ = SigSet::from(PipeSignal::SIGPIPE).thread_block();
     let program = program.to_string_lossy();
     complain("lockc", &format!("cannot run `{program}`: {error}"));
     Exit::Code(match error.kind() {

@@ -49,8 +49,8 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Does what a `lockc run` has started this program for, if one has.
 pub(super) fn help() -> Option<ExitCode> {
     match env::args_os().next()?.to_str()? {
-        watchdog::PROGRAM => Some(exit::main(watchdog::watch)),
-        launch::PROGRAM => Some(exit::main(launch::become_command)),
+        watchdog::PROGRAM => Some(exit::main("lockc", watchdog::watch)),
+        launch::PROGRAM => Some(exit::main("lockc", launch::become_command)),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ use rustix::termios::tcgetpgrp;
 use tokio::time::{sleep, timeout};
 
 use crate::clerk::Clerk;
-use crate::cli::exit::one_line;
+use crate::cli::escape::escaped;
 use crate::cli::lockc::locks::Who;
 use crate::cli::lockc::progress::Line;
 use crate::service::LockInfo;
@@ -68,13 +68,13 @@ pub(super) async fn refusal(clerk: &Clerk, name: &LockName, exit: u8, is_chosen:
     };
     let why = seen.and_then(|lock| held_by(&lock, SystemTime::now()));
     let why = why.unwrap_or_else(|| "was held by others".to_owned());
-    let name = one_line(name.as_str());
+    let name = escaped(name.as_str());
     format!("not run: {name} {why}; exit code {exit}{hint}")
 }
 
 /// `waiting for jobs/nightly, held by deploy@web-3 for 12s, 3 ahead`.
 fn waiting(name: &LockName, seen: Option<&LockInfo>, me: ClientId, now: SystemTime) -> String {
-    let mut text = format!("waiting for {}", one_line(name.as_str()));
+    let mut text = format!("waiting for {}", escaped(name.as_str()));
     let Some(lock) = seen else {
         text.push_str("; no server answers at the moment");
         return text;

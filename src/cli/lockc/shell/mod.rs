@@ -7,14 +7,13 @@ mod watches;
 use std::fmt;
 use std::io;
 
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
-};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
 pub(super) use self::teller::Teller;
 
 use self::order::{Order, OrderError};
-use crate::cli::exit::one_line;
+use crate::cli::escape::escaped;
+use crate::cli::output::Unwritten;
 
 /// The longest line that is looked at, in bytes: room for the longest name and many blanks.
 const MAX_LINE_BYTES: usize = 8 * 1024;
@@ -25,13 +24,16 @@ pub(super) enum ShellError {
     #[error("cannot read commands: {0}")]
     Input(io::Error),
     #[error("cannot write answers: {0}")]
-    Output(io::Error),
+    Output(Unwritten),
+    /// Nobody was told `what` has changed.
+    #[error("{what}, but the answer could not be written: {error}")]
+    Unheard { what: String, error: Unwritten },
 }
 
-/// Answers each line of `input` with a line of `output`, until the input ends.
+/// Answers each line of `input` with a line that it hands to `write`, until the input ends.
 pub(super) async fn run<A: fmt::Display, E: fmt::Display>(
     mut input: impl AsyncBufRead + Unpin,
-    mut output: impl AsyncWrite + Unpin,
+    mut write: impl AsyncFnMut(String) -> Result<(), Unwritten>,
     mut execute: impl AsyncFnMut(Order) -> Result<A, E>,
 ) -> Result<(), ShellError> {
     let mut line = Vec::new();
@@ -39,25 +41,29 @@ pub(super) async fn run<A: fmt::Display, E: fmt::Display>(
         .await
         .map_err(ShellError::Input)?
     {
+        let mut change = None;
         let answer = match parse(&line) {
             None => continue,
-            Some(Ok(order)) => match execute(order).await {
-                Ok(answer) => format!("{answer}\n"),
-                Err(error) => refusal(&error),
-            },
+            Some(Ok(order)) => {
+                change = order.change();
+                match execute(order).await {
+                    Ok(answer) => format!("{answer}\n"),
+                    Err(error) => refusal(&error),
+                }
+            }
             Some(Err(error)) => refusal(&error),
         };
-        output
-            .write_all(answer.as_bytes())
-            .await
-            .map_err(ShellError::Output)?;
-        output.flush().await.map_err(ShellError::Output)?;
+        let changed = change.filter(|_| answer == "true\n");
+        write(answer).await.map_err(|error| match changed {
+            Some(what) => ShellError::Unheard { what, error },
+            None => ShellError::Output(error),
+        })?;
     }
     Ok(())
 }
 
 fn refusal(error: &dyn fmt::Display) -> String {
-    format!("error: {}\n", one_line(&error.to_string()))
+    format!("error: {}\n", escaped(&error.to_string()))
 }
 
 /// None for a line with nothing on it.
@@ -105,8 +111,7 @@ mod tests {
     /// The answers to `input`, of a shell that locks in memory.
     async fn answers(input: &[u8]) -> String {
         let mut held = BTreeSet::new();
-        let mut output = Vec::new();
-        run(input, &mut output, async |order: Order| {
+        told(input, async |order: Order| {
             Ok::<_, &str>(match order {
                 Order::Call(Verb::Lock, name) => held.insert(name),
                 Order::Call(Verb::Unlock, name) => held.remove(&name),
@@ -114,8 +119,21 @@ mod tests {
             })
         })
         .await
-        .expect("memory can be read and written");
-        String::from_utf8(output).expect("answers are text")
+    }
+
+    /// All answers to `input`.
+    async fn told<E: fmt::Display>(
+        input: &[u8],
+        execute: impl AsyncFnMut(Order) -> Result<bool, E>,
+    ) -> String {
+        let mut output = String::new();
+        let write = async |answer: String| {
+            output.push_str(&answer);
+            Ok(())
+        };
+        let ended = run(input, write, execute).await;
+        ended.expect("memory can be read and written");
+        output
     }
 
     #[tokio::test]
@@ -142,20 +160,39 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_is_one_line_whatever_it_says() {
-        let mut output = Vec::new();
-        run(&b"lock a\n"[..], &mut output, async |_| {
-            Err::<bool, _>("one\ntwo")
-        })
-        .await
-        .expect("memory can be read and written");
-        assert_eq!(output, b"error: one two\n");
+        let told = told(b"lock a\n", async |_| Err("one\ntwo")).await;
+        assert_eq!(told, "error: one\\ntwo\n");
     }
 
     #[tokio::test]
     async fn an_input_that_cannot_be_read_is_an_error() {
-        let input = broken();
-        let ended = run(input, Vec::new(), async |_| Ok::<_, Infallible>(true)).await;
+        let write = async |_| Ok(());
+        let ended = run(broken(), write, async |_| Ok::<_, Infallible>(true)).await;
         assert!(matches!(ended, Err(ShellError::Input(_))), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn what_has_changed_is_told_when_its_answer_cannot_be_written() {
+        let failed = async |input: &'static [u8], answer: bool| {
+            let write = async |_| Err(Unwritten::ReaderGone);
+            let execute = async |_| Ok::<_, Infallible>(answer);
+            run(input, write, execute).await.expect_err("nobody reads")
+        };
+        for (line, what) in [
+            (&b"lock a"[..], "the lock `a` is now held"),
+            (b"unlock a", "the lock `a` is now free"),
+            (b"break a 7 why", "the lock `a` was taken from its holder"),
+        ] {
+            let ended = failed(line, true).await.to_string();
+            let expected =
+                format!("{what}, but the answer could not be written: its reader has gone");
+            assert_eq!(ended, expected);
+            let ended = failed(line, false).await;
+            assert!(matches!(ended, ShellError::Output(_)), "{ended}");
+        }
+        // The shell gives it back when it ends.
+        let ended = failed(b"release a", true).await;
+        assert!(matches!(ended, ShellError::Output(_)), "{ended}");
     }
 
     /// A reader that fails at once.

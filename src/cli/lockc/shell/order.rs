@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::cli::lockc::locks::{Reason, ReasonError, prefix};
+use crate::cli::lockc::{broken, change};
 use crate::cli::text::abridged;
 use crate::service::Verb;
 use crate::types::{LockName, NameError, Token};
@@ -71,6 +72,17 @@ pub(in crate::cli::lockc) enum OrderError {
     NotUtf8,
     #[error("the line has more than {} bytes", super::MAX_LINE_BYTES)]
     TooLong,
+}
+
+impl Order {
+    /// What has changed when the answer is yes, and stays so when the shell ends.
+    pub(super) fn change(&self) -> Option<String> {
+        match self {
+            Self::Call(verb, name) => Some(change(*verb, name)),
+            Self::Break(name, ..) => Some(broken(name)),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Order {

@@ -44,9 +44,13 @@ impl Teller {
         }
     }
 
-    /// Whether orders had no answer from any server, and none had one.
-    pub(in crate::cli::lockc) const fn is_unheard(&self) -> bool {
-        self.was_unanswered && !self.was_answered
+    /// How the shell ends: whether orders had no answer from any server, and none had one.
+    pub(in crate::cli::lockc) const fn exit(&self) -> Exit {
+        if self.was_unanswered && !self.was_answered {
+            Exit::Unavailable
+        } else {
+            Exit::Yes
+        }
     }
 
     /// Carries out one order, within the timeout in all.

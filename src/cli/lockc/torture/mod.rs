@@ -56,20 +56,22 @@ impl Failure {
 /// Works, judges, and prints what came of it. The first signal ends it early, the second one at once.
 pub(super) async fn run(servers: &Servers, timeout: Duration, options: TortureOptions) -> Exit {
     let stop = CancellationToken::new();
-    let tortured = tokio::select! {
-        tortured = torture(servers, timeout, &options, &stop) => tortured,
-        () = signalled_twice(&stop) => return Exit::Internal,
-    };
-    match tortured {
-        Ok(report) => tell(&report, options.json),
-        Err(failure) => {
-            complain("lockc", &failure);
-            failure.exit()
+    let told = async {
+        match torture(servers, timeout, &options, &stop).await {
+            Ok(report) => tell(&report, options.json).await,
+            Err(failure) => {
+                complain("lockc", &failure);
+                failure.exit()
+            }
         }
+    };
+    tokio::select! {
+        exit = told => exit,
+        () = signalled_twice(&stop) => Exit::Internal,
     }
 }
 
-fn tell(report: &Report, json: bool) -> Exit {
+async fn tell(report: &Report, json: bool) -> Exit {
     if report.not_freed > 0 {
         let (locks, prefix) = (report.not_freed, &report.prefix);
         complain(
@@ -78,12 +80,12 @@ fn tell(report: &Report, json: bool) -> Exit {
         );
     }
     let printed = print_either(json, || report.json(), || report.text());
-    told(printed, report.verdict.exit())
+    told(printed.await, report.verdict.exit())
 }
 
 /// Cancels `stop` at the first signal, and returns at the second.
 async fn signalled_twice(stop: &CancellationToken) {
-    match StopSignals::catch() {
+    match StopSignals::catch_with_hang_up() {
         Ok(mut signals) => {
             signals.next().await;
             stop.cancel();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::cli::escape::escaped;
 use crate::cli::exit::Exit;
 use crate::cli::lockc::latency::{Summary, human};
 use crate::cli::text;
@@ -85,7 +86,10 @@ impl Report {
         let mut lines = vec![self.verdict.sentence().to_owned()];
         lines.extend(self.violation.clone());
         if let Some(history) = &self.history {
-            lines.push(format!("history     {}", history.display()));
+            lines.push(format!(
+                "history     {}",
+                escaped(&history.to_string_lossy())
+            ));
         }
         lines.extend([
             format!(
@@ -94,7 +98,7 @@ impl Report {
                 self.seconds,
                 self.seed
             ),
-            format!("locks       {} under {}", self.locks, self.prefix),
+            format!("locks       {} under {}", self.locks, escaped(&self.prefix)),
             format!(
                 "calls       {} answered, {}",
                 self.answered,
