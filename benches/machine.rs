@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use lockservice::config::MAX_PAYLOAD_BYTES;
 use lockservice::machine::{Command, Machine, Outcome, Restore};
-use lockservice::service::{CallId, How, Mode, Verb};
+use lockservice::service::{CallId, How, Mode, SessionTerms, Verb};
 use lockservice::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq};
 
 const CLIENT: ClientId = ClientId::from_u128(1);
@@ -29,7 +29,7 @@ impl Bench {
         let mut machine = Machine::new(OpNumber(0));
         let Outcome::Opened(record) = machine.apply(&Command::Open {
             client: CLIENT,
-            lease: Lease::new(Lease::MIN).ok(),
+            session: Lease::new(Lease::MIN).ok().map(SessionTerms::nameless),
         }) else {
             unreachable!("an open is answered with a record");
         };

@@ -59,9 +59,11 @@ pub struct Limits {
     /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work. More are
     /// refused; at twice as many, connections with more than a few of them are not read from.
     pub calls: usize,
-    /// Client records. Default 100,000: some 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
+    /// Client records; names and addresses of sessions count too, see [`RECORD_BYTES`]. Default 100,000: some
+    /// 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
     pub clients: u64,
-    /// Held locks, and places of sessions at locks, together: one that is owned is both. Default 4,000,000: some
+    /// Held locks, places of sessions at locks, and retentions, together: one lock that is owned is two of
+    /// them. Default 4,000,000: some
     /// 500 MiB of plain locks, or 700 MiB of owned ones, with short names.
     pub locks: u64,
 }
@@ -111,8 +113,24 @@ pub const CALL_WINDOW: u64 = 4_096;
 /// that lives gives them up as soon as it is told.
 pub const MAX_BROKEN: usize = 32;
 
-/// How many holders and waiters of one lock are shown. They take 16 KiB, as does a page of a listing.
+/// How many holders and waiters of one lock are shown, if they fit into [`MAX_SHOWN_BYTES`].
 pub const MAX_PLACES_SHOWN: usize = 256;
+
+/// What the holders and waiters of one lock that are shown may take, in bytes: 256 of them with names of 40
+/// bytes, or 70 with the longest names and addresses.
+pub const MAX_SHOWN_BYTES: usize = 32 * 1024;
+
+/// How many of the sessions that a session runs inside are told, the nearest first. Eight: commands under
+/// locks are rarely nested in more than two.
+pub const MAX_NESTING: usize = 8;
+
+/// How many bytes of the names and addresses of sessions count as much as one more record against
+/// [`Limits::clients`]: what a record takes without them.
+pub const RECORD_BYTES: u64 = 256;
+
+/// A primary says how much is left of a retention each time this part of it is over: a new primary counts
+/// from there. A quarter: a failover lets a lock stay held for at most a quarter of what was left longer.
+pub const RETENTION_STEPS: u32 = 4;
 
 /// How many of them a listing shows, of each lock. Four: a lock rarely has more, and a page of a listing holds
 /// hundreds of locks.

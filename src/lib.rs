@@ -133,7 +133,7 @@ pub use fence::{FileGate, MemoryGate};
 pub use net::{Addr, AddrError, MemoryNetwork, Network, Servers, SystemNetwork};
 // Words.
 #[doc(no_inline)]
-pub use types::{LockName, NameError, ServerId, Token};
+pub use types::{LockName, NameError, ServerId, SessionId, SessionName, Token};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

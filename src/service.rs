@@ -6,19 +6,23 @@
 
 mod owned;
 mod peer;
+mod session;
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Chunk, Command};
 use crate::types::{
-    ClientId, Digest, Lease, LockName, NameError, OpNumber, RecordNumber, Seq, Token, View,
+    ClientAddress, ClientId, Digest, LockName, NameError, OpNumber, RecordNumber, Retention, Seq,
+    Token, View,
 };
 
 pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News, Page, PlaceInfo};
 pub use self::peer::{Introduction, Obstacle, Standing};
+pub use self::session::{Opened, SessionTerms};
 pub use self::status::ServerStatus;
 
 /// The version of everything that is said after the preface. Both ends of a connection must have the
@@ -33,8 +37,8 @@ pub const PROTOCOL_VERSION: u16 = 4;
 /// Answers that may be large are in a box: every request and every connection has room for an answer of any kind.
 #[tarpc::service]
 pub trait LockService {
-    /// Opens a record for the calls of `client`. With a lease it is a session, which can own locks.
-    async fn open(client: ClientId, lease: Option<Lease>) -> Result<Opened, Refusal>;
+    /// Opens a record for the calls of `client`: that of a session, which can own locks, or none.
+    async fn open(client: ClientId, session: Option<Arc<SessionTerms>>) -> Result<Opened, Refusal>;
     /// Locks `name`: true when it was free and is now held, false when it was held.
     async fn lock(id: CallId, name: String) -> Result<bool, Refusal>;
     /// Unlocks `name`: true when it was held and is now free, false when it was free.
@@ -70,6 +74,9 @@ pub trait LockService {
     async fn goodbye(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
     /// How this server sees itself and its peer.
     async fn status() -> Box<ServerStatus>;
+    /// Keeps what the session acquired by the call `acquired` held for at least so long from now on,
+    /// also when it is released or the session ends: true when the lock is held.
+    async fn retain(id: CallId, acquired: Seq, retention: Retention) -> Result<bool, Refusal>;
 }
 
 /// What the two servers of a pair ask of each other. [`crate::engine::pair`] tells the protocol.
@@ -113,7 +120,8 @@ macro_rules! kinds {
 
 kinds!(
     LockServiceRequest, LockServiceResponse:
-    Open, Lock, Unlock, Acquire, Release, BreakLock, Show, List, Poll, KeepAlive, Goodbye, Status
+    Open, Lock, Unlock, Acquire, Release, Retain, BreakLock, Show, List, Poll, KeepAlive, Goodbye,
+    Status
 );
 kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay);
 
@@ -146,8 +154,8 @@ pub enum Request {
     Open {
         /// Who will call.
         client: ClientId,
-        /// The lease of a session; none for a record that owns nothing.
-        lease: Option<Lease>,
+        /// What a session is opened with; none for a record that owns nothing.
+        session: Option<Arc<SessionTerms>>,
     },
     /// See [`LockService::lock`] and [`LockService::unlock`].
     Call {
@@ -184,6 +192,8 @@ pub enum Request {
         token: Token,
         /// Why, for the log.
         reason: String,
+        /// Where the client connected from, for the log.
+        address: Option<ClientAddress>,
     },
     /// See [`LockService::show`].
     Show {
@@ -220,6 +230,15 @@ pub enum Request {
         /// Which record.
         record: RecordNumber,
     },
+    /// See [`LockService::retain`].
+    Retain {
+        /// Which call this is.
+        id: CallId,
+        /// The call that acquired.
+        acquired: Seq,
+        /// How long the lock stays held at least.
+        retention: Retention,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -227,7 +246,8 @@ pub enum Request {
 pub enum Answer {
     /// To `Open`.
     Opened(Opened),
-    /// To `Call`: whether it locked or unlocked. To `Release` and `Break`: whether the lock was held.
+    /// To `Call`: whether it locked or unlocked. To `Release`, `Retain` and `Break`: whether the lock was
+    /// held.
     Call(bool),
     /// To `Acquire`.
     Acquired(Acquired),
@@ -239,15 +259,6 @@ pub enum Answer {
     Page(Box<Page>),
     /// To `KeepAlive` and `Goodbye`.
     Done,
-}
-
-/// The answer to `open`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Opened {
-    /// The number that calls must carry.
-    pub record: RecordNumber,
-    /// The record is dropped when nothing is heard of it for this long: the lease, if it has one.
-    pub time_to_live: Duration,
 }
 
 /// Why a server did not do what was asked.

@@ -3,6 +3,8 @@
 //! Each is a newtype, so that an op number cannot be taken for a sequence number. A [`LockName`] is
 //! checked once, where it enters; from there on every holder may rely on its bounds.
 
+mod session;
+
 use std::fmt;
 use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
@@ -12,6 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
+
+pub use self::session::{
+    ClientAddress, Retention, RetentionError, SessionId, SessionName, SessionNameError,
+};
 
 /// The name of a lock: 1 to 1,024 bytes of UTF-8, any characters.
 ///

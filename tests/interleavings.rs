@@ -80,7 +80,7 @@ fn machine() -> Machine {
         let client = ClientId::from_u128(u128::from(client));
         machine.apply(&Command::Open {
             client,
-            lease: None,
+            session: None,
         });
     }
     machine

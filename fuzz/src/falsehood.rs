@@ -78,6 +78,7 @@ impl Lie {
             Self::Opened(record) => relay(Ok(Answer::Opened(Opened {
                 record: record.number(known),
                 time_to_live: Duration::from_secs(1),
+                inside: Vec::new(),
             }))),
             Self::Interrupted => relay(Err(Refusal::Interrupted)),
             Self::Bytes(bytes) => Some(frame(bytes)),

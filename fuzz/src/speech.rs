@@ -1,16 +1,18 @@
 //! What a hostile client or a false peer says: frames of the right form, and of nearly the right form.
 
 use std::num::NonZeroU8;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use lockservice::machine::Command;
 use lockservice::service::{
     CallId, Cursor, Frame, How, Introduction, LinkPurpose, LockServiceRequest, Mark, Mode,
-    ReplicationRequest, Request, Standing, Verb,
+    ReplicationRequest, Request, SessionTerms, Standing, Verb,
 };
 use lockservice::types::{
-    ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, Token, UnixTime, View,
+    ClientAddress, ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Retention, Seq,
+    ServerId, SessionName, Token, UnixTime, View,
 };
 use serde::Serialize;
 
@@ -83,6 +85,8 @@ pub(crate) enum Term {
     None,
     Shortest,
     Millis(u32),
+    /// With a name, and inside a session.
+    Known(u32, String, u64),
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -165,6 +169,8 @@ pub(crate) enum Order {
     Release(Call, Number),
     Break(Call, Name, u64),
     Clock(u64),
+    Retain(Call, Number, u32),
+    Elapse(u64, u32),
 }
 
 impl Speech {
@@ -225,7 +231,7 @@ impl Ask {
             Self::Status => encode(&Client::Status {}),
             Self::Open(who, term) => encode(&Client::Open {
                 client: who.id(known),
-                lease: term.lease(),
+                session: term.session(),
             }),
             Self::Acquire(call, name, way) => encode(&Client::Acquire {
                 id: call.id(known),
@@ -442,11 +448,24 @@ impl Pace {
 }
 
 impl Term {
+    fn session(&self) -> Option<Arc<SessionTerms>> {
+        let lease = self.lease()?;
+        Some(match *self {
+            Self::Known(_, ref name, inside) => Arc::new(SessionTerms {
+                lease,
+                name: SessionName::new(name.as_str()).ok(),
+                inside: Some(RecordNumber(inside)),
+                address: Some(ClientAddress::new(name)),
+            }),
+            _ => SessionTerms::nameless(lease),
+        })
+    }
+
     fn lease(&self) -> Option<Lease> {
         let millis = match *self {
             Self::None => return None,
             Self::Shortest => return Lease::new(Lease::MIN).ok(),
-            Self::Millis(millis) => millis,
+            Self::Millis(millis) | Self::Known(millis, ..) => millis,
         };
         Lease::new(Duration::from_millis(millis.into())).ok()
     }
@@ -472,7 +491,7 @@ impl Order {
         match self {
             Self::Open(who, term) => Command::Open {
                 client: who.id(known),
-                lease: term.lease(),
+                session: term.session(),
             },
             Self::Acquire(call, name, way) => Command::Acquire {
                 id: call.id(known),
@@ -498,6 +517,15 @@ impl Order {
                 record: record.number(known),
                 seen: Seq(seen.value()),
             },
+            Self::Retain(call, acquired, millis) => Command::Retain {
+                id: call.id(known),
+                acquired: Seq(acquired.value()),
+                retention: retention(*millis),
+            },
+            Self::Elapse(token, left) => Command::Elapse {
+                token: Token(*token),
+                left: retention(*left),
+            },
             Self::Clock(time) => Command::Clock {
                 time: UnixTime(*time),
             },
@@ -506,7 +534,7 @@ impl Order {
 
     fn request(&self, known: &Known) -> Request {
         match self.command(known) {
-            Command::Open { client, lease } => Request::Open { client, lease },
+            Command::Open { client, session } => Request::Open { client, session },
             Command::Acquire { id, name, how } => Request::Acquire { id, name, how },
             Command::Release { id, acquired } => Request::Release { id, acquired },
             Command::Break { id, name, token } => Request::Break {
@@ -514,6 +542,16 @@ impl Order {
                 name,
                 token,
                 reason: String::new(),
+                address: None,
+            },
+            Command::Retain {
+                id,
+                acquired,
+                retention,
+            } => Request::Retain {
+                id,
+                acquired,
+                retention,
             },
             Command::Call { id, verb, name } => Request::Call { id, verb, name },
             Command::Goodbye { client, record } => Request::Goodbye { client, record },
@@ -521,12 +559,16 @@ impl Order {
                 client: known.client,
                 record,
             },
-            Command::Clock { .. } => Request::KeepAlive {
+            Command::Elapse { .. } | Command::Clock { .. } => Request::KeepAlive {
                 client: known.client,
                 record: known.record,
             },
         }
     }
+}
+
+fn retention(millis: u32) -> Retention {
+    Retention::try_from(millis).unwrap_or_default()
 }
 
 fn call_command(id: CallId, verb: Verb, name: &Name) -> Command {

@@ -192,8 +192,11 @@ async fn send(
     request: &Request,
 ) -> Result<Result<Answer, Refusal>, RpcError> {
     match request.clone() {
-        Request::Open { client: id, lease } => client
-            .open(context, id, lease)
+        Request::Open {
+            client: id,
+            session,
+        } => client
+            .open(context, id, session)
             .await
             .map(|opened| opened.map(Answer::Opened)),
         Request::Call { id, verb, name } => {
@@ -212,11 +215,20 @@ async fn send(
             .release(context, id, acquired)
             .await
             .map(|was_held| was_held.map(Answer::Call)),
+        Request::Retain {
+            id,
+            acquired,
+            retention,
+        } => client
+            .retain(context, id, acquired, retention)
+            .await
+            .map(|is_held| is_held.map(Answer::Call)),
         Request::Break {
             id,
             name,
             token,
             reason,
+            address: _,
         } => client
             .break_lock(context, id, name.as_str().to_owned(), token, reason)
             .await

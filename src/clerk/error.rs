@@ -12,7 +12,7 @@ pub use self::owned::{AcquireError, ReleaseError};
 
 use crate::net::{Addr, DialError};
 use crate::service::{Refusal, Resource};
-use crate::types::{LeaseError, NameError, ServerId};
+use crate::types::{LeaseError, NameError, ServerId, SessionNameError};
 
 /// Why [`Clerk::lock`](super::Clerk::lock) or [`Clerk::unlock`](super::Clerk::unlock) has no answer.
 ///
@@ -94,6 +94,9 @@ pub enum ConnectError {
     /// What [`ClerkBuilder::lease`](super::ClerkBuilder::lease) was given is no lease.
     #[error(transparent)]
     InvalidLease(#[from] LeaseError),
+    /// What [`ClerkBuilder::name`](super::ClerkBuilder::name) was given is too long.
+    #[error(transparent)]
+    InvalidName(#[from] SessionNameError),
     /// No server took this client on in time.
     #[error("no server answered within {}; {tried}", humantime::format_duration(*.after))]
     Unanswered {

@@ -1,10 +1,12 @@
 //! The holder of an owned lock.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::error::ReleaseError;
 use super::session::{Claim, GuardState, LossReason};
-use crate::types::{LockName, RecordNumber, Token};
+use crate::types::{LockName, Retention, SessionId, Token};
 
 /// An owned lock, held until the guard is released, dropped or lost.
 ///
@@ -45,7 +47,7 @@ impl LockGuard {
 
     /// The number of the session that holds the lock, which the servers tell of it too.
     #[must_use]
-    pub fn session(&self) -> RecordNumber {
+    pub fn session(&self) -> SessionId {
         self.claim.session_number()
     }
 
@@ -85,6 +87,63 @@ impl LockGuard {
     /// Safe.
     pub async fn contended(&self) {
         self.claim.place.contended().await;
+    }
+
+    /// Keeps the lock held for at least `time` from now on, at most a day, whatever becomes of this guard,
+    /// its session and this process. A later call replaces an earlier one; no time at all takes it back.
+    ///
+    /// The guard remains one: it holds the lock also when the time is over, and can be lost before, though
+    /// nobody else gets the lock then. When the guard is released, dropped or lost, the servers release the
+    /// lock at the end of the time; breaking the lock releases it before. The time is counted by the
+    /// primary's clock: a failover can make it longer, by at most a quarter of what was left.
+    ///
+    /// It is for what is to run once a period, on whichever of several machines begins first, when their
+    /// clocks differ by less than `time`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError`]; the lock may stay held for this time in spite of it, unless the time is too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, but it can be carried out or not.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use lockservice::Clerk;
+    /// # async fn report() {}
+    /// # async fn example(clerk: Clerk) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some(guard) = clerk.try_acquire("jobs/nightly").await? {
+    ///     guard.retain(Duration::from_secs(60)).await?;
+    ///     report().await;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn retain(&self, time: Duration) -> Result<(), ReleaseError> {
+        if self.claim.retain(Retention::new(time)?).await? {
+            Ok(())
+        } else {
+            Err(ReleaseError::NotHeld)
+        }
+    }
+
+    /// Gives the lock back `time` from now, at most a day: the servers do so, whatever becomes of this
+    /// process. See [`retain`](Self::retain).
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError`]. In any case the guard is gone. Where the time could not be set, the lock is given
+    /// back in the background, at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the lock is given back in the background, at once or when the time is over.
+    pub async fn release_after(self, time: Duration) -> Result<(), ReleaseError> {
+        self.retain(time).await?;
+        self.release().await
     }
 
     /// Gives the lock back, and says that it was held until then.

@@ -51,6 +51,14 @@ impl<T, E: Clone> Joint<T, E> {
         outcome
     }
 
+    /// What is there.
+    pub(super) fn peek(&self) -> Option<Arc<T>> {
+        match &*self.state() {
+            State::Ready(ready) => Some(ready.clone()),
+            State::Underway(_) | State::Nothing => None,
+        }
+    }
+
     /// Takes out what is there. What is being made is not kept.
     pub(super) fn take(&self) -> Option<Arc<T>> {
         match std::mem::replace(&mut *self.state(), State::Nothing) {

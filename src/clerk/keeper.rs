@@ -70,7 +70,7 @@ async fn renew(shared: &Shared, lost: &Record) {
     match shared.open(None, Instant::now()).await {
         Ok(opened) => {
             tracing::info!(record = %opened.record, "the servers had lost the record; opened another");
-            shared.publish(opened);
+            shared.publish(&opened);
         }
         Err(error) => {
             tracing::debug!(?error, "no record could be opened");

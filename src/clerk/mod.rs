@@ -62,8 +62,8 @@ use self::session::Sessions;
 use self::shared::Shared;
 use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
 use crate::net::{Network, Servers, SystemNetwork};
-use crate::service::Verb;
-use crate::types::{ClientId, Lease, LockName};
+use crate::service::{SessionTerms, Verb};
+use crate::types::{ClientId, Lease, LockName, SessionId, SessionName};
 
 /// A client of a lock pair. Clones are the same client.
 ///
@@ -118,6 +118,8 @@ impl Clerk {
             timeout: CALL_TIMEOUT,
             patience: PATIENCE,
             lease: LEASE,
+            name: None,
+            inside: None,
             network: Arc::new(SystemNetwork),
         }
     }
@@ -286,6 +288,8 @@ pub struct ClerkBuilder {
     timeout: Duration,
     patience: Duration,
     lease: Duration,
+    name: Option<Arc<str>>,
+    inside: Option<SessionId>,
     network: Arc<dyn Network>,
 }
 
@@ -311,6 +315,27 @@ impl ClerkBuilder {
         self
     }
 
+    /// What people are told of who holds the clerk's locks and waits for them, for instance
+    /// "deploy@web-3, pid 4711": at most 256 bytes, any characters. The default is no name, and so is an
+    /// empty one.
+    ///
+    /// The servers keep it with the clerk's session. It identifies nothing: clerks may share a name.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// Says that the clerk works for whoever has the session `outer`, which does not let go of its locks
+    /// before this clerk has finished: as a command does that runs under a lock.
+    ///
+    /// So [`Clerk::why`] sees that a lock which the clerk waits for is held, directly or in a circle, by
+    /// whoever waits for the clerk. [`LockGuard::session`] tells the number of a session. The default is no
+    /// such session.
+    pub const fn inside(mut self, outer: SessionId) -> Self {
+        self.inside = Some(outer);
+        self
+    }
+
     /// How the servers are reached. The default is [`SystemNetwork`].
     pub fn network(mut self, network: Arc<dyn Network>) -> Self {
         self.network = network;
@@ -321,7 +346,8 @@ impl ClerkBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] when the lease is too short or too long, or no server took the client on in time.
+    /// [`ConnectError`] when the lease is too short or too long, the name is too long, or no server took the
+    /// client on in time.
     ///
     /// # Cancel safety
     ///
@@ -331,10 +357,15 @@ impl ClerkBuilder {
             Connection::new(self.network.clone(), self.servers.address(server).clone())
         });
         let pair = Pair::new(connections, clamp(self.patience));
-        let lease = Lease::new(self.lease)?;
-        let shared = Arc::new(Shared::new(pair, clamp(self.timeout), lease));
+        let terms = SessionTerms {
+            lease: Lease::new(self.lease)?,
+            name: self.name.map(SessionName::new).transpose()?,
+            inside: self.inside,
+            address: None,
+        };
+        let shared = Arc::new(Shared::new(pair, clamp(self.timeout), terms));
         match shared.open(None, Instant::now()).await {
-            Ok(opened) => shared.publish(opened),
+            Ok(opened) => shared.publish(&opened),
             Err(error) => return Err(not_connected(&shared, error)),
         }
         let (keeper, clerk) = mpsc::channel(1);

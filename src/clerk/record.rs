@@ -33,7 +33,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(opened: Opened) -> Self {
+    pub(super) fn new(opened: &Opened) -> Self {
         let window = usize::try_from(CALL_WINDOW).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             number: opened.record,
@@ -151,9 +151,10 @@ mod tests {
     use super::*;
 
     fn record() -> Arc<Record> {
-        Arc::new(Record::new(Opened {
+        Arc::new(Record::new(&Opened {
             record: RecordNumber(1),
             time_to_live: Duration::from_secs(1),
+            inside: Vec::new(),
         }))
     }
 

@@ -17,8 +17,8 @@ use super::error::{
 use super::record::{Numbered, Record};
 use super::trail::Trail;
 use crate::config::GOODBYE_TIMEOUT;
-use crate::service::{Answer, CallId, Opened, Refusal, Request, Resource, Verb};
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Token};
+use crate::service::{Answer, CallId, Opened, Refusal, Request, Resource, SessionTerms, Verb};
+use crate::types::{ClientId, LockName, RecordNumber, Token};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -26,19 +26,19 @@ pub(super) struct Shared {
     pub(super) pair: Pair,
     timeout: Duration,
     /// What its sessions are opened with.
-    pub(super) lease: Lease,
+    pub(super) terms: Arc<SessionTerms>,
     /// The current record; none when the clerk is closed.
     record: watch::Sender<Option<Arc<Record>>>,
 }
 
 impl Shared {
     /// What is shared but for the record, which [`publish`](Self::publish) adds.
-    pub(super) fn new(pair: Pair, timeout: Duration, lease: Lease) -> Self {
+    pub(super) fn new(pair: Pair, timeout: Duration, terms: SessionTerms) -> Self {
         Self {
             client: ClientId::random(),
             pair,
             timeout,
-            lease,
+            terms: Arc::new(terms),
             record: watch::Sender::new(None),
         }
     }
@@ -51,14 +51,14 @@ impl Shared {
         self.record.borrow().clone()
     }
 
-    /// Opens a record at the servers; one with a lease is a session. `now` is when it begins.
+    /// Opens a record at the servers: that of a session, or none. `now` is when it begins.
     pub(super) async fn open(
         &self,
-        lease: Option<Lease>,
+        session: Option<Arc<SessionTerms>>,
         now: Instant,
     ) -> Result<Opened, AskError> {
         let client = self.client;
-        let request = Request::Open { client, lease };
+        let request = Request::Open { client, session };
         match self.pair.ask(&request, now, now + self.timeout).await? {
             Answer::Opened(opened) => Ok(opened),
             answer => unreachable!("open was answered with {answer:?}"),
@@ -66,7 +66,7 @@ impl Shared {
     }
 
     /// Makes what was `opened` the record that calls are numbered in.
-    pub(super) fn publish(&self, opened: Opened) {
+    pub(super) fn publish(&self, opened: &Opened) {
         self.record
             .send_replace(Some(Arc::new(Record::new(opened))));
     }
@@ -117,6 +117,7 @@ impl Shared {
             name: name.clone(),
             token,
             reason: reason.to_owned(),
+            address: None,
         };
         self.carry_out(request).await
     }

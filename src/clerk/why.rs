@@ -3,12 +3,40 @@
 use super::Clerk;
 use super::error::LookError;
 use crate::looks::WaitGraph;
+use crate::service::PlaceInfo;
 use crate::types::LockName;
 
 /// How often all locks are looked at for a deadlock that is still there when it is looked at again.
 const LOOKS: usize = 3;
 
 impl Clerk {
+    /// The holder of the lock `name` in whose session this clerk runs, if there is one, as
+    /// [`ClerkBuilder::inside`](super::ClerkBuilder::inside) says: whoever waits for that lock waits for
+    /// itself, unless the holder lets go of it before this clerk has finished.
+    ///
+    /// Once the clerk has asked for an owned lock, it knows all sessions that it runs inside; before that,
+    /// only the nearest.
+    ///
+    /// # Errors
+    ///
+    /// [`LookError`]; nothing was changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn held_around(&self, name: &str) -> Result<Option<PlaceInfo>, LookError> {
+        let nearest = || self.shared.terms.inside.into_iter().collect();
+        let outer = self.sessions.outer().unwrap_or_else(nearest);
+        if outer.is_empty() {
+            return Ok(None);
+        }
+        let lock = self.show(name).await?;
+        let mut holders = lock.holders().filter(|holder| !holder.is_left);
+        Ok(holders
+            .find(|holder| outer.contains(&holder.session))
+            .cloned())
+    }
+
     /// Who waits for whom: from those who hold the lock `name` to the locks that their sessions wait for, and so
     /// on, and whether they wait for each other in a circle.
     ///

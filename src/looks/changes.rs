@@ -20,7 +20,7 @@ pub struct LockChange {
 }
 
 /// What has happened to a lock, and to whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockEvent {
     /// Somebody holds the lock by a new token.
@@ -92,7 +92,7 @@ fn by_name(locks: &[LockInfo]) -> BTreeMap<&LockName, &LockInfo> {
 fn events(before: Option<&LockInfo>, after: Option<&LockInfo>) -> Vec<LockEvent> {
     let was_ownerless = before.is_some_and(|lock| lock.is_ownerless);
     let is_ownerless = after.is_some_and(|lock| lock.is_ownerless);
-    let ended = others(before, after).map(|place| LockEvent::Ended(*place));
+    let ended = others(before, after).map(|place| LockEvent::Ended(place.clone()));
     let granted: Vec<_> = others(after, before).collect();
     let mut queues = Queues::new(before, after);
     for place in &granted {
@@ -100,7 +100,9 @@ fn events(before: Option<&LockInfo>, after: Option<&LockInfo>) -> Vec<LockEvent>
     }
     let unlocked = (was_ownerless && !is_ownerless).then_some(LockEvent::Unlocked);
     let locked = (is_ownerless && !was_ownerless).then_some(LockEvent::Locked);
-    let granted = granted.iter().map(|place| LockEvent::Granted(**place));
+    let granted = granted
+        .iter()
+        .map(|place| LockEvent::Granted((*place).clone()));
     ended
         .chain(queues.left())
         .chain(unlocked)
@@ -125,7 +127,7 @@ fn others<'a>(
 }
 
 /// How many places a session has in a queue, before and after. A session can have several.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Count {
     place: PlaceInfo,
     before: usize,
@@ -148,11 +150,12 @@ impl Queues {
 
     fn count(&mut self, place: &PlaceInfo) -> &mut Count {
         let key = (place.session, place.mode);
-        self.0.entry(key).or_insert(Count {
+        self.0.entry(key).or_insert_with(|| Count {
             place: PlaceInfo {
                 token: None,
                 since: None,
-                ..*place
+                retained_for: None,
+                ..place.clone()
             },
             before: 0,
             after: 0,
@@ -183,6 +186,6 @@ impl Queues {
         times: impl Fn(&Count) -> usize,
     ) -> impl Iterator<Item = LockEvent> {
         let counts = self.0.values();
-        counts.flat_map(move |count| repeat_n(event(count.place), times(count)))
+        counts.flat_map(move |count| repeat_n(event(count.place.clone()), times(count)))
     }
 }

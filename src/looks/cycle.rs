@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::stuck::Stuck;
+use super::stuck::{Stuck, is_in_the_way};
 use super::waits::Link;
 use crate::service::{LockInfo, PlaceInfo};
 use crate::types::{LockName, RecordNumber};
@@ -10,7 +10,7 @@ use crate::types::{LockName, RecordNumber};
 /// A lock that a session waits for, its place in the queue, and what else is known of that.
 type Waiting<'a> = (&'a LockName, usize, &'a PlaceInfo);
 
-/// All locks, and what each session waits for.
+/// All locks, and what each session waits for, itself or by those that run inside it.
 pub(super) struct Map<'a> {
     locks: BTreeMap<&'a LockName, &'a LockInfo>,
     waits: BTreeMap<RecordNumber, Vec<Waiting<'a>>>,
@@ -36,8 +36,10 @@ impl<'a> Map<'a> {
         let mut waits: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for lock in locks {
             for (place, who) in (1..).zip(lock.queue()) {
-                let of_session = waits.entry(who.session).or_default();
-                of_session.push((&lock.name, place, who));
+                for session in [who.session].iter().chain(&who.inside) {
+                    let of_session = waits.entry(*session).or_default();
+                    of_session.push((&lock.name, place, who));
+                }
             }
         }
         Self {
@@ -51,7 +53,7 @@ impl<'a> Map<'a> {
         self.locks.get(name).copied()
     }
 
-    /// What a session waits for.
+    /// What a session waits for, or those that run inside it.
     pub(super) fn waits(&self, session: RecordNumber) -> &[Waiting<'a>] {
         self.waits.get(&session).map_or(&[], Vec::as_slice)
     }
@@ -95,12 +97,12 @@ impl<'a> Map<'a> {
     fn ways(&self, session: RecordNumber, stuck: &Stuck<'_>) -> Vec<Way<'a>> {
         let mut ways = Vec::new();
         for (waits_for, _, who) in self.waits(session) {
-            if !stuck.keeps_out(session, waits_for) {
+            if !stuck.keeps_out(who.session, waits_for) {
                 continue;
             }
             let lock = self.lock(waits_for);
             let others = lock.into_iter().flat_map(LockInfo::holders);
-            let others = others.filter(|other| other.session != session);
+            let others = others.filter(|other| is_in_the_way(other, who));
             ways.extend(
                 others
                     .filter(|other| stuck.has(other.session))
@@ -135,9 +137,9 @@ impl<'a> Map<'a> {
 impl Way<'_> {
     fn link(self) -> Link {
         Link {
-            who: *self.who,
+            who: self.who.clone(),
             waits_for: self.waits_for.clone(),
-            held_by: *self.held_by,
+            held_by: self.held_by.clone(),
         }
     }
 }

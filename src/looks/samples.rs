@@ -11,6 +11,19 @@ fn place(session: u64, mode: Mode, token: Option<u64>) -> PlaceInfo {
         mode,
         token: token.map(Token::new),
         since: token.map(UnixTime),
+        name: None,
+        address: None,
+        inside: Vec::new(),
+        retained_for: None,
+        is_left: false,
+    }
+}
+
+/// Lets all places of a session be those of one that runs inside others, the nearest first.
+pub(crate) fn inside(locks: &mut [LockInfo], session: u64, outer: &[u64]) {
+    let places = locks.iter_mut().flat_map(|lock| &mut lock.places);
+    for place in places.filter(|place| place.session.0 == session) {
+        place.inside = outer.iter().copied().map(RecordNumber).collect();
     }
 }
 

@@ -4,13 +4,16 @@
 //! sessions that wait for each other is no deadlock as long as somebody outside of it makes room. Those who are
 //! stuck are what is left of all who wait when those are taken away, again and again, that get in once all others
 //! have let go.
+//!
+//! A session that runs inside another one is waited for by that one, which keeps its own locks meanwhile:
+//! so whoever is stuck makes those stuck that it runs inside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::service::LockInfo;
+use crate::service::{LockInfo, PlaceInfo};
 use crate::types::{LockName, RecordNumber};
 
-/// The sessions that are stuck, each with the locks that it cannot get.
+/// The sessions that are stuck, and the locks that those that wait cannot get.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Stuck<'a> {
     sessions: BTreeSet<RecordNumber>,
@@ -20,16 +23,24 @@ pub(super) struct Stuck<'a> {
 impl<'a> Stuck<'a> {
     /// Those among whoever waits for `locks`. All that they wait for should be there.
     pub(super) fn among(locks: &[&'a LockInfo]) -> Self {
-        let mut stuck = Self::default();
         let waiters = locks.iter().flat_map(|lock| lock.queue());
-        stuck.sessions.extend(waiters.map(|place| place.session));
+        let outer: BTreeMap<_, _> = waiters.map(|it| (it.session, &it.inside)).collect();
+        let with_outer = |session: &RecordNumber| {
+            let outer = outer.get(session).into_iter();
+            outer.flat_map(|it| it.iter().copied()).chain([*session])
+        };
+        let mut stuck = Self {
+            sessions: outer.keys().flat_map(with_outer).collect(),
+            waits: BTreeSet::new(),
+        };
         loop {
             let each = locks.iter().flat_map(|lock| {
                 let kept_out = kept_out(lock, &stuck.sessions);
                 kept_out.map(|session| (session, &lock.name))
             });
             let waits: BTreeSet<_> = each.collect();
-            let sessions: BTreeSet<_> = waits.iter().map(|(session, _)| *session).collect();
+            let waiting = waits.iter().map(|(session, _)| session);
+            let sessions: BTreeSet<_> = waiting.flat_map(with_outer).collect();
             let is_all = sessions == stuck.sessions;
             stuck = Self { sessions, waits };
             if is_all {
@@ -48,8 +59,18 @@ impl<'a> Stuck<'a> {
     }
 }
 
-/// Who does not get in when all holders but those that are `stuck` have let go. What a session holds itself does not
-/// keep it out: it is taken for several tasks, which take turns.
+/// Whether a holder that does not let go keeps a waiter out.
+///
+/// What a session holds itself does not: it is taken for several tasks, which take turns. But one that shares
+/// a lock and waits to have it alone is taken for one task, which would do both. And a lock that is only
+/// retained is released by the servers.
+pub(super) fn is_in_the_way(holder: &PlaceInfo, waiter: &PlaceInfo) -> bool {
+    let is_shared = holder.mode.most_holders() > 1;
+    let is_upgrade = is_shared && waiter.mode.most_holders() == 1;
+    !holder.is_left && (holder.session != waiter.session || is_upgrade)
+}
+
+/// Who does not get in when all holders but those that are `stuck` have let go.
 fn kept_out<'a>(
     lock: &'a LockInfo,
     stuck: &'a BTreeSet<RecordNumber>,
@@ -64,7 +85,7 @@ fn kept_out<'a>(
         ahead = ahead.min(waiter.mode.most_holders());
         let others = remaining
             .iter()
-            .filter(|holder| holder.session != waiter.session);
+            .filter(|holder| is_in_the_way(holder, waiter));
         let promised = others.clone().map(|holder| holder.mode.most_holders());
         let most = promised.min()?.min(ahead);
         (others.count() as u64 >= u64::from(most)).then_some(waiter.session)
@@ -73,7 +94,7 @@ fn kept_out<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{lock, permits, shared};
+    use super::super::samples::{inside, lock, permits, shared};
     use super::*;
     use crate::service::Mode;
 
@@ -122,6 +143,34 @@ mod tests {
             lock("c", &[(3, 13)], &[2]),
         ];
         assert_eq!(stuck(&locks), [1, 2, 3]);
+    }
+
+    #[test]
+    fn who_shares_a_lock_and_waits_to_have_it_alone_is_stuck() {
+        let upgrade = shared("a", &[(1, 10)], &[1]);
+        assert_eq!(stuck(&[upgrade]), [1]);
+        let mut more_permits = permits("a", 2, &[(1, 10), (2, 11)], &[1]);
+        more_permits.places[2].mode = Mode::Shared;
+        assert!(stuck(&[more_permits]).is_empty(), "it would share it again");
+    }
+
+    #[test]
+    fn who_waits_for_what_is_held_around_it_is_stuck_and_so_is_the_holder() {
+        let mut held_around = [lock("a", &[(1, 10)], &[3])];
+        assert!(stuck(&held_around).is_empty());
+        inside(&mut held_around, 3, &[2, 1]);
+        assert_eq!(stuck(&held_around), [1, 2, 3]);
+        held_around[0].places[0].is_left = true;
+        assert!(stuck(&held_around).is_empty(), "it ends by itself");
+    }
+
+    #[test]
+    fn who_runs_inside_a_session_that_does_not_wait_is_stuck_by_others_alone() {
+        let mut locks = [lock("a", &[(1, 10)], &[4]), lock("b", &[(3, 11)], &[2])];
+        inside(&mut locks, 2, &[1]);
+        assert!(stuck(&locks).is_empty(), "3 goes on");
+        inside(&mut locks, 4, &[3]);
+        assert_eq!(stuck(&locks), [1, 2, 3, 4]);
     }
 
     #[test]

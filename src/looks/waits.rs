@@ -3,7 +3,11 @@
 //! The servers know sessions, not the tasks in them. A session that holds one lock and waits for another may do
 //! so in two tasks, one of which goes on; so what is called a deadlock here is one if each session in it holds
 //! and waits in one task. A session that waits for what it holds itself is taken for several tasks that take
-//! turns, and not for a deadlock.
+//! turns, and not for a deadlock, unless it shares a lock and waits to have it alone.
+//!
+//! A session that runs inside another one is waited for by that one, as a command is by whoever holds a lock
+//! around it. So the outer one waits for whatever the inner one waits for; and where the inner one waits for
+//! what the outer one holds, it waits for itself.
 //!
 //! A listing is no look at one moment, so what looks like a deadlock in it may never have been one. But what is
 //! held by the same token in two looks was held all the while between them: so a second look at the locks that
@@ -17,7 +21,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::cycle::Map;
 use super::stuck::Stuck;
 use crate::service::{LockInfo, PlaceInfo};
-use crate::types::LockName;
+use crate::types::{LockName, SessionId};
 
 /// What there is to be known of why a lock is not to be had: the part of the wait-for graph that begins at it.
 ///
@@ -31,21 +35,24 @@ pub struct WaitGraph {
     knot: BTreeSet<LockName>,
 }
 
-/// A holder of a lock that waits for another one.
+/// A holder of a lock that waits for another one, or a session inside it that does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wait {
     /// Its place in the queue of the lock that it waits for.
     pub who: PlaceInfo,
-    /// What it holds.
+    /// What it holds, or the session that it runs inside.
     pub holds: LockName,
+    /// The session that holds it and that it runs inside; none if it holds it itself.
+    pub inside: Option<SessionId>,
     /// What it waits for.
     pub waits_for: LockName,
     /// Which place that is, counted from 1.
     pub place: usize,
 }
 
-/// A part of a cycle.
+/// A part of a cycle: a session that waits, and a holder that keeps it out. It is the holder of the link
+/// before, or runs inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Link {
@@ -53,7 +60,8 @@ pub struct Link {
     pub who: PlaceInfo,
     /// What it waits for.
     pub waits_for: LockName,
-    /// Who holds that, and keeps it out: it waits itself, and is the next of the cycle.
+    /// Who holds that, and keeps it out: it waits itself, or one inside it does, which is the next of the
+    /// cycle.
     pub held_by: PlaceInfo,
 }
 
@@ -78,19 +86,23 @@ impl WaitGraph {
 
     fn follow(&mut self, name: &LockName, map: &Map<'_>) {
         let mut next = VecDeque::from([name]);
-        let (mut locks_seen, mut sessions_seen) = (BTreeSet::from([name]), BTreeSet::new());
+        let (mut locks_seen, mut waits_seen) = (BTreeSet::from([name]), BTreeSet::new());
         while let Some(name) = next.pop_front() {
             let Some(lock) = map.lock(name) else {
                 self.locks.push(free(name));
                 continue;
             };
             self.locks.push(lock.clone());
-            let holders = lock.holders().map(|holder| holder.session);
-            for session in holders.filter(|session| sessions_seen.insert(*session)) {
+            let holders = lock.holders().filter(|holder| !holder.is_left);
+            for session in holders.map(|holder| holder.session) {
                 for (waits_for, place, who) in map.waits(session) {
+                    if !waits_seen.insert((*waits_for, *place)) {
+                        continue;
+                    }
                     self.waits.push(Wait {
-                        who: **who,
+                        who: (*who).clone(),
                         holds: name.clone(),
+                        inside: (who.session != session).then_some(session),
                         waits_for: (*waits_for).clone(),
                         place: *place,
                     });
@@ -108,14 +120,15 @@ impl WaitGraph {
         &self.locks
     }
 
-    /// What the holders of these locks wait for; of each session, at the first lock that it holds.
+    /// What the holders of these locks wait for, or those that run inside them; each once, at the first of
+    /// these locks.
     #[must_use]
     pub fn waits(&self) -> &[Wait] {
         &self.waits
     }
 
     /// A circle in which each waits for a lock that the next one holds, and the last for one that the first one
-    /// holds. Empty unless there is a deadlock.
+    /// holds; or, in place of holding it, runs inside the holder. Empty unless there is a deadlock.
     #[must_use]
     pub fn cycle(&self) -> &[Link] {
         &self.cycle

@@ -4,11 +4,13 @@
 //! outcomes are forgotten, so executing one might be the second time. For the same reason `done_below`
 //! never falls, though calls, with the `done_below` that they were sent with, arrive in any order.
 
+use std::sync::Arc;
+
 use super::command::CallRefusal;
 use super::digest::{self, EntryHash, Sum};
 use super::record::Record;
 use super::shards::{Place, Table, Walk};
-use crate::service::{CallId, Mark};
+use crate::service::{CallId, Mark, SessionTerms};
 use crate::types::{ClientId, Lease, RecordNumber, Seq};
 
 /// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
@@ -41,6 +43,8 @@ pub struct RecordInfo {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Clients {
     table: Table<RecordNumber, Record>,
+    /// How many bytes of names and addresses their sessions have.
+    text_bytes: u64,
     sum: Sum,
 }
 
@@ -48,14 +52,20 @@ impl Default for Clients {
     fn default() -> Self {
         Self {
             table: Table::new(SHARDS),
+            text_bytes: 0,
             sum: Sum::default(),
         }
     }
 }
 
 impl Clients {
-    pub(super) fn open(&mut self, number: RecordNumber, client: ClientId, lease: Option<Lease>) {
-        self.insert(number, Record::new(client, lease));
+    pub(super) fn open(
+        &mut self,
+        number: RecordNumber,
+        client: ClientId,
+        session: Option<Arc<SessionTerms>>,
+    ) {
+        self.insert(number, Record::new(client, session));
     }
 
     /// Drops the record if it is there and `condition` holds; returns whether it was dropped.
@@ -69,6 +79,7 @@ impl Clients {
         }
         if let Some(record) = self.table.remove(place(number), &number) {
             hashes(number, &record).for_each(|hash| self.sum.remove(hash));
+            self.text_bytes -= text_bytes(&record);
         }
         true
     }
@@ -131,12 +142,22 @@ impl Clients {
             return false;
         }
         hashes(number, &record).for_each(|hash| self.sum.add(hash));
+        self.text_bytes += text_bytes(&record);
         self.table.insert(place(number), number, record);
         true
     }
 
     pub(super) fn record(&self, number: RecordNumber) -> Option<RecordInfo> {
         self.table.get(place(number), &number).map(Record::info)
+    }
+
+    /// What a session was opened with.
+    pub(super) fn session(&self, number: RecordNumber) -> Option<&Arc<SessionTerms>> {
+        self.table.get(place(number), &number)?.session()
+    }
+
+    pub(super) const fn text_bytes(&self) -> u64 {
+        self.text_bytes
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = (RecordNumber, RecordInfo)> {
@@ -168,14 +189,22 @@ fn hash(number: RecordNumber, record: &Record) -> EntryHash {
     digest::of_record(number, &info, record.done_below())
 }
 
-/// The hashes of a record and of its outcomes.
+fn text_bytes(record: &Record) -> u64 {
+    let bytes = record.session().map_or(0, |session| session.text_bytes());
+    bytes as u64
+}
+
+/// The hashes of a record, of its session and of its outcomes.
 fn hashes(number: RecordNumber, record: &Record) -> impl Iterator<Item = EntryHash> {
     let outcomes = record
         .outcomes()
         .map(move |(seq, outcome)| digest::of_outcome(number, seq, outcome));
     let broken = record.broken().iter();
     let broken = broken.map(move |(mark, seq)| digest::of_broken(number, *mark, *seq));
+    let session = record.session().into_iter();
+    let session = session.map(move |session| digest::of_session(number, session));
     std::iter::once(hash(number, record))
+        .chain(session)
         .chain(outcomes)
         .chain(broken)
 }

@@ -1,9 +1,11 @@
 //! What the lock machine is told, and what comes of it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::service::{Acquired, CallId, How, Refusal, Resource, Verb};
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, Token, UnixTime};
+use crate::service::{Acquired, CallId, How, Refusal, Resource, SessionTerms, Verb};
+use crate::types::{ClientId, LockName, RecordNumber, Retention, Seq, Token, UnixTime};
 
 /// What changes a [`Machine`](super::Machine). Replicated, in one total order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -12,8 +14,8 @@ pub enum Command {
     Open {
         /// Whose record.
         client: ClientId,
-        /// The lease of a session. Whether it is over is for the primary to say, by `Expire`.
-        lease: Option<Lease>,
+        /// What a session is opened with. Whether its lease is over is for the primary to say, by `Expire`.
+        session: Option<Arc<SessionTerms>>,
     },
     /// Locks or unlocks.
     Call {
@@ -70,6 +72,23 @@ pub enum Command {
         /// The time.
         time: UnixTime,
     },
+    /// Lets what a session holds stay held for a time, also when the session lets go of it or ends.
+    Retain {
+        /// Which call this is.
+        id: CallId,
+        /// The call that acquired.
+        acquired: Seq,
+        /// How long from now on; no time at all ends an earlier retention.
+        retention: Retention,
+    },
+    /// Says how much is left of a retention. When nothing is, the lock is released, unless its session
+    /// still holds it.
+    Elapse {
+        /// The token of the grant.
+        token: Token,
+        /// What is left.
+        left: Retention,
+    },
 }
 
 impl Command {
@@ -81,10 +100,14 @@ impl Command {
             Self::Call { name, .. } | Self::Acquire { name, .. } | Self::Break { name, .. } => {
                 NUMBERS + name.as_str().len()
             }
-            Self::Open { .. }
-            | Self::Release { .. }
+            Self::Open { session, .. } => {
+                NUMBERS + session.as_ref().map_or(0, |session| session.text_bytes())
+            }
+            Self::Release { .. }
+            | Self::Retain { .. }
             | Self::Goodbye { .. }
             | Self::Expire { .. }
+            | Self::Elapse { .. }
             | Self::Clock { .. } => NUMBERS,
         }
     }
@@ -95,11 +118,13 @@ impl Command {
 pub enum Outcome {
     /// Of `Open`: the number that calls must carry.
     Opened(RecordNumber),
-    /// Of `Call`: whether it locked or unlocked. Of `Release` and `Break`: whether the lock was held.
+    /// Of `Call`: whether it locked or unlocked. Of `Release`, `Retain` and `Break`: whether the lock was
+    /// held.
     Call(bool),
     /// Of `Acquire`.
     Acquired(Acquired),
-    /// Of `Goodbye` and `Expire`: whether the record was there to be dropped.
+    /// Of `Goodbye` and `Expire`: whether the record was there to be dropped. Of `Elapse`: whether the
+    /// lock was retained.
     Dropped(bool),
     /// Of `Clock`.
     Noted,

@@ -10,8 +10,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::clients::RecordInfo;
 use super::owned::{Place, Ticket};
-use crate::service::{Mark, Mode};
-use crate::types::{Digest, Lease, LockName, OpNumber, RecordNumber, Seq, UnixTime};
+use super::retained::RetainedLock;
+use crate::service::{Mark, Mode, SessionTerms};
+use crate::types::{
+    ClientAddress, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, SessionName, Token,
+    UnixTime,
+};
 
 /// The kinds of entries. Each has a seed of its own, lest equal bytes of two kinds cancel out.
 #[derive(Clone, Copy)]
@@ -24,6 +28,8 @@ enum Kind {
     Place = 6,
     Broken = 7,
     Clock = 8,
+    Session = 9,
+    Retained = 10,
 }
 
 /// The hash of one entry.
@@ -83,6 +89,39 @@ pub(super) fn of_record(number: RecordNumber, info: &RecordInfo, done_below: Seq
     bytes[32..40].copy_from_slice(&info.next_seq.0.to_le_bytes());
     bytes[40..].copy_from_slice(&lease.to_le_bytes());
     EntryHash::new(Kind::Record, &bytes)
+}
+
+/// Of what a session was opened with, but for its lease.
+pub(super) fn of_session(number: RecordNumber, terms: &SessionTerms) -> EntryHash {
+    let mut bytes = number.0.to_le_bytes().to_vec();
+    push_terms(&mut bytes, terms);
+    EntryHash::new(Kind::Session, &bytes)
+}
+
+fn push_terms(bytes: &mut Vec<u8>, terms: &SessionTerms) {
+    let inside = terms.inside.map_or(0, |session| session.0);
+    bytes.extend(inside.to_le_bytes());
+    // No byte of UTF-8 is 0xff, so it ends a text.
+    let name = terms.name.as_ref().map_or("", SessionName::as_str);
+    bytes.extend(name.bytes().chain([0xff]));
+    let address = terms.address.as_ref().map(ClientAddress::as_str);
+    bytes.push(u8::from(address.is_some()));
+    bytes.extend(address.unwrap_or_default().bytes());
+}
+
+/// Of a lock that is retained. Its place has a hash of its own.
+pub(super) fn of_retained(token: Token, lock: &RetainedLock) -> EntryHash {
+    let numbers = [of_lock(&lock.name).0, lock.ticket.0, token.0];
+    let mut bytes: Vec<_> = numbers.iter().flat_map(|it| it.to_le_bytes()).collect();
+    bytes.extend(lock.left.millis().to_le_bytes());
+    if let Some(owner) = &lock.left_by {
+        bytes.extend(owner.client.as_u128().to_le_bytes());
+        if let Some(terms) = &owner.terms {
+            bytes.extend(terms.lease.millis().to_le_bytes());
+            push_terms(&mut bytes, terms);
+        }
+    }
+    EntryHash::new(Kind::Retained, &bytes)
 }
 
 pub(super) fn of_mark(mark: Mark) -> EntryHash {

@@ -3,21 +3,36 @@
 //! The table has no order that a listing could follow, and sorting all of it would hold everybody up. So a
 //! listing goes through the shards, a few at a time, and in each by name.
 
+use std::iter::successors;
+
 use super::Machine;
 use super::locks::{Entry, is_ownerless};
-use super::owned::Owned;
-use crate::config::{MAX_PAGE_BYTES, MAX_PLACES_LISTED, MAX_PLACES_SHOWN, SHARDS_LISTED};
-use crate::service::{Cursor, LockInfo, Page, PlaceInfo};
-use crate::types::{LockName, OpNumber};
+use super::owned::{Holder, Owned, Place};
+use super::retained::Owner;
+use crate::config::{
+    MAX_NESTING, MAX_PAGE_BYTES, MAX_PLACES_LISTED, MAX_PLACES_SHOWN, MAX_SHOWN_BYTES,
+    SHARDS_LISTED,
+};
+use crate::service::{Cursor, LockInfo, Page, PlaceInfo, SessionTerms};
+use crate::types::{LockName, OpNumber, Retention, SessionId, Token};
 
-/// What a place takes on the wire, at the most.
-const PLACE_BYTES: usize = 56;
+/// At most what a lock takes on the wire beside its name and its places.
+const LOCK_BYTES: usize = 16;
 
 impl Machine {
     /// Who holds the lock `name`, and who waits for it.
     #[must_use]
     pub fn show(&self, name: &LockName) -> LockInfo {
-        self.info(name, self.locks.entry(name), MAX_PLACES_SHOWN)
+        let mut lock = self.info(name, self.locks.entry(name), MAX_PLACES_SHOWN);
+        let mut room = MAX_SHOWN_BYTES;
+        let fitting = lock.places.iter().take_while(|place| {
+            let rest = room.checked_sub(place.max_encoded_bytes());
+            room = rest.unwrap_or(0);
+            rest.is_some()
+        });
+        let fitting = fitting.count();
+        lock.places.truncate(fitting);
+        lock
     }
 
     /// The held locks whose names begin with `prefix`: those in a few shards, from `from` on.
@@ -31,8 +46,7 @@ impl Machine {
             };
             for (name, entry) in entries {
                 let info = self.info(name, Some(entry), MAX_PLACES_LISTED);
-                let bytes = name.as_str().len() + PLACE_BYTES * (1 + info.places.len());
-                let Some(rest) = room.checked_sub(bytes) else {
+                let Some(rest) = room.checked_sub(max_encoded_bytes(&info)) else {
                     let next = Some(next);
                     return Page { locks, next };
                 };
@@ -65,16 +79,8 @@ impl Machine {
         let places = owned
             .into_iter()
             .flat_map(|owned| owned.places(OpNumber(0)));
-        let places = places.take(most).filter_map(|(_, place)| {
-            let session = place.claim.session;
-            Some(PlaceInfo {
-                client: self.record(session)?.client,
-                session,
-                mode: place.claim.mode,
-                token: place.grant.map(|grant| grant.token),
-                since: place.grant.map(|grant| grant.since),
-            })
-        });
+        let places = places.take(most);
+        let places = places.filter_map(|(_, place)| self.place_info(&place));
         LockInfo {
             name: name.clone(),
             is_ownerless: entry.is_some_and(is_ownerless),
@@ -82,27 +88,88 @@ impl Machine {
             waiters: owned.map_or(0, Owned::waiters),
         }
     }
+
+    /// Who holds the lock `name` by `token`.
+    #[must_use]
+    pub fn holder(&self, name: &LockName, token: Token) -> Option<PlaceInfo> {
+        let Holder { ticket, .. } = self.locks.holder(name, token)?;
+        self.place_info(&self.locks.place(name, ticket)?)
+    }
+
+    fn place_info(&self, place: &Place) -> Option<PlaceInfo> {
+        let session = place.claim.session;
+        let retained = place.grant.and_then(|grant| self.retained.get(grant.token));
+        let left_by = retained.and_then(|lock| lock.left_by.as_ref());
+        let (client, terms) = match left_by {
+            Some(Owner { client, terms }) => (*client, terms.as_deref()),
+            None => (self.record(session)?.client, self.session(session)),
+        };
+        Some(PlaceInfo {
+            client,
+            session,
+            mode: place.claim.mode,
+            token: place.grant.map(|grant| grant.token),
+            since: place.grant.map(|grant| grant.since),
+            name: terms.and_then(|terms| terms.name.clone()),
+            address: terms.and_then(|terms| terms.address.clone()),
+            inside: terms.map_or_else(Vec::new, |terms| self.around(session, terms)),
+            retained_for: retained.map(|lock| Retention::duration(lock.left)),
+            is_left: left_by.is_some(),
+        })
+    }
+
+    /// The open sessions that `session` runs inside, the nearest first.
+    #[must_use]
+    pub fn ancestors(&self, session: SessionId) -> Vec<SessionId> {
+        let terms = self.session(session);
+        terms.map_or_else(Vec::new, |terms| self.around(session, terms))
+    }
+
+    fn around(&self, session: SessionId, terms: &SessionTerms) -> Vec<SessionId> {
+        let outer = |session: SessionId, terms: &SessionTerms| {
+            // Whoever runs inside another session was opened after it: so there is no circle.
+            let outer = terms.inside.filter(|outer| *outer < session)?;
+            self.session(outer).map(|terms| (outer, terms))
+        };
+        let all = successors(outer(session, terms), |(session, terms)| {
+            outer(*session, terms)
+        });
+        all.map(|(session, _)| session).take(MAX_NESTING).collect()
+    }
+}
+
+fn max_encoded_bytes(lock: &LockInfo) -> usize {
+    let places = lock.places.iter().map(PlaceInfo::max_encoded_bytes);
+    LOCK_BYTES + lock.name.as_str().len() + places.sum::<usize>()
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+    use std::time::Duration;
 
     use super::*;
     use crate::service::Mode;
-    use crate::types::{ClientId, RecordNumber, Token, UnixTime};
+    use crate::types::{ClientAddress, ClientId, RecordNumber, SessionName, Token, UnixTime};
 
     #[test]
     fn a_lock_and_its_places_take_no_more_on_the_wire_than_is_reckoned_for_them() {
+        let text = |bytes: usize| "x".repeat(bytes);
         let place = PlaceInfo {
             client: ClientId::from_u128(u128::MAX),
             session: RecordNumber(u64::MAX),
             mode: Mode::Permits(NonZeroU32::MAX),
             token: Some(Token(u64::MAX)),
             since: Some(UnixTime(u64::MAX)),
+            name: SessionName::new(text(SessionName::MAX_BYTES)).ok(),
+            address: Some(ClientAddress::new(&text(ClientAddress::MAX_BYTES))),
+            inside: vec![RecordNumber(u64::MAX); MAX_NESTING],
+            retained_for: Some(Duration::MAX),
+            is_left: true,
         };
         let bytes = postcard::to_stdvec(&place).expect("it encodes").len();
-        assert!(bytes <= PLACE_BYTES, "{bytes} > {PLACE_BYTES}");
+        let reckoned = place.max_encoded_bytes();
+        assert!(bytes <= reckoned, "{bytes} > {reckoned}");
         let lock = LockInfo {
             name: LockName::new("q".repeat(LockName::MAX_BYTES)).expect("the longest name"),
             is_ownerless: true,
@@ -110,7 +177,7 @@ mod tests {
             waiters: u64::MAX,
         };
         let bytes = postcard::to_stdvec(&lock).expect("it encodes").len();
-        let reckoned = LockName::MAX_BYTES + PLACE_BYTES * (1 + MAX_PLACES_LISTED);
+        let reckoned = max_encoded_bytes(&lock);
         assert!(bytes <= reckoned, "{bytes} > {reckoned}");
     }
 }

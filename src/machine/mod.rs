@@ -22,6 +22,7 @@ mod outcomes;
 mod owned;
 mod ownership;
 mod record;
+mod retained;
 mod sessions;
 mod shards;
 mod snapshot;
@@ -30,10 +31,13 @@ mod tests;
 
 use std::fmt;
 
-use crate::service::{CallId, Mark, Verb};
-use crate::types::{Digest, LockName, OpNumber, RecordNumber, UnixTime};
+use crate::service::{CallId, Mark, SessionTerms, Verb};
+use crate::types::{
+    Digest, LockName, OpNumber, RecordNumber, Retention, SessionId, Token, UnixTime,
+};
 use clients::Clients;
 use locks::{Locks, Unlocked};
+use retained::Retained;
 use sessions::Sessions;
 
 pub use clients::{Recall, RecordInfo};
@@ -56,6 +60,7 @@ pub struct Machine {
     locks: Locks,
     clients: Clients,
     sessions: Sessions,
+    retained: Retained,
 }
 
 impl Machine {
@@ -80,8 +85,8 @@ impl Machine {
         self.clock
     }
 
-    /// The fingerprint of the whole state: op number, marks, clock, locks with their places, records with their
-    /// outcomes. It is kept up to date, so it costs next to nothing, however large the state is.
+    /// The fingerprint of the whole state: op number, marks, clock, locks with their places and how long
+    /// they are retained, records with their outcomes. It is kept up to date, so it costs next to nothing, however large the state is.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest::combine(&[
@@ -90,6 +95,7 @@ impl Machine {
             digest::of_clock(self.clock).into(),
             self.locks.sum(),
             self.clients.sum(),
+            self.retained.sum(),
         ])
     }
 
@@ -109,14 +115,19 @@ impl Machine {
     ) -> Outcome {
         self.op = self.op.next();
         match command {
-            Command::Open { client, lease } => {
+            Command::Open { client, session } => {
                 let number = RecordNumber(self.op.0);
-                self.clients.open(number, *client, *lease);
+                self.clients.open(number, *client, session.clone());
                 Outcome::Opened(number)
             }
             Command::Call { id, verb, name } => self.call(id, *verb, name, &mut told),
             Command::Acquire { id, name, how } => self.acquire(id, name, *how, &mut told),
             Command::Release { id, acquired } => self.release(id, *acquired, &mut told),
+            Command::Retain {
+                id,
+                acquired,
+                retention,
+            } => self.retain(id, *acquired, *retention),
             Command::Break { id, name, token } => self.break_lock(id, name, *token, &mut told),
             Command::Goodbye { client, record } => {
                 self.close(*record, |info| info.client == *client, &mut told)
@@ -124,6 +135,7 @@ impl Machine {
             Command::Expire { record, seen } => {
                 self.close(*record, |info| info.next_seq == *seen, &mut told)
             }
+            Command::Elapse { token, left } => self.elapse(*token, *left, &mut told),
             Command::Clock { time } => {
                 self.clock = *time;
                 Outcome::Noted
@@ -218,6 +230,41 @@ impl Machine {
     #[must_use]
     pub fn record(&self, number: RecordNumber) -> Option<RecordInfo> {
         self.clients.record(number)
+    }
+
+    /// What a session was opened with; none when it is not open.
+    #[must_use]
+    pub fn session(&self, number: SessionId) -> Option<&SessionTerms> {
+        self.clients.session(number).map(AsRef::as_ref)
+    }
+
+    /// How many places a session has: locks that it holds or waits for.
+    #[must_use]
+    pub fn places_of(&self, session: SessionId) -> usize {
+        self.sessions.places(session)
+    }
+
+    /// How many bytes of names and addresses the open sessions have.
+    #[must_use]
+    pub fn text_bytes(&self) -> u64 {
+        self.clients.text_bytes()
+    }
+
+    /// How many locks are retained.
+    #[must_use]
+    pub fn retained(&self) -> u64 {
+        self.retained.len()
+    }
+
+    /// How much is left of the retention of a lock, as far as commands have said; none if there is none.
+    #[must_use]
+    pub fn retention(&self, token: Token) -> Option<Retention> {
+        self.retained.get(token).map(|lock| lock.left)
+    }
+
+    /// All locks that are retained, in no particular order. Costs a step for each.
+    pub fn retentions(&self) -> impl Iterator<Item = (Token, Retention)> + '_ {
+        self.retained.iter().map(|(token, lock)| (token, lock.left))
     }
 
     /// All open records, in no particular order. Costs a step for each.

@@ -7,10 +7,11 @@
 use super::clients::RecordInfo;
 use super::command::{CallRefusal, Command, Outcome};
 use super::owned::{Claim, Grant, Holder, Place};
+use super::retained::{Owner, RetainedLock};
 use super::sessions::Standing;
 use super::{Machine, Recall};
 use crate::service::{Acquired, CallId, Change, How, Mark, News, Verb};
-use crate::types::{LockName, OpNumber, RecordNumber, Seq, Token};
+use crate::types::{ClientId, LockName, OpNumber, RecordNumber, Retention, Seq, SessionId, Token};
 
 impl Machine {
     pub(super) fn acquire(
@@ -64,8 +65,7 @@ impl Machine {
         let mut was_held = false;
         self.clients.forget_broken(id.record, acquired);
         if let Some(place) = self.sessions.remove(id.record, acquired) {
-            let removed = self.locks.remove(&place.name, place.ticket);
-            was_held = removed.is_some_and(|place| place.grant.is_some());
+            was_held = self.leave(&place, self.owner(id.client, id.record));
             self.pass_on(&place.name, told);
         } else {
             // The call that acquires may still be on its way. It has been given up.
@@ -81,6 +81,50 @@ impl Machine {
         Outcome::Call(was_held)
     }
 
+    /// Lets what the call `acquired` holds stay held for a time, whatever its session does.
+    pub(super) fn retain(&mut self, id: &CallId, acquired: Seq, retention: Retention) -> Outcome {
+        if let Some(known) = self.known(id) {
+            return known;
+        }
+        let standing = self.sessions.find(id.record, acquired).cloned();
+        let place = standing.as_ref();
+        let place = place.and_then(|it| self.locks.place(&it.name, it.ticket));
+        let token = place.and_then(|place| place.grant).map(|grant| grant.token);
+        if let (Some(Standing { name, ticket, .. }), Some(token)) = (standing, token) {
+            self.retained.remove(token);
+            if !retention.is_zero() {
+                let lock = RetainedLock {
+                    name,
+                    ticket,
+                    left: retention,
+                    left_by: None,
+                };
+                self.retained.insert(token, lock);
+            }
+        }
+        self.clients.settle(id, token.is_some());
+        Outcome::Call(token.is_some())
+    }
+
+    /// So much is `left` of a retention.
+    pub(super) fn elapse(
+        &mut self,
+        token: Token,
+        left: Retention,
+        told: &mut impl FnMut(RecordNumber),
+    ) -> Outcome {
+        let is_retained = self.retained.get(token).is_some();
+        if !left.is_zero() {
+            self.retained.count_down(token, left);
+        } else if let Some(lock) = self.retained.remove(token)
+            && lock.left_by.is_some()
+        {
+            self.locks.remove(&lock.name, lock.ticket);
+            self.pass_on(&lock.name, told);
+        }
+        Outcome::Dropped(is_retained)
+    }
+
     pub(super) fn break_lock(
         &mut self,
         id: &CallId,
@@ -94,13 +138,17 @@ impl Machine {
         let holder = self.locks.holder(name, token);
         if let Some(Holder { ticket, claim, .. }) = holder {
             let Claim { session, seq, .. } = claim;
-            let mark = self.next_mark();
-            if !self.clients.note_broken(session, mark, seq) {
-                return Outcome::Refused(CallRefusal::TooManyBroken);
+            let is_left = self.sessions.find(session, seq).is_none();
+            if !is_left {
+                let mark = self.next_mark();
+                if !self.clients.note_broken(session, mark, seq) {
+                    return Outcome::Refused(CallRefusal::TooManyBroken);
+                }
+                self.sessions.remove(session, seq);
+                told(session);
             }
-            self.sessions.remove(session, seq);
+            self.retained.remove(token);
             self.locks.remove(name, ticket);
-            told(session);
             self.pass_on(name, told);
         }
         let was_held = holder.is_some();
@@ -108,19 +156,39 @@ impl Machine {
         Outcome::Call(was_held)
     }
 
-    /// Drops a record if `condition` holds, and releases what it owns. All of its places go first: none of
-    /// them may be granted while the others go.
+    /// A session lets go of a place, which goes unless it is retained. Returns whether the lock was held.
+    fn leave(&mut self, standing: &Standing, owner: Owner) -> bool {
+        let Standing { name, ticket, .. } = standing;
+        let place = self.locks.place(name, *ticket);
+        let token = place.and_then(|place| place.grant).map(|grant| grant.token);
+        if !token.is_some_and(|token| self.retained.leave(token, owner)) {
+            self.locks.remove(name, *ticket);
+        }
+        token.is_some()
+    }
+
+    fn owner(&self, client: ClientId, session: SessionId) -> Owner {
+        let terms = self.clients.session(session).cloned();
+        Owner { client, terms }
+    }
+
+    /// Drops a record if `condition` holds, and releases what it owns and does not retain. All of its
+    /// places go first: none of them may be granted while the others go.
     pub(super) fn close(
         &mut self,
         record: RecordNumber,
         condition: impl FnOnce(RecordInfo) -> bool,
         told: &mut impl FnMut(RecordNumber),
     ) -> Outcome {
+        let Some(RecordInfo { client, .. }) = self.record(record) else {
+            return Outcome::Dropped(false);
+        };
+        let owner = self.owner(client, record);
         let closed = self.clients.close(record, condition);
         if closed {
             let places = self.sessions.close(record);
-            for Standing { name, ticket, .. } in &places {
-                self.locks.remove(name, *ticket);
+            for place in &places {
+                self.leave(place, owner.clone());
             }
             for Standing { name, .. } in &places {
                 self.pass_on(name, told);
@@ -156,7 +224,8 @@ impl Machine {
             Command::Goodbye { record, .. } | Command::Expire { record, .. } => {
                 self.is_session(*record)
             }
-            Command::Open { .. } | Command::Clock { .. } => false,
+            Command::Elapse { left, .. } => left.is_zero(),
+            Command::Open { .. } | Command::Retain { .. } | Command::Clock { .. } => false,
         }
     }
 

@@ -1,28 +1,30 @@
 //! One client's record: whose it is, and the outcomes of its calls from `done_below` on.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::clients::{Recall, RecordInfo};
 use super::command::CallRefusal;
 use super::outcomes::Outcomes;
 use crate::config::{CALL_WINDOW, MAX_BROKEN};
-use crate::service::{CallId, Mark};
-use crate::types::{ClientId, Lease, Seq};
+use crate::service::{CallId, Mark, SessionTerms};
+use crate::types::{ClientId, Seq};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Record {
     client: ClientId,
-    lease: Option<Lease>,
+    session: Option<Arc<SessionTerms>>,
     /// The calls whose locks were broken, until the client has released them.
     broken: Vec<(Mark, Seq)>,
     outcomes: Outcomes,
 }
 
 impl Record {
-    pub(super) const fn new(client: ClientId, lease: Option<Lease>) -> Self {
+    pub(super) const fn new(client: ClientId, session: Option<Arc<SessionTerms>>) -> Self {
         Self {
             client,
-            lease,
+            session,
             broken: Vec::new(),
             outcomes: Outcomes::new(),
         }
@@ -31,9 +33,14 @@ impl Record {
     pub(super) fn info(&self) -> RecordInfo {
         RecordInfo {
             client: self.client,
-            lease: self.lease,
+            lease: self.session.as_ref().map(|session| session.lease),
             next_seq: self.outcomes.next_seq(),
         }
+    }
+
+    /// What it was opened with, if it is that of a session.
+    pub(super) const fn session(&self) -> Option<&Arc<SessionTerms>> {
+        self.session.as_ref()
     }
 
     pub(super) const fn done_below(&self) -> Seq {
@@ -96,8 +103,10 @@ impl Record {
 
     /// At the most how many bytes the record takes on the wire.
     pub(super) fn encoded_bytes(&self) -> usize {
-        const CLIENT_AND_LEASE: usize = 17 + 6;
+        const CLIENT: usize = 17;
+        const TERMS: usize = 24;
         const BROKEN: usize = 2 * 10;
-        CLIENT_AND_LEASE + 1 + BROKEN * self.broken.len() + self.outcomes.encoded_bytes()
+        let text = self.session().map_or(0, |session| session.text_bytes());
+        CLIENT + TERMS + text + 1 + BROKEN * self.broken.len() + self.outcomes.encoded_bytes()
     }
 }

@@ -98,6 +98,12 @@ impl Sessions {
         Some(standing)
     }
 
+    /// How many places a session has.
+    pub(super) fn places(&self, session: RecordNumber) -> usize {
+        let entry = self.table.get(at(session), &session);
+        entry.map_or(0, |entry| entry.places.len())
+    }
+
     /// Takes out all places of a session, in the order of their calls.
     pub(super) fn close(&mut self, session: RecordNumber) -> Vec<Standing> {
         let entry = self.table.remove(at(session), &session);

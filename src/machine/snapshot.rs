@@ -15,9 +15,10 @@ use super::Machine;
 use super::locks::{Entry, is_ownerless};
 use super::owned::{Place, Ticket};
 use super::record::Record;
+use super::retained::RetainedLock;
 use super::shards::Walk;
 use crate::service::Mark;
-use crate::types::{Digest, LockName, OpNumber, RecordNumber, UnixTime};
+use crate::types::{Digest, LockName, OpNumber, RecordNumber, Token, UnixTime};
 
 /// What a chunk takes on the wire beside its entries, at the most.
 const HEADER_BYTES: usize = 80;
@@ -35,6 +36,7 @@ pub struct Snapshot {
     /// Of the lock to come, if it is begun: its places are handed out below this ticket.
     begun: Option<Ticket>,
     records: Walk<RecordNumber, Record>,
+    retained: Walk<Token, RetainedLock>,
     /// The index of the chunk to come; none after the last.
     next: Option<u32>,
 }
@@ -59,6 +61,7 @@ pub struct Chunk {
     /// Those of sessions.
     places: Vec<(LockName, Ticket, Place)>,
     records: Vec<(RecordNumber, Record)>,
+    retained: Vec<(Token, RetainedLock)>,
 }
 
 impl Snapshot {
@@ -77,6 +80,7 @@ impl Snapshot {
             locks: machine.locks.walk(),
             begun: None,
             records: machine.clients.walk(),
+            retained: machine.retained.walk(),
             next: Some(0),
         }
     }
@@ -99,7 +103,12 @@ impl Snapshot {
         let records = cut(&mut self.records, &mut room, |_, record| {
             record.encoded_bytes() + 10
         });
-        let is_last = self.locks.peek().is_none() && self.records.peek().is_none();
+        let retained = cut(&mut self.retained, &mut room, |_, lock| {
+            lock.encoded_bytes() + 10
+        });
+        let is_last = self.locks.peek().is_none()
+            && self.records.peek().is_none()
+            && self.retained.peek().is_none();
         self.next = (!is_last).then_some(index + 1);
         Some(Chunk {
             header: self.header,
@@ -108,6 +117,7 @@ impl Snapshot {
             locks,
             places,
             records,
+            retained,
         })
     }
 
@@ -226,10 +236,37 @@ impl Restore {
                 return Err(RestoreError::Malformed);
             }
         }
+        for (token, lock) in chunk.retained {
+            if !self.machine.retained.insert(token, lock) {
+                return Err(RestoreError::Malformed);
+            }
+        }
+        Ok(())
+    }
+
+    /// A session does not know of a lock that it has let go of.
+    fn forget_left(&mut self) -> Result<(), RestoreError> {
+        let Machine {
+            locks,
+            sessions,
+            retained,
+            ..
+        } = &mut self.machine;
+        for (token, lock) in retained.iter() {
+            let place = locks.place(&lock.name, lock.ticket);
+            let claim = place
+                .filter(|place| place.grant.is_some_and(|grant| grant.token == token))
+                .map(|place| place.claim)
+                .ok_or(RestoreError::Malformed)?;
+            if lock.left_by.is_some() {
+                sessions.remove(claim.session, claim.seq);
+            }
+        }
         Ok(())
     }
 
     fn finish(&mut self, expected: Digest) -> Result<Machine, RestoreError> {
+        self.forget_left()?;
         let machine = std::mem::take(self).machine;
         let found = machine.digest();
         if found == expected {

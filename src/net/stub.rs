@@ -102,7 +102,7 @@ mod tests {
         let view = crate::types::View::first(crate::types::ServerId::A);
         let open = LockServiceRequest::Open {
             client,
-            lease: None,
+            session: None,
         };
         let fence = ReplicationRequest::Fence { view };
         assert_eq!(

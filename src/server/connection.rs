@@ -34,7 +34,7 @@ use crate::net::{
     server_transport,
 };
 use crate::service::{LockService as _, LockServiceRequest, Replication as _};
-use crate::types::ServerId;
+use crate::types::{ClientAddress, ServerId};
 
 /// How many requests of the peer may be in flight on one connection: every client's call may be
 /// relayed, and is counted against the limit of calls.
@@ -74,7 +74,7 @@ pub(super) async fn serve(
     match purpose {
         Purpose::Client if shared.stopping.is_cancelled() => {}
         Purpose::Client => match seat.take(shared.config.limits.connections) {
-            Some(_seated) => serve_client(&shared, stream).await,
+            Some(_seated) => serve_client(&shared, stream, ClientAddress::new(&who)).await,
             None => turn_away(&mut stream, &who, Rejection::Busy).await,
         },
         Purpose::Peer { from, pair, run } => match misfit(&shared, from, pair, run) {
@@ -103,11 +103,11 @@ async fn turn_away(stream: &mut Stream, who: &str, why: Rejection) {
     let _ = reject(stream, why).await;
 }
 
-async fn serve_client(shared: &Arc<Shared>, mut stream: Stream) {
+async fn serve_client(shared: &Arc<Shared>, mut stream: Stream, address: ClientAddress) {
     if accept(&mut stream).await.is_err() {
         return;
     }
-    let rpc = LockRpc::new(shared.clone()).serve();
+    let rpc = LockRpc::new(shared.clone(), address).serve();
     let most = shared.config.limits.calls_per_connection;
     let transport = server_transport(stream, MAX_REQUEST_BYTES).writing_up_to(MAX_FRAME_BYTES);
     let share = shared.burden.share();

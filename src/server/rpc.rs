@@ -11,19 +11,23 @@ use super::Shared;
 use crate::engine::pair::core::Via;
 use crate::service::{
     Acquired, Answer, CallId, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
-    Refusal, Request, ServerStatus, Verb,
+    Refusal, Request, ServerStatus, SessionTerms, Verb,
 };
-use crate::types::{ClientId, Lease, LockName, ProcessId, RecordNumber, Seq, Token};
+use crate::types::{
+    ClientAddress, ClientId, LockName, ProcessId, RecordNumber, Retention, Seq, Token,
+};
 
 /// Implements [`LockService`] on the engine.
 #[derive(Debug, Clone)]
 pub(super) struct LockRpc {
     shared: Arc<Shared>,
+    /// Where the client is connected from.
+    address: ClientAddress,
 }
 
 impl LockRpc {
-    pub(super) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) const fn new(shared: Arc<Shared>, address: ClientAddress) -> Self {
+        Self { shared, address }
     }
 
     fn submit(&self, request: Request) -> impl Future<Output = Result<Answer, Refusal>> + Send {
@@ -49,9 +53,14 @@ impl LockService for LockRpc {
         self,
         _: Context,
         client: ClientId,
-        lease: Option<Lease>,
+        session: Option<Arc<SessionTerms>>,
     ) -> Result<Opened, Refusal> {
-        match self.submit(Request::Open { client, lease }).await? {
+        let session = session.map(|terms| {
+            let address = Some(self.address.clone());
+            let terms = Arc::unwrap_or_clone(terms);
+            Arc::new(SessionTerms { address, ..terms })
+        });
+        match self.submit(Request::Open { client, session }).await? {
             Answer::Opened(opened) => Ok(opened),
             _ => Err(Refusal::Internal),
         }
@@ -86,6 +95,24 @@ impl LockService for LockRpc {
         }
     }
 
+    async fn retain(
+        self,
+        _: Context,
+        id: CallId,
+        acquired: Seq,
+        retention: Retention,
+    ) -> Result<bool, Refusal> {
+        let request = Request::Retain {
+            id,
+            acquired,
+            retention,
+        };
+        match self.submit(request).await? {
+            Answer::Call(is_held) => Ok(is_held),
+            _ => Err(Refusal::Internal),
+        }
+    }
+
     async fn break_lock(
         self,
         _: Context,
@@ -100,6 +127,7 @@ impl LockService for LockRpc {
             name,
             token,
             reason,
+            address: Some(self.address.clone()),
         };
         match self.submit(request).await? {
             Answer::Call(was_held) => Ok(was_held),

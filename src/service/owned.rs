@@ -1,10 +1,13 @@
 //! What is said of owned locks.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ClientId, LockName, RecordNumber, Seq, Token, UnixTime};
+use crate::types::{
+    ClientAddress, ClientId, LockName, RecordNumber, Seq, SessionId, SessionName, Token, UnixTime,
+};
 
 /// How an owned lock is to be acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,7 +110,7 @@ impl LockInfo {
 }
 
 /// Who holds a lock or waits for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlaceInfo {
     /// Whose place it is.
     pub client: ClientId,
@@ -119,6 +122,35 @@ pub struct PlaceInfo {
     pub token: Option<Token>,
     /// When it got the lock, by the wall clock of the server that was primary then; none for one who waits.
     pub since: Option<UnixTime>,
+    /// What the client calls its session.
+    pub name: Option<SessionName>,
+    /// Where the client connected from when it opened the session, as its server saw it.
+    pub address: Option<ClientAddress>,
+    /// The sessions that this one runs inside and that are open, the nearest first: they do not end
+    /// before it does.
+    pub inside: Vec<SessionId>,
+    /// How much longer the lock stays held whatever becomes of the session, if that is so.
+    pub retained_for: Option<Duration>,
+    /// Whether the session has let go of the lock: it is held for as long as it is retained.
+    pub is_left: bool,
+}
+
+impl PlaceInfo {
+    /// At most how many bytes it takes on the wire.
+    pub(crate) fn max_encoded_bytes(&self) -> usize {
+        const FIXED: usize = 84;
+        const NUMBER: usize = 10;
+        let name = self.name.as_ref().map_or(0, |name| name.as_str().len());
+        let address = self.address.as_ref();
+        let address = address.map_or(0, |address| address.as_str().len());
+        FIXED + name + address + NUMBER * self.inside.len()
+    }
+
+    /// Whether its session runs inside `other`, at any depth.
+    #[must_use]
+    pub fn is_inside(&self, other: SessionId) -> bool {
+        self.inside.contains(&other)
+    }
 }
 
 /// Where a listing goes on.

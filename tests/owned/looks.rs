@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use lockservice::testkit::{Pair, PairOptions, wait_until};
-use lockservice::{Clerk, LockChange, LockEvent, LockGuard, ServerId, Token};
+use lockservice::{
+    Clerk, ConnectError, LockChange, LockEvent, LockGuard, ServerId, SessionName, Token,
+};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -74,6 +76,79 @@ async fn why_names_a_deadlock_that_ends_when_one_of_its_locks_is_broken() {
     assert!(broken.await.expect("an answer"));
     drop(alice_waits.await.expect("no panic"));
     assert!(!alice.why("a").await.expect("an answer").is_deadlock());
+}
+
+/// A clerk that works for whoever has the session of `outer`.
+async fn inside(pair: &Pair, outer: &LockGuard) -> Clerk {
+    let builder = Clerk::builder(pair.servers().clone()).lease(LONG);
+    let builder = builder.inside(outer.session()).name("inner");
+    builder.connect().await.expect("a server answers")
+}
+
+#[tokio::test]
+async fn why_names_a_deadlock_of_two_that_each_run_inside_a_holder() {
+    let mut pair = Pair::start(PairOptions::threads()).await;
+    let (alice, bob) = (clerk(&pair, LONG).await, clerk(&pair, LONG).await);
+    let a = alice.acquire("a").await.expect("it is free");
+    let b = bob.acquire("b").await.expect("it is free");
+    let (in_alice, in_bob) = (inside(&pair, &a).await, inside(&pair, &b).await);
+    let waits = [queue(&in_alice, "b").await, queue(&in_bob, "a").await];
+
+    pair.kill(ServerId::A);
+    let why = alice.why("a").await.expect("an answer");
+    let cycle = why.cycle().iter();
+    let cycle: Vec<_> = cycle.map(|link| link.held_by.session).collect();
+    assert_eq!(cycle, [b.session(), a.session()], "{why:?}");
+    assert_eq!(why.cycle()[0].who.inside, [a.session()]);
+    drop(waits);
+}
+
+#[tokio::test]
+async fn who_waits_for_what_is_held_around_it_is_told_so_also_across_a_session_between() {
+    let pair = Pair::start(PairOptions::threads()).await;
+    let alice = clerk(&pair, LONG).await;
+    let job = alice.acquire("job").await.expect("it is free");
+    let between = inside(&pair, &job).await;
+    let held = between.acquire("other").await.expect("it is free");
+    let inner = inside(&pair, &held).await;
+    held.release().await.expect("it was held");
+
+    let known = between.held_around("job").await.expect("an answer");
+    assert_eq!(known.map(|holder| holder.session), Some(job.session()));
+    let waits = queue(&inner, "job").await;
+    let known = inner.held_around("job").await.expect("an answer");
+    assert_eq!(known.map(|holder| holder.token), Some(Some(job.token())));
+    assert_eq!(alice.held_around("job").await.expect("an answer"), None);
+    assert!(alice.why("job").await.expect("an answer").is_deadlock());
+    job.release().await.expect("it was held");
+    drop(waits.await.expect("its turn has come"));
+}
+
+#[tokio::test]
+async fn who_holds_a_lock_and_who_waits_is_shown_with_a_name_and_an_address() {
+    let pair = Pair::start(PairOptions::threads()).await;
+    let connect = |name: &str| {
+        let builder = Clerk::builder(pair.servers().clone());
+        builder.lease(LONG).name(name).connect()
+    };
+    let alice = connect("alice@a, pid 1").await.expect("a server answers");
+    let bob = connect("").await.expect("a server answers");
+    let held = alice.acquire("job").await.expect("it is free");
+    let waits = queue(&bob, "job").await;
+    let shown = bob.show("job").await.expect("an answer");
+    let names = shown.places.iter().map(|place| place.name.as_ref());
+    let names: Vec<_> = names.map(|name| name.map(SessionName::as_str)).collect();
+    assert_eq!(names, [Some("alice@a, pid 1"), None], "{shown:?}");
+    assert!(
+        shown.places.iter().all(|place| place.address.is_some()),
+        "{shown:?}"
+    );
+    let refused = connect(&"x".repeat(257)).await;
+    assert!(
+        matches!(refused, Err(ConnectError::InvalidName(_))),
+        "{refused:?}"
+    );
+    drop((held, waits));
 }
 
 fn of_holder(change: &LockChange) -> (&str, Option<Token>) {

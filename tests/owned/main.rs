@@ -6,5 +6,6 @@ mod looks;
 #[cfg(target_os = "linux")]
 mod permits;
 mod queue;
+mod retained;
 mod session;
 mod stage;

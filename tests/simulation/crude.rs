@@ -15,10 +15,10 @@ use lockservice::net::{
 };
 use lockservice::service::{
     Acquired, CallId, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page, Refusal,
-    RoleName, ServerStatus, Verb,
+    RoleName, ServerStatus, SessionTerms, Verb,
 };
 use lockservice::types::{
-    ClientId, Digest, Lease, OpNumber, ProcessId, RecordNumber, Seq, ServerId, Token, View,
+    ClientId, Digest, OpNumber, ProcessId, RecordNumber, Retention, Seq, ServerId, Token, View,
 };
 use serde::{Deserialize, Serialize};
 use tarpc::client::Config;
@@ -287,12 +287,18 @@ impl Chain for Server {
 }
 
 impl LockService for Server {
-    async fn open(self, _: Context, _: ClientId, _: Option<Lease>) -> Result<Opened, Refusal> {
+    async fn open(
+        self,
+        _: Context,
+        _: ClientId,
+        _: Option<Arc<SessionTerms>>,
+    ) -> Result<Opened, Refusal> {
         match self.state().role {
             Role::Backup | Role::Deposed => Err(Refusal::NotReady),
             Role::Primary | Role::Alone => Ok(Opened {
                 record: RecordNumber(1),
                 time_to_live: Duration::from_hours(1),
+                inside: Vec::new(),
             }),
         }
     }
@@ -306,6 +312,10 @@ impl LockService for Server {
     }
 
     async fn acquire(self, _: Context, _: CallId, _: String, _: How) -> Result<Acquired, Refusal> {
+        Err(Refusal::NoLease)
+    }
+
+    async fn retain(self, _: Context, _: CallId, _: Seq, _: Retention) -> Result<bool, Refusal> {
         Err(Refusal::NoLease)
     }
 

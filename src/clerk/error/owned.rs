@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Tried;
 use crate::clerk::LossReason;
 use crate::service::Resource;
-use crate::types::{LockName, NameError};
+use crate::types::{LockName, NameError, RetentionError};
 
 /// Why a lock was not acquired.
 ///
@@ -72,7 +72,7 @@ impl From<LossReason> for AcquireError {
 }
 
 /// Why [`LockGuard::release`](crate::clerk::LockGuard::release) could not say that the lock was given back
-/// while it was held.
+/// while it was held; or [`LockGuard::retain`](crate::clerk::LockGuard::retain), that it stays held.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
@@ -82,8 +82,11 @@ pub enum ReleaseError {
     /// The guard was lost before. Others can have held the lock meanwhile.
     #[error("the lock was lost before it was released: {0}")]
     Lost(LossReason),
-    /// No server answered in time. It goes on being tried in the background; at the latest, the lock is free
-    /// when the lease is over.
+    /// What [`LockGuard::retain`](crate::clerk::LockGuard::retain) was given is longer than a day.
+    #[error(transparent)]
+    TooLong(#[from] RetentionError),
+    /// No server answered in time. A release goes on being tried in the background; at the latest, the lock
+    /// is free when the lease is over.
     #[error(
         "no answer within {}; the release {}; {tried}",
         humantime::format_duration(*.after),

@@ -9,7 +9,7 @@ use super::{AcquireError, GuardState, Handle, LossReason, ReleaseError, Session,
 use crate::clerk::call::AskError;
 use crate::clerk::record::Numbered;
 use crate::service::{Acquired, Answer, How, Request, Resource};
-use crate::types::{LockName, RecordNumber, Token};
+use crate::types::{LockName, RecordNumber, Retention, Token};
 
 /// A place in a session, from before it is asked for until it is dropped.
 #[derive(Debug)]
@@ -175,6 +175,23 @@ impl Claim {
         let was_held = session.release(self.place.acquired, within).await?;
         self.settle();
         Ok(was_held)
+    }
+
+    /// Lets the lock stay held for a time, whatever becomes of the session: true when it is held.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, but it can be carried out or not.
+    pub(in crate::clerk) async fn retain(
+        &self,
+        retention: Retention,
+    ) -> Result<bool, ReleaseError> {
+        if let Some(reason) = self.loss() {
+            return Err(ReleaseError::Lost(reason));
+        }
+        let session = self.session();
+        let within = Within::new(session.shared.timeout());
+        session.retain(self.place.acquired, retention, within).await
     }
 
     /// The servers have nothing for it any more.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{AcquireError, Handle};
 use crate::clerk::joint::Joint;
 use crate::clerk::shared::Shared;
+use crate::types::SessionId;
 
 /// How long something is tried.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +54,12 @@ impl Sessions {
             .unwrap_or_else(|_| Err(shared.not_opened(within.after)))?;
         self.check()?;
         Ok(handle)
+    }
+
+    /// The sessions that the current one runs inside, the nearest first; none if there is no current one.
+    pub(in crate::clerk) fn outer(&self) -> Option<Vec<SessionId>> {
+        let handle = self.current.peek()?;
+        Some(handle.session.inside.clone())
     }
 
     /// Opens no more sessions from here on, and gives the current one. One that is being opened meanwhile is not

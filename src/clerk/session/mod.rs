@@ -31,8 +31,8 @@ use super::error::{AcquireError, ReleaseError};
 use super::keeper::Close;
 use super::record::Record;
 use super::shared::Shared;
-use crate::service::{Answer, Opened, Request, Resource};
-use crate::types::Seq;
+use crate::service::{Answer, CallId, Opened, Request, Resource};
+use crate::types::{Retention, Seq, SessionId};
 
 /// What a session's task and its claims share.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct Session {
     places: Places,
     /// How many polls the clerk's own runtime has begun.
     polls: watch::Sender<u64>,
+    /// The sessions that it runs inside, the nearest first.
+    inside: Vec<SessionId>,
 }
 
 /// Keeps the session alive while it is held.
@@ -57,7 +59,7 @@ impl Handle {
     fn open(shared: Arc<Shared>) -> BoxFuture<'static, Result<Arc<Self>, AcquireError>> {
         let opening = async move {
             let begun = Instant::now();
-            match shared.open(Some(shared.lease), begun).await {
+            match shared.open(Some(shared.terms.clone()), begun).await {
                 Ok(opened) => Ok(Self::new(shared, opened, begun)),
                 Err(error) => Err(shared.not_acquired(error, shared.timeout())),
             }
@@ -66,13 +68,14 @@ impl Handle {
     }
 
     fn new(shared: Arc<Shared>, opened: Opened, begun: Instant) -> Arc<Self> {
-        let lease = shared.lease.duration().min(opened.time_to_live);
+        let lease = shared.terms.lease.duration().min(opened.time_to_live);
         let session = Arc::new(Session {
             shared,
-            record: Arc::new(Record::new(opened)),
+            record: Arc::new(Record::new(&opened)),
             life: Life::new(lease, begun),
             places: Places::default(),
             polls: watch::Sender::default(),
+            inside: opened.inside,
         });
         let (task, handles) = mpsc::channel(1);
         tokio::spawn(task::run(session.clone(), handles));
@@ -104,14 +107,42 @@ impl Session {
         acquired: Seq,
         within: Within,
     ) -> Result<bool, ReleaseError> {
+        let request = |id| Request::Release { id, acquired };
+        self.change(request, within).await
+    }
+
+    /// Lets what the call `acquired` holds stay held for a time: true when it is held.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, but it can be carried out or not. It may be repeated.
+    pub(super) async fn retain(
+        &self,
+        acquired: Seq,
+        retention: Retention,
+        within: Within,
+    ) -> Result<bool, ReleaseError> {
+        let request = |id| Request::Retain {
+            id,
+            acquired,
+            retention,
+        };
+        self.change(request, within).await
+    }
+
+    /// Changes something about a lock that is held; says whether it was.
+    async fn change(
+        &self,
+        request: impl FnOnce(CallId) -> Request,
+        within: Within,
+    ) -> Result<bool, ReleaseError> {
         let Within { after, deadline } = within;
         let numbered = self.record.clone().number_by(deadline).await;
         let call = numbered.map_err(|_| ReleaseError::Overloaded {
             after,
             resource: Resource::Calls,
         })?;
-        let id = call.id(self.shared.client);
-        let request = Request::Release { id, acquired };
+        let request = request(call.id(self.shared.client));
         let asked = self.shared.pair.ask(&request, Instant::now(), deadline);
         let answer = tokio::select! {
             biased;
@@ -119,8 +150,8 @@ impl Session {
             reason = self.life.lost() => return Err(ReleaseError::Lost(reason)),
         };
         match answer {
-            Ok(Answer::Call(was_held)) => Ok(was_held),
-            Ok(answer) => unreachable!("a release was answered with {answer:?}"),
+            Ok(Answer::Call(is_held)) => Ok(is_held),
+            Ok(answer) => unreachable!("a session's call was answered with {answer:?}"),
             Err(AskError::Unanswered(trail)) => Err(self.shared.not_released(trail, after)),
             Err(AskError::Overloaded(Overload { resource, after })) => {
                 Err(ReleaseError::Overloaded { after, resource })

@@ -16,10 +16,10 @@ use crate::looks::samples::free;
 use crate::net::{self, Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::service::{
     Acquired, Answer, CallId, Change, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
-    Refusal, Request, RoleName, ServerStatus, Verb,
+    Refusal, Request, RoleName, ServerStatus, SessionTerms, Verb,
 };
 use crate::types::{
-    ClientId, Digest, Lease, LockName, OpNumber, ProcessId, RecordNumber, Seq, ServerId, Token,
+    ClientId, Digest, LockName, OpNumber, ProcessId, RecordNumber, Retention, Seq, ServerId, Token,
 };
 
 pub(super) const TIME_TO_LIVE: Duration = Duration::from_mins(10);
@@ -307,13 +307,16 @@ impl Fake {
         script.asked.push(request.clone());
         self.0.changed.notify_waiters();
         let number = match request {
-            Request::Open { lease: None, .. } | Request::Show { .. } | Request::List { .. } => {
+            Request::Open { session: None, .. } | Request::Show { .. } | Request::List { .. } => {
                 script.record
             }
-            Request::Open { lease: Some(_), .. } => script.session,
+            Request::Open {
+                session: Some(_), ..
+            } => script.session,
             Request::Call { id, .. }
             | Request::Acquire { id, .. }
             | Request::Release { id, .. }
+            | Request::Retain { id, .. }
             | Request::Break { id, .. } => id.record,
             Request::Poll { record, .. }
             | Request::KeepAlive { record, .. }
@@ -339,20 +342,25 @@ impl Fake {
         }
         let mut script = self.script();
         Ok(match request {
-            Request::Open { lease: None, .. } => Answer::Opened(Opened {
+            Request::Open { session: None, .. } => Answer::Opened(Opened {
                 record: script.record,
                 time_to_live: TIME_TO_LIVE,
+                inside: Vec::new(),
             }),
             Request::Open {
-                lease: Some(lease), ..
+                session: Some(terms),
+                ..
             } => {
-                script.lease = lease.duration();
+                script.lease = terms.lease.duration();
                 Answer::Opened(Opened {
                     record: script.session,
-                    time_to_live: lease.duration(),
+                    time_to_live: terms.lease.duration(),
+                    inside: terms.inside.into_iter().collect(),
                 })
             }
-            Request::Call { .. } | Request::Release { .. } => Answer::Call(script.was_held),
+            Request::Call { .. } | Request::Release { .. } | Request::Retain { .. } => {
+                Answer::Call(script.was_held)
+            }
             Request::Acquire { .. } => {
                 script.mark += 1;
                 let granted = Acquired::Granted(Token(script.mark));
@@ -397,13 +405,15 @@ impl Fake {
 /// What kind of question of a session it is. A session's records have three digits.
 fn kind_of(request: &Request) -> Option<Kind> {
     Some(match request {
-        Request::Open { lease: Some(_), .. } => Kind::Open,
+        Request::Open {
+            session: Some(_), ..
+        } => Kind::Open,
         Request::Acquire { .. } => Kind::Acquire,
-        Request::Release { .. } => Kind::Release,
+        Request::Release { .. } | Request::Retain { .. } => Kind::Release,
         Request::Poll { .. } => Kind::Poll,
         Request::KeepAlive { record, .. } if record.0 > 100 => Kind::KeepAlive,
         Request::Goodbye { record, .. } if record.0 > 100 => Kind::Goodbye,
-        Request::Open { lease: None, .. }
+        Request::Open { session: None, .. }
         | Request::Call { .. }
         | Request::Break { .. }
         | Request::Show { .. }
@@ -483,9 +493,9 @@ impl LockService for Handler {
         self,
         _: Context,
         client: ClientId,
-        lease: Option<Lease>,
+        session: Option<Arc<SessionTerms>>,
     ) -> Result<Opened, Refusal> {
-        match self.handle(Request::Open { client, lease }).await? {
+        match self.handle(Request::Open { client, session }).await? {
             Answer::Opened(opened) => Ok(opened),
             answer => panic!("{answer:?}"),
         }
@@ -516,6 +526,24 @@ impl LockService for Handler {
     async fn release(self, _: Context, id: CallId, acquired: Seq) -> Result<bool, Refusal> {
         match self.handle(Request::Release { id, acquired }).await? {
             Answer::Call(was_held) => Ok(was_held),
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    async fn retain(
+        self,
+        _: Context,
+        id: CallId,
+        acquired: Seq,
+        retention: Retention,
+    ) -> Result<bool, Refusal> {
+        let request = Request::Retain {
+            id,
+            acquired,
+            retention,
+        };
+        match self.handle(request).await? {
+            Answer::Call(is_held) => Ok(is_held),
             answer => panic!("{answer:?}"),
         }
     }

@@ -19,8 +19,10 @@ mod polls;
 mod primary;
 mod receiver;
 mod relays;
+mod retentions;
 mod retire;
 mod sender;
+mod sessions;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -28,7 +30,7 @@ mod transitions;
 mod waiting;
 mod watch;
 
-pub use event::{Death, Descent, Event, Suspicion};
+pub use event::{Death, Descent, Event, Suspicion, Who};
 pub use io::{
     Effect, FrameNumber, InLink, Input, Now, OutLink, Overview, ProbeId, ProbeResult, RelayId,
     Reply, Settings, Via,

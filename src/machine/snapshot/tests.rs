@@ -1,6 +1,7 @@
 //! Facts about copies: cutting a snapshot into chunks, and putting them together again.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::*;
 use crate::config::{CALL_WINDOW, MAX_BROKEN, MAX_PAYLOAD_BYTES};
@@ -8,7 +9,7 @@ use crate::machine::Command;
 use crate::machine::Outcome;
 use crate::machine::owned::{Claim, Grant};
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
-use crate::service::{Acquired, CallId, How, Mark, Mode, Verb};
+use crate::service::{Acquired, CallId, How, Mark, Mode, SessionTerms, Verb};
 use crate::types::{ClientId, Lease, Seq, Token, UnixTime};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
@@ -95,7 +96,7 @@ fn a_restored_machine_goes_on_like_its_original() {
     for command in [
         Command::Open {
             client: BOB,
-            lease: None,
+            session: None,
         },
         bob.next(Verb::Unlock, "lock-5"),
         bob.next(Verb::Lock, "lock-5"),
@@ -177,7 +178,7 @@ fn a_copy_that_was_tampered_with_is_refused() {
 fn impossible_record() -> Record {
     let parts = (
         ALICE,
-        None::<Lease>,
+        None::<Arc<SessionTerms>>,
         Vec::<(Mark, Seq)>::new(),
         Seq(0),
         vec![0_u64],
@@ -191,7 +192,10 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
     let mut machine = large();
     let lease = Some(Lease::new(Lease::MIN).expect("a lease"));
     let client = BOB;
-    let Outcome::Opened(record) = machine.apply(&Command::Open { client, lease }) else {
+    let Outcome::Opened(record) = machine.apply(&Command::Open {
+        client,
+        session: lease.map(SessionTerms::nameless),
+    }) else {
         panic!("no session");
     };
     machine.apply(&Caller::open(&mut machine.clone(), ALICE).next(Verb::Lock, "plain"));
@@ -242,7 +246,10 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
     let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
     for client in 0..1_000 {
         let client = ClientId::from_u128(u128::MAX - client);
-        let Outcome::Opened(record) = machine.apply(&Command::Open { client, lease }) else {
+        let Outcome::Opened(record) = machine.apply(&Command::Open {
+            client,
+            session: lease.map(SessionTerms::nameless),
+        }) else {
             panic!("no record");
         };
         // The last of a word, so that the highest bits are set.
@@ -265,7 +272,10 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
 fn broken_session(machine: &mut Machine, client: u128, calls: u64) {
     let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
     let client = ClientId::from_u128(u128::MAX - client);
-    let Outcome::Opened(record) = machine.apply(&Command::Open { client, lease }) else {
+    let Outcome::Opened(record) = machine.apply(&Command::Open {
+        client,
+        session: lease.map(SessionTerms::nameless),
+    }) else {
         panic!("no record");
     };
     let mut admin = Caller::open(machine, ALICE);

@@ -5,9 +5,11 @@ mod owned;
 mod properties;
 mod steps;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::CALL_WINDOW;
-use crate::service::{Acquired, Change, How, News};
+use crate::service::{Acquired, Change, How, News, SessionTerms};
 use crate::types::{ClientId, Lease, RecordNumber, Seq, Token};
 
 pub(super) const ALICE: ClientId = ClientId::from_u128(1);
@@ -20,7 +22,7 @@ pub(super) fn name(name: &str) -> LockName {
 pub(super) fn open(machine: &mut Machine, client: ClientId) -> RecordNumber {
     match machine.apply(&Command::Open {
         client,
-        lease: None,
+        session: None,
     }) {
         Outcome::Opened(number) => number,
         other => panic!("an open led to {other:?}"),

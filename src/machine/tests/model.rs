@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::MAX_BROKEN;
-use crate::service::Mode;
+use crate::config::{MAX_BROKEN, MAX_NESTING};
+use crate::service::{Mode, PlaceInfo, SessionTerms};
 
 #[derive(Default)]
 pub(super) struct Model {
@@ -13,6 +13,8 @@ pub(super) struct Model {
     mark: u64,
     clock: UnixTime,
     locks: BTreeMap<LockName, ModelLock>,
+    /// What is left of each retention, by token.
+    retained: BTreeMap<u64, Retention>,
     records: BTreeMap<RecordNumber, ModelRecord>,
 }
 
@@ -29,11 +31,13 @@ struct ModelPlace {
     token: Option<u64>,
     since: Option<UnixTime>,
     contended: Option<u64>,
+    /// Its session has let go of it, and whose it was.
+    left_by: Option<(ClientId, Option<SessionTerms>)>,
 }
 
 struct ModelRecord {
     client: ClientId,
-    lease: Option<Lease>,
+    session: Option<SessionTerms>,
     done_below: Seq,
     outcomes: BTreeMap<Seq, bool>,
     broken: Vec<(u64, Seq)>,
@@ -43,12 +47,18 @@ impl ModelRecord {
     fn info(&self) -> RecordInfo {
         RecordInfo {
             client: self.client,
-            lease: self.lease,
+            lease: self.session.as_ref().map(|session| session.lease),
             next_seq: self
                 .outcomes
                 .last_key_value()
                 .map_or(Seq(0), |(seq, _)| seq.next()),
         }
+    }
+}
+
+impl ModelPlace {
+    fn is_of(&self, session: RecordNumber, seq: Seq) -> bool {
+        self.left_by.is_none() && (self.session, self.seq) == (session, seq)
     }
 }
 
@@ -89,7 +99,7 @@ impl Model {
     pub(super) fn apply(&mut self, command: &Command) -> Outcome {
         self.op += 1;
         match command {
-            Command::Open { client, lease } => self.open(*client, *lease),
+            Command::Open { client, session } => self.open(*client, session.as_deref().cloned()),
             Command::Call { id, verb, name } => match self.call(id, *verb, name) {
                 Ok(outcome) => Outcome::Call(outcome),
                 Err(refusal) => Outcome::Refused(refusal),
@@ -102,6 +112,15 @@ impl Model {
                 Ok(outcome) => Outcome::Call(outcome),
                 Err(refusal) => Outcome::Refused(refusal),
             },
+            Command::Retain {
+                id,
+                acquired,
+                retention,
+            } => match self.retain(id, *acquired, *retention) {
+                Ok(outcome) => Outcome::Call(outcome),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
+            Command::Elapse { token, left } => self.elapse(token.0, *left),
             Command::Break { id, name, token } => match self.break_lock(id, name, *token) {
                 Ok(outcome) => Outcome::Call(outcome),
                 Err(refusal) => Outcome::Refused(refusal),
@@ -117,11 +136,11 @@ impl Model {
         }
     }
 
-    fn open(&mut self, client: ClientId, lease: Option<Lease>) -> Outcome {
+    fn open(&mut self, client: ClientId, session: Option<SessionTerms>) -> Outcome {
         let number = RecordNumber(self.op);
         let record = ModelRecord {
             client,
-            lease,
+            session,
             done_below: Seq(0),
             outcomes: BTreeMap::new(),
             broken: Vec::new(),
@@ -195,7 +214,7 @@ impl Model {
         match self.recall(id)? {
             Some(false) => return Ok(Acquired::Held),
             Some(true) => return Ok(self.acquired(id)),
-            None if self.records[&id.record].lease.is_none() => return Err(CallRefusal::NoLease),
+            None if self.records[&id.record].session.is_none() => return Err(CallRefusal::NoLease),
             None => {}
         }
         let lock = self.locks.entry(name.clone()).or_default();
@@ -209,6 +228,7 @@ impl Model {
                 token: None,
                 since: None,
                 contended: None,
+                left_by: None,
             });
         }
         self.settle(name);
@@ -222,7 +242,7 @@ impl Model {
 
     fn acquired(&self, id: &CallId) -> Acquired {
         let mut places = self.locks.values().flat_map(|lock| &lock.places);
-        match places.find(|place| (place.session, place.seq) == (id.record, id.seq)) {
+        match places.find(|place| place.is_of(id.record, id.seq)) {
             None => Acquired::Ended,
             Some(place) => place
                 .token
@@ -236,7 +256,7 @@ impl Model {
         }
         let record = self.records.get_mut(&id.record).expect("it was recalled");
         record.broken.retain(|(_, seq)| *seq != acquired);
-        let left = self.leave(|place| (place.session, place.seq) == (id.record, acquired));
+        let left = self.leave(|place| place.is_of(id.record, acquired));
         let first = CallId {
             seq: acquired,
             ..*id
@@ -247,6 +267,38 @@ impl Model {
         let was_held = left.iter().any(|(_, was_held)| *was_held);
         self.store(id, was_held);
         Ok(was_held)
+    }
+
+    fn retain(
+        &mut self,
+        id: &CallId,
+        acquired: Seq,
+        retention: Retention,
+    ) -> Result<bool, CallRefusal> {
+        if let Some(outcome) = self.recall(id)? {
+            return Ok(outcome);
+        }
+        let mut places = self.locks.values().flat_map(|lock| &lock.places);
+        let place = places.find(|place| place.is_of(id.record, acquired));
+        let token = place.and_then(|place| place.token);
+        if let Some(token) = token {
+            self.retained.insert(token, retention);
+            self.retained.retain(|_, left| !left.is_zero());
+        }
+        self.store(id, token.is_some());
+        Ok(token.is_some())
+    }
+
+    fn elapse(&mut self, token: u64, left: Retention) -> Outcome {
+        let Some(retention) = self.retained.get_mut(&token) else {
+            return Outcome::Dropped(false);
+        };
+        *retention = left;
+        if left.is_zero() {
+            self.retained.remove(&token);
+            self.drop_places(|place| place.token == Some(token) && place.left_by.is_some());
+        }
+        Outcome::Dropped(true)
     }
 
     fn break_lock(
@@ -264,7 +316,14 @@ impl Model {
             .into_iter()
             .flat_map(|lock| &lock.places);
         let holder = places.find(|place| place.token == Some(token.0));
-        if let Some(&ModelPlace { session, seq, .. }) = holder {
+        if let Some(holder) = holder {
+            let (session, seq) = (holder.session, holder.seq);
+            self.retained.remove(&token.0);
+            if holder.left_by.is_some() {
+                self.drop_places(|place| place.token == Some(token.0));
+                self.store(id, true);
+                return Ok(true);
+            }
             let broken = &mut self
                 .records
                 .get_mut(&session)
@@ -275,7 +334,7 @@ impl Model {
             }
             self.mark = self.op.max(self.mark + 1);
             broken.push((self.mark, seq));
-            self.leave(|place| (place.session, place.seq) == (session, seq));
+            self.leave(|place| place.is_of(session, seq));
             self.store(id, true);
             return Ok(true);
         }
@@ -283,19 +342,38 @@ impl Model {
         Ok(false)
     }
 
-    /// Takes places away, and then grants; tells the locks in the order of the calls that asked for them,
-    /// and whether they were held.
+    /// Lets sessions go from places, takes away those that are not retained, and then grants; tells the locks in
+    /// the order of the calls that asked for them, and whether they were held.
     fn leave(&mut self, goes: impl Fn(&ModelPlace) -> bool) -> Vec<(LockName, bool)> {
         let mut left = BTreeMap::new();
         for (name, lock) in &mut self.locks {
-            for place in lock.places.extract_if(.., |place| goes(place)) {
+            let places = lock.places.iter_mut();
+            for place in places.filter(|place| place.left_by.is_none() && goes(place)) {
                 left.insert(place.seq, (name.clone(), place.token.is_some()));
+                let record = &self.records[&place.session];
+                place.left_by = Some((record.client, record.session.clone()));
             }
+            let retained = &self.retained;
+            lock.places.retain(|place| {
+                let token = place.token;
+                place.left_by.is_none() || token.is_some_and(|token| retained.contains_key(&token))
+            });
         }
         for (name, _) in left.values() {
             self.settle(name);
         }
         left.into_values().collect()
+    }
+
+    /// Takes places away that no session knows of any more, and then grants.
+    fn drop_places(&mut self, goes: impl Fn(&ModelPlace) -> bool) {
+        for lock in self.locks.values_mut() {
+            lock.places.retain(|place| !goes(place));
+        }
+        let names: Vec<_> = self.locks.keys().cloned().collect();
+        for name in &names {
+            self.settle(name);
+        }
     }
 
     fn drop_if(
@@ -305,8 +383,8 @@ impl Model {
     ) -> Outcome {
         let drop = self.records.get(&number).is_some_and(condition);
         if drop {
-            self.records.remove(&number);
             self.leave(|place| place.session == number);
+            self.records.remove(&number);
         }
         Outcome::Dropped(drop)
     }
@@ -314,7 +392,7 @@ impl Model {
     fn news(&self, session: RecordNumber) -> News {
         let places = self.locks.values().flat_map(|lock| &lock.places);
         let mut changes: Vec<_> = places
-            .filter(|place| place.session == session)
+            .filter(|place| place.session == session && place.left_by.is_none())
             .filter_map(|place| {
                 let token = place.token?;
                 let change = Change {
@@ -336,6 +414,42 @@ impl Model {
         }
     }
 
+    fn info(&self, place: &ModelPlace) -> PlaceInfo {
+        let (client, terms) = place.left_by.clone().unwrap_or_else(|| {
+            let record = &self.records[&place.session];
+            (record.client, record.session.clone())
+        });
+        let terms = terms.expect("a session");
+        let retention = place.token.and_then(|token| self.retained.get(&token));
+        PlaceInfo {
+            client,
+            session: place.session,
+            mode: place.mode,
+            token: place.token.map(Token),
+            since: place.since,
+            name: terms.name,
+            address: terms.address,
+            inside: self.around(place.session, terms.inside),
+            retained_for: retention.map(|left| left.duration()),
+            is_left: place.left_by.is_some(),
+        }
+    }
+
+    fn around(&self, session: RecordNumber, inside: Option<RecordNumber>) -> Vec<RecordNumber> {
+        let outer = inside.filter(|outer| *outer < session);
+        let record = outer.and_then(|outer| self.records.get(&outer));
+        let terms = record.and_then(|record| record.session.as_ref());
+        let Some((outer, terms)) = outer.zip(terms) else {
+            return Vec::new();
+        };
+        let further = self.around(outer, terms.inside);
+        [outer]
+            .into_iter()
+            .chain(further)
+            .take(MAX_NESTING)
+            .collect()
+    }
+
     /// Panics unless `machine` shows the same state.
     pub(super) fn assert_shown_by(&self, machine: &Machine) {
         assert_eq!(machine.op(), OpNumber(self.op));
@@ -349,14 +463,14 @@ impl Model {
         for (name, lock) in &self.locks {
             assert!(machine.is_held(name));
             assert_eq!(machine.is_owned(name), !lock.ownerless);
-            let shown = machine.show(name).places.into_iter();
-            let shown = shown.map(|place| (place.session, place.mode, place.token, place.since));
-            let places = lock.places.iter().map(|place| {
-                let token = place.token.map(Token);
-                (place.session, place.mode, token, place.since)
-            });
-            assert!(shown.eq(places), "{name}");
+            let shown = machine.show(name).places;
+            let places = lock.places.iter().map(|place| self.info(place));
+            assert!(shown.iter().cloned().eq(places), "{name}: {shown:?}");
         }
+        let retained: BTreeMap<_, _> = machine.retentions().collect();
+        let expected = self.retained.iter();
+        let expected = expected.map(|(token, left)| (Token(*token), *left));
+        assert_eq!(retained, expected.collect());
         for session in self.records.keys() {
             assert_eq!(
                 machine.news(*session, Mark(0), usize::MAX),

@@ -20,10 +20,12 @@ fn id_of(command: &Command) -> Option<&CallId> {
         Command::Call { id, .. }
         | Command::Acquire { id, .. }
         | Command::Release { id, .. }
+        | Command::Retain { id, .. }
         | Command::Break { id, .. } => Some(id),
         Command::Open { .. }
         | Command::Goodbye { .. }
         | Command::Expire { .. }
+        | Command::Elapse { .. }
         | Command::Clock { .. } => None,
     }
 }

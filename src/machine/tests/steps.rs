@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::service::Mode;
+use crate::types::{ClientAddress, SessionName};
 
 /// Commands for a machine that starts at op 0.
 pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
@@ -30,6 +31,8 @@ enum Deed {
     /// What the call this far before acquired.
     Release(u64),
     Break(Token),
+    /// What the call this far before acquired, for so long.
+    Retain(u64, Retention),
 }
 
 /// A command that names its record by its place among those opened before.
@@ -37,7 +40,8 @@ enum Deed {
 enum Step {
     Open {
         client: u8,
-        is_session: bool,
+        /// Its name has so many bytes, and it runs inside the record that was opened so long before.
+        session: Option<(usize, u64)>,
     },
     Call {
         record: usize,
@@ -55,6 +59,7 @@ enum Step {
         seen: u64,
     },
     Clock(u64),
+    Elapse(Token, Retention),
 }
 
 impl Step {
@@ -71,10 +76,20 @@ impl Step {
             (number, client)
         };
         match self {
-            Self::Open { client, is_session } => Command::Open {
+            Self::Open { client, session } => Command::Open {
                 client: ClientId::from_u128(client.into()),
-                lease: is_session.then(|| Lease::new(Lease::MIN).expect("a lease")),
+                session: session.map(|(bytes, before)| {
+                    let text = "x".repeat(bytes);
+                    let last = opened.last().map_or(0, |(number, _)| number.0);
+                    Arc::new(SessionTerms {
+                        lease: Lease::new(Lease::MIN).expect("a lease"),
+                        name: SessionName::new(text.as_str()).ok(),
+                        inside: (last + 2).checked_sub(before).map(RecordNumber),
+                        address: Some(ClientAddress::new(&text)),
+                    })
+                }),
             },
+            Self::Elapse(token, left) => Command::Elapse { token, left },
             Self::Call {
                 record,
                 stranger,
@@ -102,6 +117,11 @@ impl Step {
                         name: name(&lock),
                         token,
                     },
+                    Deed::Retain(before, retention) => Command::Retain {
+                        id,
+                        acquired: Seq(seq.saturating_sub(before)),
+                        retention,
+                    },
                     Deed::Release(before) => Command::Release {
                         id,
                         acquired: Seq(seq.saturating_sub(before)),
@@ -127,9 +147,11 @@ fn step() -> impl Strategy<Value = Step> {
     let record = 0..4_usize;
     let stranger = prop::bool::weighted(0.03);
     let call = (record.clone(), stranger, numbers(), deed(), 0..3_u8);
-    let open = (0..3_u8, prop::bool::weighted(0.7));
+    let session = prop::option::weighted(0.7, (0..300_usize, 0..6_u64));
+    let open = (0..3_u8, session);
     prop_oneof![
-        3 => open.prop_map(|(client, is_session)| Step::Open { client, is_session }),
+        3 => open.prop_map(|(client, session)| Step::Open { client, session }),
+        1 => (token(), retention()).prop_map(|(token, left)| Step::Elapse(token, left)),
         20 => call.prop_map(|(record, stranger, numbers, deed, lock)| Step::Call {
             record,
             stranger,
@@ -152,8 +174,18 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => prop_oneof![Just(Verb::Lock), Just(Verb::Unlock)].prop_map(Deed::Plain),
         2 => how.prop_map(Deed::Acquire),
         2 => (0..4_u64).prop_map(Deed::Release),
-        2 => (1..30_u64).prop_map(|token| Deed::Break(Token(token))),
+        2 => token().prop_map(Deed::Break),
+        2 => (0..4_u64, retention()).prop_map(|(before, time)| Deed::Retain(before, time)),
     ]
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    (1..30_u64).prop_map(Token)
+}
+
+fn retention() -> impl Strategy<Value = Retention> {
+    prop_oneof![Just(0), 1..4_u32, Just(86_400_000)]
+        .prop_map(|millis| millis.try_into().expect("a day at most"))
 }
 
 /// The numbers of a call, seldom such as no honest client sends.

@@ -159,7 +159,7 @@ impl Client {
             &pairs,
             &Request::Open {
                 client,
-                lease: None,
+                session: None,
             },
         )
         .await;

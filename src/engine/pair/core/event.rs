@@ -3,8 +3,51 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::service::Obstacle;
-use crate::types::{ClientId, Digest, LockName, OpNumber, Token, View};
+use crate::service::{Obstacle, PlaceInfo};
+use crate::types::{
+    ClientAddress, ClientId, Digest, LockName, OpNumber, SessionId, SessionName, Token, View,
+};
+
+/// Whose session it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Who {
+    /// Whose.
+    pub client: ClientId,
+    /// Which of its sessions.
+    pub session: SessionId,
+    /// What the client calls it.
+    pub name: Option<SessionName>,
+    /// Where the client connected from.
+    pub address: Option<ClientAddress>,
+}
+
+impl Who {
+    pub(super) fn of(place: &PlaceInfo) -> Self {
+        Self {
+            client: place.client,
+            session: place.session,
+            name: place.name.clone(),
+            address: place.address.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name:?}, ")?;
+        }
+        let Self {
+            client, session, ..
+        } = self;
+        write!(f, "session {session} of client {client}")?;
+        self.address.iter().try_for_each(|it| from(f, it))
+    }
+}
+
+fn from(f: &mut fmt::Formatter<'_>, address: &ClientAddress) -> fmt::Result {
+    write!(f, " from {}", address.as_str().escape_debug())
+}
 
 /// Why a peer counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,8 +198,12 @@ pub enum Event {
         name: LockName,
         /// The token of its holder.
         token: Token,
+        /// Who held it.
+        holder: Option<Who>,
         /// Who said so.
         client: ClientId,
+        /// Where they connected from.
+        address: Option<ClientAddress>,
         /// Why, as they said.
         reason: String,
     },
@@ -164,6 +211,8 @@ pub enum Event {
     RecordsExpired {
         /// How many.
         count: usize,
+        /// The first of them that owned locks or waited for some.
+        owner: Option<Who>,
     },
 }
 
@@ -250,14 +299,22 @@ impl fmt::Display for Event {
             Self::LockBroken {
                 name,
                 token,
+                holder,
                 client,
+                address,
                 reason,
-            } => write!(
-                f,
-                "lock {name:?} with token {token} was broken by client {client}: {reason:?}"
-            ),
-            Self::RecordsExpired { count } => {
-                write!(f, "dropped {count} client records that had gone silent")
+            } => {
+                write!(f, "lock {name:?} with token {token}")?;
+                let mut holder = holder.iter();
+                holder.try_for_each(|holder| write!(f, ", held by {holder},"))?;
+                write!(f, " was broken by client {client}")?;
+                address.iter().try_for_each(|it| from(f, it))?;
+                write!(f, ": {reason:?}")
+            }
+            Self::RecordsExpired { count, owner } => {
+                write!(f, "dropped {count} client records that had gone silent")?;
+                let mut owner = owner.iter();
+                owner.try_for_each(|owner| write!(f, ", among them {owner}"))
             }
         }
     }

@@ -4,11 +4,13 @@ use super::heard::Heard;
 use super::leases::Leases;
 use super::outbox::Outbox;
 use super::polls::{Poll, Polls, Question};
+use super::retentions::Retentions;
+use super::sessions::broken;
 use super::waiting::{Asked, Pending, Waiting};
 use super::{Effect, Event, FrameNumber, Now, Reply, Settings};
-use crate::config::{MAX_NEWS, MAX_UNACKED_COMMANDS};
+use crate::config::MAX_UNACKED_COMMANDS;
 use crate::machine::{Command, Machine, Outcome, Recall};
-use crate::service::{Answer, CallId, News, Opened, Refusal, Request, Resource, Verb};
+use crate::service::{Answer, CallId, Refusal, Request, Resource, Verb};
 use crate::types::{ClientId, Lease, OpNumber, RecordNumber, UnixTime, View};
 
 /// The state of a primary.
@@ -18,9 +20,10 @@ pub(super) struct Primary<T> {
     pub(super) machine: Machine,
     pub(super) heard: Heard,
     pub(super) leases: Leases,
+    pub(super) retentions: Retentions,
     pub(super) polls: Polls<T>,
     /// Sessions that there is news for since the last answer.
-    told: Vec<RecordNumber>,
+    pub(super) told: Vec<RecordNumber>,
     /// What time it is.
     pub(super) clock: UnixTime,
     pub(super) mode: Mode<T>,
@@ -36,7 +39,7 @@ pub(super) enum Mode<T> {
 }
 
 /// What becomes of a request, before anything waits.
-enum Verdict {
+pub(super) enum Verdict {
     /// It took the next op number.
     Executed(Result<Answer, Refusal>),
     /// It changes nothing.
@@ -56,12 +59,17 @@ impl<T> Primary<T> {
                 None => others.push(number),
             }
         }
+        let mut retentions = Retentions::default();
+        for (token, left) in machine.retentions() {
+            retentions.begin(token, left, now);
+        }
         let heard = Heard::new(others.into_iter(), now, settings.record_time_to_live);
         Self {
             view,
             machine,
             heard,
             leases,
+            retentions,
             polls: Polls::new(),
             told: Vec::new(),
             clock: UnixTime(0),
@@ -84,9 +92,11 @@ impl<T> Primary<T> {
             effects.push(Effect::Reply(Reply { to, result }));
             return;
         }
+        let loser = self.loses(&asked.request);
         match self.decide(now, settings, &asked.request) {
             Verdict::Executed(result) => {
-                effects.extend(broken(&asked.request, &result).map(Effect::Event));
+                let event = broken(&asked.request, &result, loser);
+                effects.extend(event.map(Effect::Event));
                 self.answer(None, asked, result, effects);
                 self.tell(effects);
             }
@@ -145,17 +155,19 @@ impl<T> Primary<T> {
         }
     }
 
-    /// Drops the records of clients that have gone silent, by commands like any other, and says how many;
-    /// answers the polls that have waited long enough.
+    /// Drops the records of clients that have gone silent, by commands like any other, and reports it; ends
+    /// what is not retained any more; answers the polls that have waited long enough.
     pub(super) fn wake(
         &mut self,
         now: Now,
         settings: &Settings,
         next_frame: FrameNumber,
         effects: &mut Vec<Effect<T>>,
-    ) -> usize {
+    ) {
+        self.elapse(now);
         let mut silent = self.heard.sweep(now, settings.record_time_to_live);
         silent.extend(std::iter::from_fn(|| self.leases.pop_over(now)));
+        let owner = silent.iter().find_map(|record| self.who_owns(*record));
         for record in &silent {
             self.forget(*record);
             if let Some(info) = self.machine.record(*record) {
@@ -169,13 +181,18 @@ impl<T> Primary<T> {
         while let Some(poll) = self.polls.pop_due(now) {
             self.answer_poll(Some(next_frame), poll, effects);
         }
-        silent.len()
+        if !silent.is_empty() {
+            let count = silent.len();
+            let event = Event::RecordsExpired { count, owner };
+            effects.push(Effect::Event(event));
+        }
     }
 
-    /// When [`Self::wake`] may find that a client has gone silent.
+    /// When [`Self::wake`] may find that a client has gone silent, or that something is not retained any more.
     pub(super) fn next_silence(&self) -> Now {
         let sweep = self.heard.next_sweep();
-        self.leases.next_due().map_or(sweep, |due| due.min(sweep))
+        let due = [self.leases.next_due(), self.retentions.next_due()];
+        due.into_iter().flatten().fold(sweep, Now::min)
     }
 
     /// What there is for the other server, whether it follows already or is being synced.
@@ -210,7 +227,7 @@ impl<T> Primary<T> {
 
     fn decide(&mut self, now: Now, settings: &Settings, request: &Request) -> Verdict {
         match request {
-            Request::Open { client, lease } => self.open(now, settings, *client, *lease),
+            Request::Open { client, session } => self.open(now, settings, *client, session.clone()),
             Request::Call { id, verb, name } => {
                 let grows = |machine: &Machine| *verb == Verb::Lock && !machine.is_held(name);
                 self.call(now, settings, id, grows, || Command::Call {
@@ -246,24 +263,31 @@ impl<T> Primary<T> {
                     acquired: *acquired,
                 },
             ),
+            Request::Retain {
+                id,
+                acquired,
+                retention,
+            } => self.retain(now, settings, id, (*acquired, *retention)),
             Request::Break {
                 id, name, token, ..
-            } => self.call(
-                now,
-                settings,
-                id,
-                |_| false,
-                || Command::Break {
-                    id: *id,
-                    name: name.clone(),
-                    token: *token,
-                },
-            ),
-            Request::Show { name } => {
-                Verdict::Read(Ok(Answer::Lock(self.machine.show(name).into())))
+            } => {
+                let verdict = self.call(
+                    now,
+                    settings,
+                    id,
+                    |_| false,
+                    || Command::Break {
+                        id: *id,
+                        name: name.clone(),
+                        token: *token,
+                    },
+                );
+                self.forget_retention(*token);
+                verdict
             }
+            Request::Show { name } => Verdict::Read(Ok(Answer::Lock(self.show(now, name).into()))),
             Request::List { prefix, from } => {
-                Verdict::Read(Ok(Answer::Page(self.machine.list(prefix, from).into())))
+                Verdict::Read(Ok(Answer::Page(self.list(now, prefix, from).into())))
             }
             Request::Poll {
                 client,
@@ -299,7 +323,7 @@ impl<T> Primary<T> {
     }
 
     /// A call that the records make run once. `grows`: it may take memory.
-    fn call(
+    pub(super) fn call(
         &mut self,
         now: Now,
         settings: &Settings,
@@ -312,72 +336,16 @@ impl<T> Primary<T> {
             // It waits like one that is executed now: it may have been a moment ago.
             Recall::Done(done) => Verdict::Executed(Ok(Answer::Call(done))),
             Recall::Refused(refusal) => Verdict::Read(Err(refusal.into())),
-            Recall::Fresh
-                if self.machine.locks() + self.machine.places() >= settings.limits.locks
-                    && grows(&self.machine) =>
-            {
+            Recall::Fresh if self.held() >= settings.limits.locks && grows(&self.machine) => {
                 Verdict::Read(Err(Refusal::Overloaded(Resource::Locks)))
             }
             Recall::Fresh => Verdict::Executed(answer(self.commit(command()))),
         }
     }
 
-    fn poll(&mut self, now: Now, question: Question) -> Verdict {
-        let info = self.machine.record(question.record);
-        let Some(info) = info.filter(|info| info.client == question.client) else {
-            return Verdict::Read(Err(Refusal::UnknownRecord));
-        };
-        let Some(lease) = info.lease else {
-            return Verdict::Read(Err(Refusal::NoLease));
-        };
-        self.hear(question.record, now);
-        let news = self.news(question);
-        if !news.changes.is_empty() || !news.broken.is_empty() {
-            return Verdict::Read(Ok(Answer::News(news.into())));
-        }
-        Verdict::Waits(question, lease)
-    }
-
-    fn news(&self, question: Question) -> News {
-        self.machine.news(question.record, question.since, MAX_NEWS)
-    }
-
-    /// A record is about to be dropped. Its poll, if there is one, is told so.
-    fn forget(&mut self, record: RecordNumber) {
-        self.heard.forget(record);
-        self.leases.end(record);
-        self.told.push(record);
-    }
-
-    /// Something came from the client of a record.
-    fn hear(&mut self, record: RecordNumber, now: Now) {
-        self.heard.note_known(record, now);
-        self.leases.renew(record, now);
-    }
-
-    fn open(
-        &mut self,
-        now: Now,
-        settings: &Settings,
-        client: ClientId,
-        lease: Option<Lease>,
-    ) -> Verdict {
-        if self.machine.clients() >= settings.limits.clients {
-            return Verdict::Read(Err(Refusal::Overloaded(Resource::Clients)));
-        }
-        let outcome = self.commit(Command::Open { client, lease });
-        let Outcome::Opened(record) = outcome else {
-            return Verdict::Executed(answer(outcome));
-        };
-        match lease {
-            Some(lease) => self.leases.begin(record, lease, now),
-            None => self.heard.note(record, now),
-        }
-        let time_to_live = lease.map_or(settings.record_time_to_live, Lease::duration);
-        Verdict::Executed(Ok(Answer::Opened(Opened {
-            record,
-            time_to_live,
-        })))
+    /// What counts against the limit of locks.
+    fn held(&self) -> u64 {
+        self.machine.locks() + self.machine.places() + self.machine.retained()
     }
 
     fn owns(&self, client: ClientId, record: RecordNumber) -> bool {
@@ -387,7 +355,7 @@ impl<T> Primary<T> {
     }
 
     /// Carries out a command. One that may grant a lock is told the time before, unless that is known.
-    fn commit(&mut self, command: Command) -> Outcome {
+    pub(super) fn commit(&mut self, command: Command) -> Outcome {
         if self.clock != self.machine.clock() && self.machine.may_grant(&command) {
             self.order(Command::Clock { time: self.clock });
         }
@@ -430,27 +398,8 @@ impl<T> Primary<T> {
     }
 }
 
-/// What an operator is told when a lock was broken.
-fn broken(request: &Request, result: &Result<Answer, Refusal>) -> Option<Event> {
-    let Request::Break {
-        id,
-        name,
-        token,
-        reason,
-    } = request
-    else {
-        return None;
-    };
-    (*result == Ok(Answer::Call(true))).then(|| Event::LockBroken {
-        name: name.clone(),
-        token: *token,
-        client: id.client,
-        reason: reason.clone(),
-    })
-}
-
 /// What a call's outcome is to its caller.
-fn answer(outcome: Outcome) -> Result<Answer, Refusal> {
+pub(super) fn answer(outcome: Outcome) -> Result<Answer, Refusal> {
     match outcome {
         Outcome::Call(answer) => Ok(Answer::Call(answer)),
         Outcome::Acquired(acquired) => Ok(Answer::Acquired(acquired)),

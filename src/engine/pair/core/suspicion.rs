@@ -64,10 +64,7 @@ impl<T> Core<T> {
             }
             Role::Primary(primary) => {
                 primary.clock = self.clock;
-                let count = primary.wake(now, &self.settings, self.next_frame, effects);
-                if count > 0 {
-                    effects.push(Effect::Event(Event::RecordsExpired { count }));
-                }
+                primary.wake(now, &self.settings, self.next_frame, effects);
                 match &primary.mode {
                     Mode::Alone { sync: Some(_) } if self.watch.link_is_silent(now) => {
                         self.break_sync(now, effects);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::config::LEASE_MARGIN;
-use crate::service::{Acquired, How, Mark, Mode, Opened};
+use crate::service::{Acquired, How, Mark, Mode, Opened, SessionTerms};
 use crate::testkit::holders::{Granted, Holders};
 use crate::types::{Lease, Token};
 
@@ -117,7 +117,14 @@ impl Owner {
     async fn open(number: u32, lease: Duration, pairs: [Pair; 2], judge: Arc<Judge>) -> Self {
         let client = ClientId::from_u128(u128::from(number));
         let lease = Some(Lease::new(lease).expect("a lease"));
-        let opened = ask(&pairs, &Request::Open { client, lease }).await;
+        let opened = ask(
+            &pairs,
+            &Request::Open {
+                client,
+                session: lease.map(SessionTerms::nameless),
+            },
+        )
+        .await;
         let Answer::Opened(Opened { record, .. }) = opened else {
             panic!("not opened: {opened:?}");
         };
@@ -198,6 +205,7 @@ impl Owner {
             name,
             token,
             reason: String::new(),
+            address: None,
         };
         let answer = self.ask(&request).await;
         self.judge.broke(grant, answer);

@@ -78,14 +78,14 @@ fn forward(view: View, first_op: OpNumber, commands: Vec<Command>) -> Frame {
 fn open() -> Command {
     Command::Open {
         client: ClientId::from_u128(9),
-        lease: None,
+        session: None,
     }
 }
 
 fn open_request() -> Request {
     Request::Open {
         client: ClientId::from_u128(9),
-        lease: None,
+        session: None,
     }
 }
 
@@ -549,7 +549,7 @@ fn records_that_expire_are_reported_and_none_are_not() {
     world.open_record(A, 1);
     world.run(ttl * 2);
     let expired = world.events(A).iter().filter_map(|event| match event {
-        Event::RecordsExpired { count } => Some(*count),
+        Event::RecordsExpired { count, .. } => Some(*count),
         _ => None,
     });
     assert_eq!(expired.collect::<Vec<_>>(), [1]);

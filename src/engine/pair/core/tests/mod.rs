@@ -3,6 +3,7 @@
 mod edges;
 mod explore;
 mod obstacles;
+mod retained;
 mod retire;
 mod scenarios;
 mod sessions;

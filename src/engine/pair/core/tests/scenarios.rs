@@ -33,7 +33,7 @@ fn a_server_answers_nobody_before_it_has_met_its_peer() {
             A,
             Request::Open {
                 client,
-                lease: None
+                session: None
             }
         ),
         Err(Refusal::NotReady)
@@ -74,7 +74,7 @@ fn an_answer_waits_for_the_backup() {
         A,
         Request::Open {
             client,
-            lease: None,
+            session: None,
         },
     );
     let acks = |envelope: &super::world::Envelope| {
@@ -302,7 +302,7 @@ fn a_limit_is_a_refusal_and_changes_nothing() {
             A,
             Request::Open {
                 client,
-                lease: None
+                session: None
             }
         ),
         Err(Refusal::Overloaded(Resource::Clients))

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::world::{Client, Envelope, Message, PEER_TIMEOUT, World, name};
 use crate::config::Limits;
-use crate::engine::pair::core::{Effect, Event, Input, Now};
+use crate::engine::pair::core::{Effect, Event, Input, Now, Who};
 use crate::service::{
     Acquired, Answer, CallId, Frame, How, Mark, Mode, News, Refusal, Request, Resource,
 };
 use crate::types::ServerId::{self, A, B};
-use crate::types::{Lease, Seq, Token};
+use crate::types::{ClientAddress, Lease, Seq, Token};
 
-const LEASE: Duration = PEER_TIMEOUT.saturating_mul(4);
+pub(super) const LEASE: Duration = PEER_TIMEOUT.saturating_mul(4);
 
 /// Less than the poll's quarter of a lease.
 const SOON: Duration = PEER_TIMEOUT.checked_div(4).expect("not by zero");
@@ -22,15 +22,15 @@ const WAITS: How = How {
 };
 
 /// A session with the number of its next call.
-struct Session(Client, u64);
+pub(super) struct Session(pub(super) Client, u64);
 
 impl Session {
-    fn open(world: &mut World, server: ServerId, client: u128) -> Self {
+    pub(super) fn open(world: &mut World, server: ServerId, client: u128) -> Self {
         let lease = Lease::new(LEASE).expect("a lease");
         Self(world.open_as(server, client, Some(lease)), 0)
     }
 
-    fn next(&mut self) -> CallId {
+    pub(super) fn next(&mut self) -> CallId {
         let seq = Seq(self.1);
         self.1 += 1;
         CallId {
@@ -41,7 +41,7 @@ impl Session {
         }
     }
 
-    fn acquire(&mut self, lock: &str) -> Request {
+    pub(super) fn acquire(&mut self, lock: &str) -> Request {
         Request::Acquire {
             id: self.next(),
             name: name(lock),
@@ -49,21 +49,21 @@ impl Session {
         }
     }
 
-    fn release(&mut self, acquired: u64) -> Request {
+    pub(super) fn release(&mut self, acquired: u64) -> Request {
         Request::Release {
             id: self.next(),
             acquired: Seq(acquired),
         }
     }
 
-    fn keep_alive(&self) -> Request {
+    pub(super) fn keep_alive(&self) -> Request {
         Request::KeepAlive {
             client: self.0.id,
             record: self.0.record,
         }
     }
 
-    fn poll(&self, since: u64) -> Request {
+    pub(super) fn poll(&self, since: u64) -> Request {
         Request::Poll {
             client: self.0.id,
             record: self.0.record,
@@ -72,14 +72,14 @@ impl Session {
     }
 }
 
-fn granted(answer: Result<Answer, Refusal>) -> Token {
+pub(super) fn granted(answer: Result<Answer, Refusal>) -> Token {
     match answer {
         Ok(Answer::Acquired(Acquired::Granted(token))) => token,
         other => panic!("not granted: {other:?}"),
     }
 }
 
-fn news(answer: Option<Result<Answer, Refusal>>) -> News {
+pub(super) fn news(answer: Option<Result<Answer, Refusal>>) -> News {
     match answer {
         Some(Ok(Answer::News(news))) => *news,
         other => panic!("no news: {other:?}"),
@@ -466,12 +466,20 @@ fn that_a_lock_was_broken_is_reported_and_that_it_was_not_is_not() {
             name: name("job"),
             token,
             reason: String::from("it hangs"),
+            address: Some(ClientAddress::new("10.0.0.9:1")),
         };
         assert_eq!(world.answer(A, request), Ok(Answer::Call(is_broken)));
         let reported = world.events(A).contains(&Event::LockBroken {
             name: name("job"),
             token,
+            holder: Some(Who {
+                client: alice.0.id,
+                session: alice.0.record,
+                name: None,
+                address: None,
+            }),
             client: admin.0.id,
+            address: Some(ClientAddress::new("10.0.0.9:1")),
             reason: String::from("it hangs"),
         });
         assert_eq!(reported, is_broken);

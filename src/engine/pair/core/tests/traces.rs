@@ -95,7 +95,7 @@ fn m3_nothing_of_an_older_link_reaches_a_server_that_said_starting() {
         A,
         Request::Open {
             client,
-            lease: None,
+            session: None,
         },
     );
     let unread = world.take(old_link);

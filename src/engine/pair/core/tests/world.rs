@@ -11,7 +11,8 @@ use crate::engine::pair::core::{
 };
 use crate::machine::Machine;
 use crate::service::{
-    Answer, CallId, Frame, FrameAnswer, Introduction, Refusal, Request, RoleName, Standing, Verb,
+    Answer, CallId, Frame, FrameAnswer, Introduction, Refusal, Request, RoleName, SessionTerms,
+    Standing, Verb,
 };
 use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, UnixTime, View};
 
@@ -181,7 +182,7 @@ impl World {
         let mut other = Machine::new(crate::types::OpNumber(op.0 - 1));
         other.apply(&crate::machine::Command::Open {
             client: ClientId::from_u128(999),
-            lease: None,
+            session: None,
         });
         backup.machine = other;
     }
@@ -686,7 +687,13 @@ impl World {
         lease: Option<Lease>,
     ) -> Client {
         let id = ClientId::from_u128(client);
-        match self.answer(server, Request::Open { client: id, lease }) {
+        match self.answer(
+            server,
+            Request::Open {
+                client: id,
+                session: lease.map(SessionTerms::nameless),
+            },
+        ) {
             Ok(Answer::Opened(opened)) => Client {
                 id,
                 record: opened.record,

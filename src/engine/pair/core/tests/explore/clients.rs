@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::cores::{LEASE, Try};
-use crate::service::{CallId, How, Mark, Mode, Request, Verb};
+use crate::service::{CallId, How, Mark, Mode, Request, SessionTerms, Verb};
 use crate::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq, Token};
 
 /// What a client does next.
@@ -208,7 +208,10 @@ pub(super) fn request(
             waits,
         },
     };
-    let open = |lease| Request::Open { client, lease };
+    let open = |lease: Option<Lease>| Request::Open {
+        client,
+        session: lease.map(SessionTerms::nameless),
+    };
     match of_step {
         Step::Open => open(None),
         Step::Session => open(Some(Lease::new(LEASE).expect("a lease"))),
@@ -227,6 +230,7 @@ pub(super) fn request(
                 name: name_of(lock),
                 token,
                 reason: String::new(),
+                address: None,
             }
         }
         Step::Await | Step::Poll | Step::Lose => Request::Poll {

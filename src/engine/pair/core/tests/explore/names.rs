@@ -48,6 +48,7 @@ fn show(core: &mut Servant, names: &mut impl Names) {
         Role::Primary(primary) => {
             primary.heard.name(ttl, names);
             primary.leases.name(names);
+            primary.retentions.name(LEASE, names);
             primary.polls.name(LEASE / 4, names);
             match &mut primary.mode {
                 Mode::Alone { sync } => {
