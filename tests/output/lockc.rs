@@ -214,7 +214,9 @@ async fn who_cannot_say_that_it_leads_does_not() {
     let mut elect = stage.start("elect x", Stdout, Blocked);
     stage.wait_until_held("x").await;
     elect.send(Signal::HUP);
-    assert_eq!(elect.code().await, Some(0));
+    // It has resigned, or had not been told yet that it is elected.
+    let code = elect.code().await;
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
     assert!(!stage.is_held("x").await);
 
     for fault in Fault::ALL {

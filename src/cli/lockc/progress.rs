@@ -96,7 +96,10 @@ impl Terminal {
 
 impl TermLike for Terminal {
     fn width(&self) -> u16 {
-        tcgetwinsize(io::stderr()).map_or(USUAL_WIDTH, |size| size.ws_col)
+        match tcgetwinsize(io::stderr()) {
+            Ok(size) if size.ws_col > 0 => size.ws_col,
+            _ => USUAL_WIDTH,
+        }
     }
 
     fn move_cursor_up(&self, count: usize) -> io::Result<()> {
