@@ -124,7 +124,7 @@ impl Wires {
     fn network(self) -> Arc<dyn Network> {
         match self {
             Self::Memory => Arc::new(MemoryNetwork::new()),
-            Self::Unix | Self::Tcp => Arc::new(SystemNetwork),
+            Self::Unix | Self::Tcp => Arc::new(SystemNetwork::default()),
         }
     }
 

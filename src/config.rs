@@ -172,6 +172,24 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// hangs. 300 ms: a hundred times an answer on a slow link, and well under a `peer_timeout`.
 pub const PATIENCE: Duration = Duration::from_millis(300);
 
+/// How long the dial of one address of a host goes on before the next address is dialled beside it. 250 ms,
+/// as RFC 8305 recommends: most connections in the world take less.
+pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How many addresses of one host name are dialled. 64: a lock server has one or two.
+pub const MAX_ADDRESSES: usize = 64;
+
+/// How many host names a network remembers the addresses of. 64: a clerk and a server dial one or two.
+pub const MAX_NAMES: usize = 64;
+
+/// How often a server looks up its peer's name while nothing makes it dial. 30 s: as long as a record of
+/// DNS usually lives where servers move.
+pub const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a server waits before it looks up its peer's name again when it knows no address. 1 s: the
+/// resolver may be overloaded.
+pub const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long a clerk waits for a connection. 2 s: one lost packet costs one second.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 

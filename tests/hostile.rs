@@ -40,7 +40,7 @@ async fn connect(addr: &Addr) -> TcpStream {
 
 /// A connection with a good preface, of which the server expects requests.
 async fn greeted(addr: &Addr) -> Stream {
-    let stream = dial(&SystemNetwork, addr, Purpose::Client).await;
+    let stream = dial(&SystemNetwork::default(), addr, Purpose::Client).await;
     stream.expect("it welcomes clients")
 }
 
@@ -176,7 +176,7 @@ async fn a_peer_of_another_pair_and_one_started_as_the_same_server_are_refused_a
         (twin, Rejection::SameServer, "the same server of the pair"),
     ];
     for (purpose, rejection, logged) in cases {
-        let refused = dial(&SystemNetwork, pair.link_to(A).addr(), purpose).await;
+        let refused = dial(&SystemNetwork::default(), pair.link_to(A).addr(), purpose).await;
         let rejected = DialError::Rejected(rejection);
         assert_eq!(
             refused.expect_err("refused").to_string(),
@@ -257,7 +257,7 @@ async fn random_bytes_after_a_good_preface_hurt_nobody() {
     };
     for seed in 0..200 {
         let purpose = [Purpose::Client, of_a_peer][usize::from(seed % 4 == 0)];
-        let dialled = dial(&SystemNetwork, pair.link_to(A).addr(), purpose).await;
+        let dialled = dial(&SystemNetwork::default(), pair.link_to(A).addr(), purpose).await;
         let mut stream = dialled.expect("a welcome");
         let length = usize::try_from(seed).expect("a small number") * 3 + 1;
         let bytes: Vec<_> = noise(seed).take(length).collect();
@@ -303,7 +303,13 @@ async fn a_connection_beyond_the_limit_is_told_that_the_server_is_busy() {
     let pair = Pair::start(processes().args(["--max-connections", "4"])).await;
     let mut seated = Vec::new();
     let refused = loop {
-        match dial(&SystemNetwork, pair.front(A).addr(), Purpose::Client).await {
+        match dial(
+            &SystemNetwork::default(),
+            pair.front(A).addr(),
+            Purpose::Client,
+        )
+        .await
+        {
             Ok(stream) => seated.push(stream),
             Err(error) => break error,
         }

@@ -45,13 +45,13 @@ struct Place {
 
 impl Place {
     async fn tcp() -> Self {
-        Self::at(Arc::new(SystemNetwork), "127.0.0.1:0", None).await
+        Self::at(Arc::new(SystemNetwork::default()), "127.0.0.1:0", None).await
     }
 
     async fn unix() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let addr = format!("unix:{}", dir.path().join("socket").display());
-        Self::at(Arc::new(SystemNetwork), &addr, Some(dir)).await
+        Self::at(Arc::new(SystemNetwork::default()), &addr, Some(dir)).await
     }
 
     async fn memory() -> Self {
@@ -532,7 +532,10 @@ over_every_transport! {
 async fn each_network_refuses_what_is_not_on_it() {
     let memory: Addr = "memory:a".parse().expect("an address");
     let tcp: Addr = "127.0.0.1:1".parse().expect("an address");
-    let error = SystemNetwork.connect(&memory).await.expect_err("not here");
+    let error = SystemNetwork::default()
+        .connect(&memory)
+        .await
+        .expect_err("not here");
     assert_eq!(error.kind(), io::ErrorKind::Unsupported);
     assert!(error.to_string().contains("MemoryNetwork"), "{error}");
     let error = MemoryNetwork::new()
@@ -545,12 +548,13 @@ async fn each_network_refuses_what_is_not_on_it() {
 #[tokio::test]
 async fn a_host_name_is_resolved() {
     let any: Addr = "localhost:0".parse().expect("an address");
-    let mut listener = SystemNetwork.listen(&any).await.expect("a free port");
+    let network = SystemNetwork::default();
+    let mut listener = network.listen(&any).await.expect("a free port");
     let Addr::Tcp(bound) = listener.local_addr() else {
         panic!("not TCP")
     };
     let port = bound.rsplit_once(':').expect("a port").1;
     let named: Addr = format!("localhost:{port}").parse().expect("an address");
-    let (near, far) = tokio::join!(SystemNetwork.connect(&named), listener.accept());
+    let (near, far) = tokio::join!(network.connect(&named), listener.accept());
     assert!(near.is_ok() && far.is_ok());
 }

@@ -69,7 +69,8 @@ pub(crate) struct Seen {
 pub(crate) fn be(child: Child) {
     match child {
         Child::Serve { flavour, addr } => {
-            let serving = flavour.serve(&SystemNetwork, &addr);
+            let network = SystemNetwork::default();
+            let serving = flavour.serve(&network, &addr);
             let served = flavour.runtime().block_on(serving);
             served.expect("a reference that serves");
         }
@@ -93,7 +94,7 @@ async fn call(flavour: Flavour, addr: &Addr, load: Load, warm_up: f64, seconds: 
     let until = from + Duration::from_secs_f64(seconds);
     let mut callers = JoinSet::new();
     for n in 0..load.clients {
-        let client = flavour.connect(&SystemNetwork, addr).await;
+        let client = flavour.connect(&SystemNetwork::default(), addr).await;
         let client = client.expect("a server");
         for m in 0..load.in_flight {
             // As long as the names of `lockc bench`.

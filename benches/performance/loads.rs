@@ -282,7 +282,8 @@ impl Reference {
 
     async fn wait_ready(&self) {
         wait_until("a reference listens", PATIENCE, async || {
-            let client = self.flavour.connect(&SystemNetwork, self.addr());
+            let network = SystemNetwork::default();
+            let client = self.flavour.connect(&network, self.addr());
             client.await.is_ok()
         })
         .await;

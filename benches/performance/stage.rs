@@ -75,7 +75,7 @@ impl Stage {
     }
 
     async fn reports(&self) -> [ServerReport; 2] {
-        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         clerk::status(&network, &self.servers, PATIENCE).await
     }
 

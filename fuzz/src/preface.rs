@@ -90,7 +90,9 @@ async fn as_dialer(data: &[u8]) {
     match dialled {
         Ok(()) => assert!(version_of(data) == Some(PROTOCOL_VERSION) && data[10] == 0),
         Err(DialError::Rejected(_)) => assert!(version_of(data).is_some()),
-        Err(DialError::Refused(_) | DialError::Unreachable(_)) => panic!("it was reached"),
+        Err(DialError::Refused(_) | DialError::Unreachable(_) | DialError::NotAsked(_)) => {
+            panic!("it was reached")
+        }
         Err(_) => {}
     }
 }

@@ -67,6 +67,12 @@ impl Connection {
         &self.addr
     }
 
+    /// Has the server's name looked up in the background, so that an address of it is known when it is
+    /// dialled, which may be when the resolver fails too.
+    pub(super) fn look_up(&self) {
+        let _ = self.network.locate(&self.addr).now_or_never();
+    }
+
     /// Makes one try at `request`. Waits for its answer without an end: the caller, who knows when it
     /// has been long enough, drops it, and says so to `sent`. The server is told of `ends`.
     ///

@@ -14,6 +14,7 @@ use super::call::AskError;
 use super::record::Record;
 use super::shared::Shared;
 use crate::service::{Refusal, Request};
+use crate::types::ServerId;
 
 /// A request to close the record, and to say when that is done.
 pub(super) type Close = oneshot::Sender<()>;
@@ -26,6 +27,9 @@ pub(super) async fn keep(shared: Arc<Shared>, mut clerk: mpsc::Receiver<Close>) 
         let Some(record) = shared.record() else {
             break None;
         };
+        for server in ServerId::BOTH {
+            shared.pair.connections[server].look_up();
+        }
         tokio::select! {
             biased;
             close = clerk.recv() => break close,

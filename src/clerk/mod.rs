@@ -120,7 +120,7 @@ impl Clerk {
             lease: LEASE,
             name: None,
             inside: None,
-            network: Arc::new(SystemNetwork),
+            network: Arc::new(SystemNetwork::default()),
         }
     }
 

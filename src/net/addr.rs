@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -64,12 +65,22 @@ impl FromStr for Addr {
         } else if let Some(name) = text.strip_prefix("memory:") {
             named(name).map(Self::Memory)
         } else {
-            check_tcp(text).map(|()| Self::Tcp(text.to_owned()))
+            host_and_port(text).map(|_| Self::Tcp(text.to_owned()))
         }
     }
 }
 
-fn check_tcp(text: &str) -> Result<(), AddrError> {
+/// The host of a TCP address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Host<'a> {
+    Name(&'a str),
+    V4(Ipv4Addr),
+    /// With its zone: the interface through which a link-local address is reached.
+    V6(Ipv6Addr, Option<&'a str>),
+}
+
+/// Takes a TCP address apart.
+pub(super) fn host_and_port(text: &str) -> Result<(Host<'_>, u16), AddrError> {
     if text.contains("://") {
         return Err(AddrError::Url(text.to_owned()));
     }
@@ -77,20 +88,31 @@ fn check_tcp(text: &str) -> Result<(), AddrError> {
         Some((host, port)) if !host.is_empty() => (host, port),
         _ => return Err(AddrError::NoPort(text.to_owned())),
     };
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
-        return Err(AddrError::BadPort(text.to_owned()));
-    }
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let valid = match bracketed {
-        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.contains([':', '[', ']', '/', ',']) && !host.contains(char::is_whitespace),
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = match port.parse() {
+        Ok(port) if digits => port,
+        _ => return Err(AddrError::BadPort(text.to_owned())),
     };
-    if valid {
-        Ok(())
-    } else {
-        Err(AddrError::BadHost(text.to_owned()))
+    let host = host_of(host).ok_or_else(|| AddrError::BadHost(text.to_owned()))?;
+    Ok((host, port))
+}
+
+fn host_of(text: &str) -> Option<Host<'_>> {
+    let is_plain = |text: &str| {
+        let odd = |char: char| char.is_whitespace() || char.is_control();
+        !text.is_empty() && !text.contains([':', '[', ']', '/', ',', '%']) && !text.contains(odd)
+    };
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (ip, zone) = match bracketed.strip_suffix(']')?.split_once('%') {
+            Some((ip, zone)) => (ip, Some(zone)),
+            None => (bracketed.strip_suffix(']')?, None),
+        };
+        let is_sound = zone.is_none_or(is_plain);
+        return Some(Host::V6(ip.parse().ok().filter(|_| is_sound)?, zone));
+    }
+    match text.parse() {
+        Ok(ip) => Some(Host::V4(ip)),
+        Err(_) => is_plain(text).then_some(Host::Name(text)),
     }
 }
 

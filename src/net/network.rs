@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use futures::future::BoxFuture;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
 
 use super::{Addr, Listener, Stream};
 
@@ -15,9 +16,25 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     ///
     /// Nothing bounds the time here; callers do.
     ///
-    /// The error is of kind `ConnectionRefused` or `NotFound` only when it is certain that nobody listens: a
-    /// server takes its peer for dead when it sees them.
+    /// A server decides by the outcome whether its peer is dead, so:
+    ///
+    /// - An error of kind `ConnectionRefused` or `NotFound` says that certainly nobody listens.
+    /// - An error of kind `AddrNotAvailable` or `Unsupported`, and a lack of descriptors or of memory, say
+    ///   that this side could not even ask: it does not know where `addr` is, for instance.
+    /// - Any other error, and a connection that does not come about, are taken for the silence of the host.
+    ///   A name that is being looked up is not: see [`Self::locate`].
     fn connect<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Stream>>;
+
+    /// Finds out where `addr` is, if that has to be looked up.
+    ///
+    /// Returns at once when it is known, and has it looked up again in the background. Else waits for the
+    /// look-up. Until this has succeeded, a silent [`Self::connect`] is no evidence about the host.
+    ///
+    /// The default is for a network without names. A network around another one has to ask that one.
+    fn locate<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<()>> {
+        let _ = addr;
+        ready(Ok(())).boxed()
+    }
 
     /// Begins to listen on `addr`.
     ///

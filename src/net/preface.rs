@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
+use super::race::was_not_asked;
 use super::{Addr, Network, PairId, Stream};
 use crate::service::PROTOCOL_VERSION;
 use crate::types::ServerId;
@@ -123,9 +124,12 @@ pub enum DialError {
     /// Nobody listens there.
     #[error("nobody listens there: {0}")]
     Refused(#[source] io::Error),
-    /// No connection could be made, for another reason. Somebody may be listening.
+    /// No connection could be made: the host is silent. Somebody may be listening.
     #[error("it cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
+    /// This side could not even ask: it does not know the address, or lacks what a connection takes.
+    #[error("it cannot be asked: {0}")]
+    NotAsked(#[source] io::Error),
     /// The connection broke before the server had answered.
     #[error("the connection broke: {0}")]
     Broken(#[source] io::Error),
@@ -173,9 +177,11 @@ pub async fn dial(
     purpose: Purpose,
 ) -> Result<Stream, DialError> {
     let mut stream = network.connect(addr).await.map_err(|error| {
-        use io::ErrorKind::{ConnectionRefused, NotFound};
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound};
         match (error.kind(), addr) {
             (ConnectionRefused, _) | (NotFound, Addr::Unix(_)) => DialError::Refused(error),
+            (ConnectionAborted | ConnectionReset, _) => DialError::Broken(error),
+            _ if was_not_asked(&error) => DialError::NotAsked(error),
             _ => DialError::Unreachable(error),
         }
     })?;

@@ -47,6 +47,10 @@ impl Network for Redial {
         self.connect(addr).boxed()
     }
 
+    fn locate<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<()>> {
+        self.network.locate(addr)
+    }
+
     fn listen<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Listener>> {
         self.network.listen(addr)
     }

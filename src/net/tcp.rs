@@ -1,35 +1,93 @@
 //! TCP, with every address that a host name stands for.
 //!
-//! Two things are guarded against here. A dead host must not look refused because *one* of its addresses
-//! refuses: a server takes "refused" for the death of its peer. And a connection to a local port that
-//! nobody listens on can, by chance, connect to itself when the kernel picks that very port as the source.
+//! A connection to a local port that nobody listens on can, by chance, connect to itself when the kernel
+//! picks that very port as the source. It counts as refused.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::addr::{Host, host_and_port};
+use super::names::{Name, Names};
+use super::race::race;
 use super::{Accept, Addr, Listener, Stream};
 
 /// How many connections the kernel holds that have not been accepted yet.
 const BACKLOG: u32 = 1024;
 
-pub(super) async fn connect(host_port: &str) -> io::Result<Stream> {
-    let mut failures = Vec::new();
-    for addr in resolve(host_port).await? {
-        match connect_to(addr).await {
-            Ok(stream) => return Ok(Stream::new(stream)),
-            Err(error) => failures.push(error),
-        }
-    }
-    Err(summary(failures).unwrap_or_else(|| no_address(host_port)))
+/// Where a dial goes.
+enum Target {
+    Address(SocketAddr),
+    Name(Arc<Name>),
 }
 
-/// The error that says least about the host: it is "refused" only if every address refused.
-fn summary(failures: Vec<io::Error>) -> Option<io::Error> {
-    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    failures.into_iter().min_by_key(refused)
+fn target(names: &Names, host_port: &str) -> io::Result<Target> {
+    let (host, port) = parse(host_port)?;
+    Ok(match host {
+        Host::Name(host) => Target::Name(names.name(host, port)),
+        host => Target::Address(socket_addr(host, port)?),
+    })
+}
+
+fn parse(host_port: &str) -> io::Result<(Host<'_>, u16)> {
+    host_and_port(host_port).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// The address of a host that is not a name.
+fn socket_addr(host: Host<'_>, port: u16) -> io::Result<SocketAddr> {
+    match host {
+        Host::V4(ip) => Ok((ip, port).into()),
+        Host::V6(ip, zone) => {
+            let scope = zone.map_or(Ok(0), scope)?;
+            Ok(SocketAddrV6::new(ip, port, 0, scope).into())
+        }
+        Host::Name(name) => Err(io::Error::new(io::ErrorKind::InvalidInput, name)),
+    }
+}
+
+/// The number of an interface that is named, or given as a number.
+fn scope(zone: &str) -> io::Result<u32> {
+    let any = socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    name_to_index(any, zone).or_else(|_| {
+        zone.parse().map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                format!("this machine has no interface `{zone}`"),
+            )
+        })
+    })
+}
+
+pub(super) async fn locate(names: &Names, host_port: &str) -> io::Result<()> {
+    let Target::Name(name) = target(names, host_port)? else {
+        return Ok(());
+    };
+    let looked_up = name.look_up();
+    if name.is_known() {
+        return Ok(());
+    }
+    looked_up.await.map(|_| ())
+}
+
+pub(super) async fn connect(names: &Names, host_port: &str) -> io::Result<Stream> {
+    match target(names, host_port)? {
+        Target::Address(addr) => connect_to(addr).await.map(Stream::new),
+        Target::Name(name) => {
+            let (addr, stream) = race(name.known(), name.look_up(), connect_to).await?;
+            name.prefer(addr);
+            Ok(Stream::new(stream))
+        }
+    }
 }
 
 async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
@@ -48,15 +106,20 @@ fn refuse_self_connection(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-pub(super) async fn listen(host_port: &str) -> io::Result<Listener> {
+pub(super) async fn listen(names: &Names, host_port: &str) -> io::Result<Listener> {
+    let (host, port) = parse(host_port)?;
+    let addrs = match host {
+        Host::Name(name) => names.resolve(name, port).await?,
+        host => vec![socket_addr(host, port)?],
+    };
     let mut failure = None;
-    for addr in resolve(host_port).await? {
+    for addr in addrs {
         match bind(addr) {
             Ok(listener) => return Ok(Listener::new(listener)),
             Err(error) => failure = Some(error),
         }
     }
-    Err(failure.unwrap_or_else(|| no_address(host_port)))
+    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
 }
 
 fn bind(addr: SocketAddr) -> io::Result<Incoming> {
@@ -72,22 +135,6 @@ fn bind(addr: SocketAddr) -> io::Result<Incoming> {
         listener,
         local_addr,
     })
-}
-
-async fn resolve(host_port: &str) -> io::Result<impl Iterator<Item = SocketAddr>> {
-    lookup_host(host_port).await.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot resolve `{host_port}`: {error}"),
-        )
-    })
-}
-
-fn no_address(host_port: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::AddrNotAvailable,
-        format!("`{host_port}` stands for no address"),
-    )
 }
 
 struct Incoming {
@@ -130,29 +177,6 @@ mod tests {
         let stream = socket.connect(own).await.expect("it meets itself");
         let error = refuse_self_connection(stream).expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    }
-
-    #[test]
-    fn a_host_is_refused_only_if_all_its_addresses_are() {
-        use io::ErrorKind::{ConnectionRefused, HostUnreachable};
-        for (kinds, summed) in [
-            (vec![], None),
-            (
-                vec![ConnectionRefused, ConnectionRefused],
-                Some(ConnectionRefused),
-            ),
-            (
-                vec![ConnectionRefused, HostUnreachable],
-                Some(HostUnreachable),
-            ),
-            (
-                vec![HostUnreachable, ConnectionRefused],
-                Some(HostUnreachable),
-            ),
-        ] {
-            let failures = kinds.into_iter().map(io::Error::from).collect();
-            assert_eq!(summary(failures).map(|error| error.kind()), summed);
-        }
     }
 
     #[tokio::test]

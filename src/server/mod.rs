@@ -68,7 +68,7 @@ impl ServerConfig {
             alone: false,
             timing: Timing::default(),
             limits: Limits::default(),
-            network: Arc::new(SystemNetwork),
+            network: Arc::new(SystemNetwork::default()),
         }
     }
 
@@ -154,9 +154,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { config, listener } = self;
         let stop_timeout = config.timing.stop_timeout;
-        let (pair, driver) = Pair::new(settings(&config), peer(&config));
+        let peer = peer(&config);
+        let (pair, driver) = Pair::new(settings(&config), peer.clone());
         let mut engine = JoinSet::new();
         engine.spawn(driver);
+        engine.spawn(peer.keep_located());
         let window = Window::default();
         engine.spawn(busy_poll(
             pair.activity().clone(),

@@ -26,7 +26,7 @@ fn soon() -> Context {
 }
 
 async fn connect(addr: &Addr) -> LockServiceClient {
-    let stream = dial(&SystemNetwork, addr, Purpose::Client).await;
+    let stream = dial(&SystemNetwork::default(), addr, Purpose::Client).await;
     let transport = client_transport(stream.expect("it welcomes clients"), 64 * 1024);
     LockServiceClient::new(Config::default(), transport).spawn()
 }

@@ -46,7 +46,7 @@ impl Pair {
     }
 
     async fn wait_until_whole(&self) {
-        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         wait_until("the pair is whole", PATIENCE, async || {
             is_whole(&status(&network, &self.servers(), PATIENCE).await)
         })

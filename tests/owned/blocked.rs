@@ -17,16 +17,16 @@ use crate::stage::{LONG, clerk};
 const LEASE: Duration = Duration::from_secs(1);
 
 /// Sockets that belong to one runtime, as far as a clerk knows.
-#[derive(Debug)]
-struct OneRuntime;
+#[derive(Debug, Default)]
+struct OneRuntime(SystemNetwork);
 
 impl Network for OneRuntime {
     fn connect<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Stream>> {
-        SystemNetwork.connect(addr)
+        self.0.connect(addr)
     }
 
     fn listen<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Listener>> {
-        SystemNetwork.listen(addr)
+        self.0.listen(addr)
     }
 }
 
@@ -80,7 +80,7 @@ fn a_task_that_blocks_its_runtime_keeps_its_locks() {
     let servers = pair.servers().clone();
     runtime(Builder::new_current_thread()).block_on(async {
         let holder = clerk(&pair, LEASE).await;
-        let timer = Clerk::builder(servers).network(Arc::new(OneRuntime));
+        let timer = Clerk::builder(servers).network(Arc::new(OneRuntime::default()));
         let timer = timer.lease(LEASE * 2).connect().await;
         let timer = timer.expect("a server of the pair answers");
         let guard = holder.acquire("job").await.expect("it is free");

@@ -61,11 +61,14 @@ impl Siege {
 }
 
 async fn connected(addr: &Addr) -> Stream {
-    SystemNetwork.connect(addr).await.expect("it listens")
+    SystemNetwork::default()
+        .connect(addr)
+        .await
+        .expect("it listens")
 }
 
 async fn greeted(addr: &Addr) -> Stream {
-    let stream = dial(&SystemNetwork, addr, Purpose::Client).await;
+    let stream = dial(&SystemNetwork::default(), addr, Purpose::Client).await;
     stream.expect("it welcomes clients")
 }
 

@@ -24,7 +24,12 @@ const STRANGERS: u64 = 16;
 
 /// What any client can find out.
 async fn known(target: &Target) -> Known {
-    let stream = dial(&SystemNetwork, target.address(ServerId::A), Purpose::Client).await;
+    let stream = dial(
+        &SystemNetwork::default(),
+        target.address(ServerId::A),
+        Purpose::Client,
+    )
+    .await;
     let transport = client_transport(stream.expect("a welcome"), MAX_FRAME_BYTES);
     let client = LockServiceClient::new(tarpc::client::Config::default(), transport).spawn();
     let id = ClientId::random();
@@ -74,7 +79,7 @@ async fn harass(addr: &Addr, purpose: Purpose, known: &Known, seed: u64, frames:
             introduce_badly(addr, &mut noise).await;
             continue;
         }
-        let Ok(mut stream) = dial(&SystemNetwork, addr, purpose).await else {
+        let Ok(mut stream) = dial(&SystemNetwork::default(), addr, purpose).await else {
             // A server that a false peer has confused hangs up.
             tokio::task::yield_now().await;
             continue;
@@ -101,7 +106,10 @@ async fn introduce_badly(addr: &Addr, noise: &mut Noise) {
         1 => words.truncate(place),
         _ => words.extend(noise.next().to_be_bytes()),
     }
-    let mut stream = SystemNetwork.connect(addr).await.expect("it listens");
+    let mut stream = SystemNetwork::default()
+        .connect(addr)
+        .await
+        .expect("it listens");
     if stream.write_all(&words).await.is_ok() {
         hear_the_end(stream).await;
     }

@@ -63,7 +63,7 @@ impl Target {
     }
 
     async fn reports(&self) -> [ServerReport; 2] {
-        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         status(&network, &self.servers, Duration::from_secs(1)).await
     }
 

@@ -167,7 +167,7 @@ async fn status(customer: Customer, json: bool) -> Exit {
 }
 
 async fn reports(servers: &Servers, timeout: Duration) -> [ServerReport; 2] {
-    let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+    let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
     clerk::status(&network, servers, timeout).await
 }
 

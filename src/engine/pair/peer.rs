@@ -1,5 +1,6 @@
 //! How to reach the other server of the pair.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tarpc::client::{Config, NewClient};
 use tarpc::context::{self, Context};
+use tokio::time::sleep;
 
-use crate::config::MAX_FRAME_BYTES;
+use crate::config::{LOOK_UP_AGAIN, LOOK_UP_EVERY, MAX_FRAME_BYTES};
 use crate::net::{
     Addr, Checked, DialError, Network, PairId, Purpose, RunId, client_transport, dial,
 };
@@ -37,6 +39,24 @@ pub(super) struct Connection {
 }
 
 impl Peer {
+    /// Whether an address of the peer is known. Waits for the look-up when none is.
+    pub(super) async fn locate(&self) -> bool {
+        self.network.locate(&self.address).await.is_ok()
+    }
+
+    /// Keeps an address of the peer known, for when it has to be dialled and its name does not resolve.
+    pub(crate) async fn keep_located(self) -> Infallible {
+        loop {
+            let located = self.locate().await;
+            sleep(if located {
+                LOOK_UP_EVERY
+            } else {
+                LOOK_UP_AGAIN
+            })
+            .await;
+        }
+    }
+
     /// Dials the peer. May take for ever: callers bound it, or have reason not to.
     pub(super) async fn connect(&self, max_in_flight: usize) -> Result<Connection, DialError> {
         let purpose = Purpose::Peer {

@@ -1,19 +1,28 @@
 //! A probe: dials the peer anew and asks who it is.
 //!
-//! What counts as dead is a matter of life and death for the pair, so errors are told apart with care
-//! (rule M2). *Refused* is the peer's machine saying that nobody listens. *Cannot be opened* is silence,
-//! and stays silence until the core's patience is over. Everything else (a connection that breaks, a
-//! resolver that fails, this server being out of descriptors) says nothing about the peer.
+//! What counts as dead is a matter of life and death for the pair, so outcomes are told apart with care
+//! (rule M2):
+//!
+//! - *Refused* is the peer's machine saying that nobody listens, at every address that the peer has.
+//! - *Silence* is a connection that cannot be opened, or stays without an answer. It lasts until the core
+//!   has waited long enough.
+//! - *Nothing* is what a connection that breaks says, and a question that could not even be asked: this
+//!   server knows no address of the peer, or is out of descriptors.
+//!
+//! What a resolver does belongs to the last kind. A peer whose name cannot be looked up is asked at its
+//! last known addresses; without any, no time runs against it. Else a resolver that hangs would split the
+//! pair: each server would take the other for dead. One server may decide without having asked: one that
+//! has no state and was started with `--alone`, by which its operator says that the other one is gone.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use futures::FutureExt as _;
+use tokio::time::{sleep, timeout};
 
 use super::core::ProbeResult;
 use super::peer::{Connection, Peer, unhurried};
 use crate::net::{DialError, Rejection};
-use crate::service::{Introduction, Obstacle};
+use crate::service::{Introduction, Obstacle, Standing};
 
 /// How long to wait before an address that cannot be reached is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -21,10 +30,21 @@ const RETRY: Duration = Duration::from_millis(50);
 /// Asks the peer who it is. Never ends while the peer cannot be reached or does not answer.
 pub(super) async fn ask(peer: &Peer, asker: Introduction) -> ProbeResult {
     loop {
+        if peer.locate().now_or_never() != Some(true) {
+            if asker.standing != Standing::Starting {
+                // Well before the time is over: it has to begin anew once the peer can be asked.
+                let _ = timeout(asker.peer_timeout / 4, peer.locate()).await;
+                return ProbeResult::Broken;
+            }
+            if !peer.locate().await {
+                sleep(RETRY).await;
+                continue;
+            }
+        }
         let Connection { client, running } = match peer.connect(1).await {
             Ok(connection) => connection,
             Err(DialError::Refused(_)) => return ProbeResult::Refused,
-            Err(DialError::Unreachable(error)) if is_silence(error.kind()) => {
+            Err(DialError::Unreachable(_)) => {
                 sleep(RETRY).await;
                 continue;
             }
@@ -59,10 +79,142 @@ const fn obstacle(rejection: Rejection) -> Option<Obstacle> {
     }
 }
 
-/// Whether the error is what silence looks like from here.
-const fn is_silence(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
-    )
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures::future::{BoxFuture, pending, ready};
+    use rustix::io::Errno;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::net::{Addr, Listener, Network, RunId, Servers, Stream};
+    use crate::types::{OpNumber, ServerId, View};
+
+    const PEER_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// A network whose dials fail, and whose resolver may hang or fail.
+    #[derive(Debug)]
+    struct Failing {
+        dial: Errno,
+        resolver: Resolver,
+        dialled: AtomicBool,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Resolver {
+        Knows,
+        Fails,
+        Hangs,
+    }
+
+    impl Network for Failing {
+        fn connect<'a>(&'a self, _: &'a Addr) -> BoxFuture<'a, io::Result<Stream>> {
+            self.dialled.store(true, Ordering::Relaxed);
+            ready(Err(self.dial.into())).boxed()
+        }
+
+        fn locate<'a>(&'a self, _: &'a Addr) -> BoxFuture<'a, io::Result<()>> {
+            match self.resolver {
+                Resolver::Knows => ready(Ok(())).boxed(),
+                Resolver::Fails => ready(Err(io::ErrorKind::AddrNotAvailable.into())).boxed(),
+                Resolver::Hangs => pending().boxed(),
+            }
+        }
+
+        fn listen<'a>(&'a self, _: &'a Addr) -> BoxFuture<'a, io::Result<Listener>> {
+            ready(Err(io::ErrorKind::Unsupported.into())).boxed()
+        }
+    }
+
+    fn backup() -> Introduction {
+        let view = View {
+            number: 1,
+            primary: ServerId::A,
+        };
+        let op = OpNumber(1);
+        introduced(Standing::Backup { view, op })
+    }
+
+    fn introduced(standing: Standing) -> Introduction {
+        Introduction {
+            standing,
+            peer_timeout: PEER_TIMEOUT,
+        }
+    }
+
+    /// What a probe comes to within many times the peer timeout, when, and whether the peer was dialled.
+    async fn probed(
+        asker: Introduction,
+        resolver: Resolver,
+        dial: Errno,
+    ) -> (Option<ProbeResult>, Duration, bool) {
+        let network = Arc::new(Failing {
+            dial,
+            resolver,
+            dialled: AtomicBool::new(false),
+        });
+        let servers = Servers::default();
+        let peer = Peer {
+            network: network.clone(),
+            address: servers.address(ServerId::A).clone(),
+            me: ServerId::B,
+            own_address: servers.address(ServerId::B).clone(),
+            pair: servers.pair_id(),
+            run: RunId(1),
+        };
+        let start = Instant::now();
+        let probed = timeout(PEER_TIMEOUT * 100, ask(&peer, asker)).await;
+        let dialled = network.dialled.load(Ordering::Relaxed);
+        (probed.ok(), start.elapsed(), dialled)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_runs_against_a_peer_that_cannot_be_asked_for_want_of_an_address() {
+        for resolver in [Resolver::Hangs, Resolver::Fails] {
+            let (result, after, dialled) = probed(backup(), resolver, Errno::CONNREFUSED).await;
+            assert_eq!(result, Some(ProbeResult::Broken), "{resolver:?}");
+            assert!(after < PEER_TIMEOUT / 2, "{resolver:?}: {after:?}");
+            assert!(!dialled, "{resolver:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn for_a_server_without_state_a_peer_that_cannot_be_found_is_silent() {
+        for resolver in [Resolver::Hangs, Resolver::Fails] {
+            let probing = probed(introduced(Standing::Starting), resolver, Errno::CONNREFUSED);
+            assert_eq!(probing.await.0, None, "{resolver:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_way_to_the_peer_answers_is_silence() {
+        for errno in [
+            Errno::HOSTUNREACH,
+            Errno::NETUNREACH,
+            Errno::TIMEDOUT,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::INVAL,
+        ] {
+            for asker in [backup(), introduced(Standing::Starting)] {
+                let (result, ..) = probed(asker, Resolver::Knows, errno).await;
+                assert_eq!(result, None, "{errno}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_cannot_dial_learns_nothing_and_one_that_is_refused_everything() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::CONNRESET] {
+            for asker in [backup(), introduced(Standing::Starting)] {
+                let (result, ..) = probed(asker, Resolver::Knows, errno).await;
+                assert_eq!(result, Some(ProbeResult::Broken), "{errno}");
+            }
+        }
+        let (result, ..) = probed(backup(), Resolver::Knows, Errno::CONNREFUSED).await;
+        assert_eq!(result, Some(ProbeResult::Refused));
+    }
 }

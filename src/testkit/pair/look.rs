@@ -23,7 +23,7 @@ impl Pair {
     ///
     /// Safe.
     pub async fn reports(&self) -> [ServerReport; 2] {
-        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         status(&network, &self.behind, STATUS_TIMEOUT).await
     }
 
@@ -33,7 +33,7 @@ impl Pair {
     ///
     /// Safe.
     pub async fn status(&self, server: ServerId) -> Option<ServerStatus> {
-        let network: Arc<dyn Network> = Arc::new(SystemNetwork);
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         let report = status_of(&network, &self.behind, server, STATUS_TIMEOUT).await;
         report.status.ok()
     }
