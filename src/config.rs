@@ -237,6 +237,10 @@ pub const LEASE_MARGIN: u32 = 64;
 /// much under a half.
 pub const LEASE_AT_RISK: u32 = 3;
 
+/// How many of the names that it has locked a clerk remembers, to warn who then acquires one of them and waits. 1,024:
+/// some 100 KiB. Of more it says nothing.
+pub const MAX_REMEMBERED_LOCKS: usize = 1_024;
+
 /// How much of a lease, in percent, is left when a thread of the process' own renews it, because the runtime that its
 /// clerk was connected in does not run. 40: with every renewal in time it does not fall much under a half, and 4 s of
 /// the default lease are enough to dial twice.

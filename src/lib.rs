@@ -57,9 +57,13 @@
 //! }
 //!
 //! let clerk = Clerk::builder(servers).network(network).connect().await?;
-//! assert!(clerk.lock("jobs/nightly").await?); // it was free, and is now held
-//! assert!(!clerk.lock("jobs/nightly").await?); // it is held
-//! assert!(clerk.unlock("jobs/nightly").await?); // it was held, and is now free
+//! let guard = clerk.acquire("jobs/nightly").await?; // waits for its turn
+//! println!("ours, by token {}", guard.token());
+//! guard.release().await?;
+//!
+//! assert!(clerk.lock("jobs/backup").await?); // a plain lock: it was free, and is now held
+//! assert!(!clerk.lock("jobs/backup").await?); // it is held, and not waited for
+//! assert!(clerk.unlock("jobs/backup").await?); // it was held, and is now free
 //! clerk.close().await;
 //! # Ok(())
 //! # }
@@ -112,7 +116,10 @@ pub mod types;
 
 // The client.
 #[doc(no_inline)]
-pub use clerk::{AcquireError, AllRequest, GuardState, LockGuard, LockRequest, LossReason};
+pub use clerk::{
+    AcquireError, AllRequest, BreakOutcome, GuardState, LockGuard, LockGuards, LockRequest,
+    LossReason, TryAcquired,
+};
 #[doc(no_inline)]
 pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError, LookError, ReleaseError, Watch};
 // What it sees.

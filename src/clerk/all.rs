@@ -10,7 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::attempt::{Attempt, Terms, permits_of};
 use super::error::AcquireError;
-use super::{Clerk, LockGuard, LossReason};
+use super::{Clerk, LockGuard, LockGuards, LossReason, TryAcquired};
 use crate::service::Mode;
 use crate::types::{LockName, NameError};
 
@@ -67,7 +67,7 @@ impl AllRequest {
     /// # Cancel safety
     ///
     /// Safe: what it has come to is given back in the background.
-    pub async fn acquire(self) -> Result<Vec<LockGuard>, AcquireError> {
+    pub async fn acquire(self) -> Result<LockGuards, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         let mut guards = Vec::new();
         for name in self.names? {
@@ -77,7 +77,7 @@ impl AllRequest {
         all_held(guards)
     }
 
-    /// Acquires all of the locks if that is possible at once; none when others hold one of them or wait for it.
+    /// Acquires all of the locks if that is possible at once, and none when others hold one of them or wait for it.
     /// The guards come in the order of their names.
     ///
     /// # Errors
@@ -87,16 +87,16 @@ impl AllRequest {
     /// # Cancel safety
     ///
     /// Safe: what it has come to is given back in the background.
-    pub async fn try_acquire(self) -> Result<Option<Vec<LockGuard>>, AcquireError> {
+    pub async fn try_acquire(self) -> Result<TryAcquired<LockGuards>, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         let mut guards = Vec::new();
         for name in self.names? {
-            let Some(guard) = attempt.try_acquire(&name).await? else {
-                return Ok(None);
-            };
-            guards.push(guard);
+            match attempt.try_acquire(&name).await? {
+                TryAcquired::Acquired(guard) => guards.push(guard),
+                TryAcquired::Held => return Ok(TryAcquired::Held),
+            }
         }
-        all_held(guards).map(Some)
+        all_held(guards).map(TryAcquired::Acquired)
     }
 }
 
@@ -123,9 +123,9 @@ async fn any_lost(guards: &[LockGuard]) -> LossReason {
 }
 
 /// A guard may have been lost while the last ones were acquired, those in another session.
-fn all_held(guards: Vec<LockGuard>) -> Result<Vec<LockGuard>, AcquireError> {
+fn all_held(guards: Vec<LockGuard>) -> Result<LockGuards, AcquireError> {
     match guards.iter().find_map(LockGuard::loss) {
-        None => Ok(guards),
+        None => Ok(LockGuards::new(guards)),
         Some(reason) => Err(reason.into()),
     }
 }

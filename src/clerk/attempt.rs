@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use super::error::AcquireError;
 use super::guard::LockGuard;
 use super::session::{Asked, Claim, Within};
-use super::{Clerk, clamp};
+use super::{Clerk, TryAcquired, clamp};
 use crate::service::{How, Mode};
 use crate::types::LockName;
 
@@ -64,21 +64,26 @@ impl Attempt<'_> {
     /// Safe: what it has come to is given back in the background.
     pub(super) async fn acquire(&self, name: &LockName) -> Result<LockGuard, AcquireError> {
         let claim = match self.ask(name, true).await? {
-            Asked::Granted(claim, token) => return Ok(LockGuard::new(claim, token)),
+            Asked::Granted(claim, token) => return Ok(LockGuard::new(claim, token, self.mode)),
             Asked::Queued(claim) => claim,
             // No answer to a request that waits.
             Asked::Held => return Err(AcquireError::Ended),
         };
+        let own = &self.clerk.shared.own;
+        own.warn_if_waited_for(name, self.mode);
         let turn = match self.limit {
             Some(Within { after, deadline }) => {
                 let turn = timeout_at(deadline, claim.turn()).await;
-                let name = name.clone();
-                turn.map_err(|_| AcquireError::TimedOut { name, after })?
+                turn.map_err(|_| AcquireError::TimedOut {
+                    name: name.clone(),
+                    after,
+                    is_own: own.are_waited_for(name, self.mode),
+                })?
             }
             None => claim.turn().await,
         };
         let token = turn?;
-        Ok(LockGuard::new(claim, token))
+        Ok(LockGuard::new(claim, token, self.mode))
     }
 
     /// Acquires a lock if that is possible at once.
@@ -86,13 +91,12 @@ impl Attempt<'_> {
     /// # Cancel safety
     ///
     /// Safe: what it has come to is given back in the background.
-    pub(super) async fn try_acquire(
-        &self,
-        name: &LockName,
-    ) -> Result<Option<LockGuard>, AcquireError> {
+    pub(super) async fn try_acquire(&self, name: &LockName) -> Result<TryAcquired, AcquireError> {
         match self.ask(name, false).await? {
-            Asked::Granted(claim, token) => Ok(Some(LockGuard::new(claim, token))),
-            Asked::Queued(_) | Asked::Held => Ok(None),
+            Asked::Granted(claim, token) => Ok(TryAcquired::Acquired(LockGuard::new(
+                claim, token, self.mode,
+            ))),
+            Asked::Queued(_) | Asked::Held => Ok(TryAcquired::Held),
         }
     }
 

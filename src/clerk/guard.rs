@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::error::ReleaseError;
 use super::session::{Claim, GuardState, LossReason};
+use crate::service::Mode;
 use crate::types::{LockName, Retention, SessionId, Token};
 
 /// An owned lock, held until the guard is released, dropped or lost.
@@ -29,7 +30,8 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    pub(super) const fn new(claim: Claim, token: Token) -> Self {
+    pub(super) fn new(mut claim: Claim, token: Token, mode: Mode) -> Self {
+        claim.hold(mode);
         Self { claim, token }
     }
 

@@ -1,7 +1,7 @@
 //! What there is to be seen of locks.
 
-use super::Clerk;
 use super::error::{CallError, LookError};
+use super::{BreakOutcome, Clerk};
 use crate::config::MAX_PLACES_LISTED;
 use crate::service::{Answer, Cursor, LockInfo, Request};
 use crate::types::{LockName, Token};
@@ -56,7 +56,7 @@ impl Clerk {
         Ok(locks)
     }
 
-    /// Takes the lock `name` from whoever holds it by `token`, and says whether it was held so. The holder is
+    /// Takes the lock `name` from whoever holds it by `token`, and says whether anybody did. The holder is
     /// told, and the lock goes to whoever is next. The servers log `reason`.
     ///
     /// It does not stop what the holder does: only something that looks at tokens keeps its late writes off.
@@ -74,9 +74,14 @@ impl Clerk {
         name: &str,
         token: Token,
         reason: &str,
-    ) -> Result<bool, CallError> {
+    ) -> Result<BreakOutcome, CallError> {
         let name = LockName::new(name)?;
-        self.shared.break_lock(name, token, reason).await
+        let was_held = self.shared.break_lock(name, token, reason).await?;
+        Ok(if was_held {
+            BreakOutcome::Broken
+        } else {
+            BreakOutcome::NotHeld
+        })
     }
 }
 

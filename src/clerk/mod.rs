@@ -5,14 +5,15 @@
 //! one when that fails, with the same ids, so that an operation is carried out once however often it is
 //! asked for.
 //!
-//! There are two kinds of locks. One that is locked ([`Clerk::lock`]) belongs to nobody, stays held when its
-//! locker ends, and any clerk can unlock it. One that is acquired ([`Clerk::acquire`]) belongs to its
-//! [`LockGuard`], and is free again when that is dropped, or when nothing is heard of the clerk for a lease.
-//! The two exclude each other.
+//! There are two kinds of locks. One that is acquired ([`Clerk::acquire`], which waits for its turn) belongs to its
+//! [`LockGuard`], and is free again when that is dropped, or when nothing is heard of the clerk for a lease. One that
+//! is locked ([`Clerk::lock`], which does not wait) belongs to nobody, stays held when its locker ends, and any clerk
+//! can unlock it. The two exclude each other.
 //!
 //! A clerk that is dropped says goodbye to the servers in the background, when its guards are gone as well;
 //! [`Clerk::close`] waits for it.
 
+mod acquired;
 mod all;
 mod attempt;
 mod both;
@@ -25,6 +26,7 @@ mod guard;
 mod joint;
 mod keeper;
 mod look;
+mod own;
 mod record;
 mod request;
 mod session;
@@ -44,6 +46,7 @@ use futures::future::join;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub use self::acquired::{BreakOutcome, LockGuards, TryAcquired};
 pub use self::all::AllRequest;
 pub use self::error::{
     AcquireError, CallError, ConnectError, LookError, ReleaseError, Tried, TriedServer, TryError,
@@ -100,10 +103,8 @@ impl Clerk {
     /// # use lockservice::net::Servers;
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let clerk = Clerk::connect(Servers::new("10.0.0.1:5100", "10.0.0.2:5100")?).await?;
-    /// if clerk.lock("jobs/nightly").await? {
-    ///     // It was free, and is now held.
-    ///     clerk.unlock("jobs/nightly").await?;
-    /// }
+    /// let guard = clerk.acquire("jobs/nightly").await?; // waits for its turn
+    /// guard.release().await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -124,7 +125,11 @@ impl Clerk {
         }
     }
 
-    /// Locks `name`: true when it was free and is now held, false when it was held.
+    /// Locks `name` if it is free, without waiting; look at the answer: it is false when the lock is held already.
+    ///
+    /// True says that it was free and is now held. It then belongs to nobody: it stays held when its locker ends,
+    /// until somebody [`unlock`](Self::unlock)s it. To wait for a lock, and to have it released with its holder, is
+    /// what [`acquire`](Self::acquire) is for.
     ///
     /// # Errors
     ///
@@ -138,7 +143,10 @@ impl Clerk {
         self.shared.call(Verb::Lock, LockName::new(name)?).await
     }
 
-    /// Unlocks `name`: true when it was held and is now free, false when it was free.
+    /// Unlocks `name`: true when it was held and is now free, false when it was free. It does not wait, but for the
+    /// servers' answer.
+    ///
+    /// Whoever locked it: so an answer of false, or a lock that others have taken meanwhile, is told by nothing else.
     ///
     /// # Errors
     ///
@@ -154,8 +162,12 @@ impl Clerk {
 
     /// Acquires `name` as its only owner; waits for its turn, first come first served.
     ///
-    /// The lock is held until the [`LockGuard`] is released or dropped, or is lost. It waits as long as it takes;
-    /// [`request`](Self::request) sets a limit.
+    /// The lock is held until the [`LockGuard`] is released or dropped, or is lost.
+    ///
+    /// It waits as long as it takes; [`request`](Self::request) sets a limit. It waits for ever for a lock that was
+    /// [`lock`](Self::lock)ed and that nobody unlocks, and for one that its own task holds already. The latter, and
+    /// what this clerk has locked itself, it tells by a warning at once (`tracing`), and not by an error: another
+    /// task may release the lock.
     ///
     /// # Errors
     ///
@@ -183,7 +195,9 @@ impl Clerk {
         self.request(name).acquire().await
     }
 
-    /// Acquires `name` as its only owner if that is possible at once; none when others hold it or wait for it.
+    /// Acquires `name` as its only owner if that is possible at once, and not when others hold it or wait for it.
+    ///
+    /// It waits for the servers' answer alone, at most for [`ClerkBuilder::timeout`].
     ///
     /// # Errors
     ///
@@ -192,14 +206,15 @@ impl Clerk {
     /// # Cancel safety
     ///
     /// Safe: the lock, if it was granted, is given back in the background.
-    pub async fn try_acquire(&self, name: &str) -> Result<Option<LockGuard>, AcquireError> {
+    pub async fn try_acquire(&self, name: &str) -> Result<TryAcquired, AcquireError> {
         self.request(name).try_acquire().await
     }
 
     /// Acquires all of `names`, each as its only owner, and waits for them: all or none. A name that comes twice
     /// counts once; the guards come in the order of their names.
     ///
-    /// It waits as long as it takes; [`request_all`](Self::request_all) sets a limit.
+    /// It waits as long as it takes, as [`acquire`](Self::acquire) does; [`request_all`](Self::request_all) sets a
+    /// limit.
     ///
     /// # Errors
     ///
@@ -211,7 +226,7 @@ impl Clerk {
     pub async fn acquire_all<N: AsRef<str>>(
         &self,
         names: impl IntoIterator<Item = N>,
-    ) -> Result<Vec<LockGuard>, AcquireError> {
+    ) -> Result<LockGuards, AcquireError> {
         self.request_all(names).acquire().await
     }
 

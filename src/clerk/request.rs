@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Clerk;
 use super::attempt::{Terms, permits_of};
 use super::error::AcquireError;
 use super::guard::LockGuard;
+use super::{Clerk, TryAcquired};
 use crate::service::Mode;
 use crate::types::{LockName, NameError};
 
@@ -67,7 +67,7 @@ impl LockRequest {
         attempt.acquire(&self.name?).await
     }
 
-    /// Acquires the lock if that is possible at once; none when others hold it or wait for it.
+    /// Acquires the lock if that is possible at once, and not when others hold it or wait for it.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl LockRequest {
     /// # Cancel safety
     ///
     /// Safe: the lock, if it was granted, is given back in the background.
-    pub async fn try_acquire(self) -> Result<Option<LockGuard>, AcquireError> {
+    pub async fn try_acquire(self) -> Result<TryAcquired, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         attempt.try_acquire(&self.name?).await
     }

@@ -14,6 +14,7 @@ use super::call::{AskError, Overload, Pair};
 use super::error::{
     AcquireError, CallError, LookError, ReleaseError, Tried, TriedServer, TryError,
 };
+use super::own::OwnLocks;
 use super::record::{Numbered, Record};
 use super::trail::Trail;
 use crate::config::GOODBYE_TIMEOUT;
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     timeout: Duration,
     /// What its sessions are opened with.
     pub(super) terms: Arc<SessionTerms>,
+    pub(super) own: OwnLocks,
     /// The current record; none when the clerk is closed.
     record: watch::Sender<Option<Arc<Record>>>,
 }
@@ -39,6 +41,7 @@ impl Shared {
             pair,
             timeout,
             terms: Arc::new(terms),
+            own: OwnLocks::default(),
             record: watch::Sender::new(None),
         }
     }
@@ -98,7 +101,13 @@ impl Shared {
             verb,
             name: name.clone(),
         };
-        self.carry_out(request).await
+        let done = self.carry_out(request).await?;
+        match verb {
+            Verb::Lock if done => self.own.locked(&name),
+            Verb::Lock => {}
+            Verb::Unlock => self.own.unlocked(&name),
+        }
+        Ok(done)
     }
 
     /// Takes a lock from whoever holds it by `token`.
@@ -119,7 +128,9 @@ impl Shared {
             reason: reason.to_owned(),
             address: None,
         };
-        self.carry_out(request).await
+        let was_held = self.carry_out(request).await?;
+        self.own.unlocked(&name);
+        Ok(was_held)
     }
 
     /// Carries out one operation.

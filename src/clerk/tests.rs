@@ -5,6 +5,7 @@ mod acquire;
 mod fake;
 mod guard;
 mod look;
+mod own;
 mod session;
 mod watch;
 

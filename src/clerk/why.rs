@@ -62,7 +62,8 @@ impl Clerk {
     ///     eprintln!("session {} waits for {:?}", link.who.session, link.waits_for);
     /// }
     /// if let Some(link) = why.cycle().first() && let Some(token) = link.held_by.token {
-    ///     clerk.break_lock(link.waits_for.as_str(), token, "a deadlock").await?;
+    ///     let broken = clerk.break_lock(link.waits_for.as_str(), token, "a deadlock").await?;
+    ///     eprintln!("{broken:?}");
     /// }
     /// # Ok(())
     /// # }

@@ -21,6 +21,7 @@ async fn a_shell_owns_what_it_acquires_until_it_releases_it() {
             .try_acquire("my job")
             .await
             .expect("an answer")
+            .acquired()
             .is_none()
     );
     assert_eq!(shell.answer("try my job").await, "false");
@@ -40,7 +41,7 @@ async fn a_shell_owns_what_it_acquires_until_it_releases_it() {
             .try_acquire("my job")
             .await
             .expect("an answer")
-            .is_some()
+            .is_acquired()
     );
 }
 

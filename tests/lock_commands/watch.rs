@@ -47,7 +47,7 @@ async fn each_change_is_a_line_beginning_with_what_is_there() {
     assert_eq!(event(&mut watch).await, expected("unlocked", "a/2", None));
 
     let broken = alice.break_lock("a/1", second.token(), "a test").await;
-    assert!(broken.expect("an answer"));
+    assert!(broken.expect("an answer").is_broken());
     assert_eq!(event(&mut watch).await, expected("ended", "a/1", token));
     watch.send(Signal::INT);
     let ended = watch.ended().await;

@@ -51,7 +51,7 @@ async fn one_more_than_there_are_permits_waits_until_a_holder_is_killed_also_thr
     let after = alice.show("pool/db").await.expect("an answer");
     assert_eq!(after, before);
     let tried = alice.request("pool/db").permits(2).try_acquire().await;
-    assert!(tried.expect("an answer").is_none());
+    assert!(tried.expect("an answer").acquired().is_none());
     pair.run(ServerId::A);
     pair.wait_whole().await;
 
@@ -65,7 +65,7 @@ async fn one_more_than_there_are_permits_waits_until_a_holder_is_killed_also_thr
     wait_for_places(&alice, "pool/db", 2, 0).await;
     held.release().await.expect("it was held all the while");
     let last = alice.request("pool/db").permits(2).try_acquire().await;
-    assert!(last.expect("an answer").is_some());
+    assert!(last.expect("an answer").acquired().is_some());
 }
 
 #[tokio::test]
@@ -81,7 +81,10 @@ async fn a_session_can_have_several_permits_and_whoever_wants_the_lock_alone_is_
     one.contended().await;
     two.contended().await;
     let tried = alice.request("pool").permits(3).try_acquire().await;
-    assert!(tried.expect("an answer").is_none(), "somebody waits");
+    assert!(
+        tried.expect("an answer").acquired().is_none(),
+        "somebody waits"
+    );
     one.release().await.expect("it was held");
     two.release().await.expect("it was held");
     let alone = alone.await.expect("no panic").expect("its turn has come");

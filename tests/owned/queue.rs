@@ -21,6 +21,7 @@ async fn a_lock_goes_to_who_waits_for_it_and_its_tokens_rise() {
         bob.try_acquire("jobs/nightly")
             .await
             .expect("an answer")
+            .acquired()
             .is_none()
     );
     assert!(
@@ -98,7 +99,13 @@ async fn those_who_wait_leave_room_for_renewals_and_other_calls() {
     .await;
     own.release().await.expect("it was held");
     assert!(alice.lock("plain").await.expect("an answer"));
-    assert!(alice.try_acquire("own").await.expect("an answer").is_some());
+    assert!(
+        alice
+            .try_acquire("own")
+            .await
+            .expect("an answer")
+            .is_acquired()
+    );
     held.release().await.expect("it was held");
     for guard in waiters.join_all().await {
         drop(guard.expect("its turn has come"));

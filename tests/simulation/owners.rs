@@ -156,7 +156,12 @@ impl Owner {
         let began = asked.at;
         let acquired = match self.dice.within(0..10) {
             0..5 => Some(self.wait(request.acquire()).await),
-            5 => Some(request.try_acquire().await.map(Vec::from_iter)),
+            5 => Some(
+                request
+                    .try_acquire()
+                    .await
+                    .map(|it| it.acquired().into_iter().collect()),
+            ),
             // In so short a time there may be no server to answer, or none that takes on more calls.
             6 => match request.timeout(patience).acquire().await {
                 Err(
@@ -168,7 +173,8 @@ impl Owner {
             },
             7 => {
                 (asked.mode, asked.after) = (Mode::Exclusive, None);
-                Some(self.clerk.acquire_all(self.owners.names()).await)
+                let all = self.clerk.acquire_all(self.owners.names());
+                Some(all.await.map(|guards| guards.into_iter().collect()))
             }
             // It is dropped.
             _ => match timeout(patience, request.acquire()).await {
@@ -221,7 +227,7 @@ impl Owner {
         let asked = ledger.breaks(&lock.name, token);
         let breaks = self.clerk.break_lock(&name, token, "simulated");
         match timeout(patience, breaks).await {
-            Ok(Ok(was_held)) => ledger.broke(asked, was_held),
+            Ok(Ok(was_held)) => ledger.broke(asked, was_held.is_broken()),
             // Nobody knows what became of it.
             Err(_) | Ok(Err(CallError::RecordLost)) => Ok(()),
             Ok(Err(error)) => {

@@ -22,12 +22,19 @@ pub enum AcquireError {
     NoPermits,
     /// Its turn did not come within [`LockRequest::timeout`](crate::clerk::LockRequest::timeout) or
     /// [`AllRequest::timeout`](crate::clerk::AllRequest::timeout): others held the lock.
-    #[error("{name:?} was still held by others after {}", humantime::format_duration(*.after))]
+    #[error(
+        "{name:?} was still held by {} after {}",
+        if *.is_own { "this same clerk" } else { "others" },
+        humantime::format_duration(*.after)
+    )]
     TimedOut {
         /// The lock.
         name: LockName,
         /// How long the request waited.
         after: Duration,
+        /// Whether this clerk held the lock itself, by a guard or by [`Clerk::lock`](crate::clerk::Clerk::lock): in
+        /// another task, or the request waited for itself.
+        is_own: bool,
     },
     /// No server answered in time. Trying again is sensible.
     #[error("no answer within {}; {tried}", humantime::format_duration(*.after))]

@@ -8,7 +8,7 @@ use super::places::Place;
 use super::{AcquireError, GuardState, Handle, LossReason, ReleaseError, Session, Within};
 use crate::clerk::call::AskError;
 use crate::clerk::record::Numbered;
-use crate::service::{Acquired, Answer, How, Request, Resource};
+use crate::service::{Acquired, Answer, How, Mode, Request, Resource};
 use crate::types::{LockName, RecordNumber, Retention, Token};
 
 /// A place in a session, from before it is asked for until it is dropped.
@@ -18,6 +18,8 @@ pub(in crate::clerk) struct Claim {
     pub(in crate::clerk) place: Arc<Place>,
     /// The servers have nothing for it.
     is_settled: bool,
+    /// A guard has it.
+    is_held: bool,
 }
 
 /// What came of asking for a lock.
@@ -74,6 +76,7 @@ impl Claim {
             handle,
             place,
             is_settled: false,
+            is_held: false,
         }
     }
 
@@ -194,6 +197,12 @@ impl Claim {
         session.retain(self.place.acquired, retention, within).await
     }
 
+    /// It goes to a guard.
+    pub(in crate::clerk) fn hold(&mut self, mode: Mode) {
+        self.is_held = true;
+        self.session().shared.own.acquired(&self.place.name, mode);
+    }
+
     /// The servers have nothing for it any more.
     const fn settle(&mut self) {
         self.is_settled = true;
@@ -202,6 +211,9 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        if self.is_held {
+            self.session().shared.own.released(&self.place.name);
+        }
         let (session, acquired) = (&self.handle.session, self.place.acquired);
         if self.is_settled || session.life.loss().is_some() {
             session.places.remove(acquired);

@@ -111,7 +111,14 @@ async fn a_lock_that_is_held_is_not_to_be_had_at_once_and_nothing_is_given_back(
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     pair.a.on_acquires([Held]);
-    assert!(clerk.try_acquire("x").await.expect("answered").is_none());
+    assert!(
+        clerk
+            .try_acquire("x")
+            .await
+            .expect("answered")
+            .acquired()
+            .is_none()
+    );
     sleep(SOON).await;
     assert!(pair.a.released().is_empty());
 }
@@ -396,14 +403,17 @@ async fn of_several_locks_that_are_not_all_free_none_is_to_be_had_at_once() {
     let clerk = pair.clerk().await;
     pair.a.on_acquires([Granted(Token(1)), Held]);
     let guards = clerk.request_all(["a", "b", "c"]).try_acquire().await;
-    assert!(guards.expect("answered").is_none());
+    assert!(guards.expect("answered").acquired().is_none());
     assert_eq!(hows(&pair.a), [(Mode::Exclusive, false); 2]);
     pair.a.was_asked_to(Kind::Release, 1).await;
     assert_eq!(released(&pair.a), [0]);
 
     let guards = clerk.request_all(["a", "b"]).try_acquire().await;
     assert_eq!(
-        guards.expect("answered").map(|guards| guards.len()),
+        guards
+            .expect("answered")
+            .acquired()
+            .map(|guards| guards.len()),
         Some(2)
     );
 }

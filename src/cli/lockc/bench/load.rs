@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clerk::{Clerk, ConnectError};
+use crate::clerk::{Clerk, ConnectError, TryAcquired};
 use crate::cli::lockc::latency::Latencies;
 use crate::net::Servers;
 
@@ -151,7 +151,7 @@ impl Caller {
     async fn acquire_and_release(&self) {
         let asked = Instant::now();
         let answer = self.clerk.try_acquire(&self.lock).await;
-        if let Some(Some(guard)) = self.add(asked, answer) {
+        if let Some(TryAcquired::Acquired(guard)) = self.add(asked, answer) {
             let asked = Instant::now();
             self.add(asked, guard.release().await);
         }

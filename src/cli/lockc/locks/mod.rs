@@ -28,6 +28,7 @@ use self::why::why_text;
 use super::customer::{Customer, Failure};
 use super::table::terminal_width;
 use super::{broken, print_either, tell_outcome, told};
+use crate::clerk::BreakOutcome;
 use crate::cli::exit::{Exit, complain};
 
 /// Prints which locks are held.
@@ -72,7 +73,7 @@ pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
 pub(super) async fn break_lock(mut customer: Customer, options: &BreakOptions) -> Exit {
     let (name, reason) = (options.name.as_str(), options.reason.as_str());
     let asked = customer.ask(async |clerk| clerk.break_lock(name, options.token, reason).await);
-    let answer = asked.await;
+    let answer = asked.await.map(BreakOutcome::is_broken);
     if matches!(answer, Ok(false)) {
         // Who holds it helps to find the mistake; without an answer, `false` says enough.
         let lock = customer.look(async |clerk| clerk.show(name).await).await;

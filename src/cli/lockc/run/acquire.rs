@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::options::RunOptions;
-use crate::clerk::{AcquireError, Clerk, LockGuard};
+use crate::clerk::{AcquireError, Clerk, LockGuard, TryAcquired};
 
 /// Acquires the lock. None when it was not to be had in time, which runs since it has `begun`.
 ///
@@ -50,5 +50,5 @@ async fn acquire_by(
     } else if !options.nonblock {
         return request.acquire().await.map(Some);
     }
-    request.try_acquire().await
+    request.try_acquire().await.map(TryAcquired::acquired)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::order::{HELP, Order};
 use super::watches::{MAX_WATCHES, Watches};
-use crate::clerk::{AcquireError, GuardState, LockGuard, LockRequest};
+use crate::clerk::{AcquireError, GuardState, LockGuard, LockRequest, TryAcquired};
 use crate::cli::exit::Exit;
 use crate::cli::lockc::customer::{Customer, Failure};
 use crate::cli::lockc::locks::{Listing, LockView, WhyView, changes_json};
@@ -116,7 +116,7 @@ impl Teller {
                 let asked = self
                     .customer
                     .ask(async |clerk| clerk.break_lock(name, token, reason).await);
-                Ok(asked.await?.to_string())
+                Ok(asked.await?.is_broken().to_string())
             }
         }
     }
@@ -145,8 +145,10 @@ impl Teller {
             let request = how(clerk.request(name.as_str()));
             request.try_acquire().await
         });
-        let guard = asked.await?;
-        Ok(guard.map_or_else(|| false.to_string(), |guard| self.keep(guard)))
+        Ok(match asked.await? {
+            TryAcquired::Acquired(guard) => self.keep(guard),
+            TryAcquired::Held => false.to_string(),
+        })
     }
 
     /// Keeps what was acquired, with what it has of that lock already and not lost: other permits.

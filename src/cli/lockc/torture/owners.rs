@@ -118,10 +118,9 @@ impl Owners {
         let Some(token) = newest else { return };
         self.judge.borrow_mut().breaks(name, token);
         // Without an answer, it may have been broken, or may be later.
-        if let Ok(was_held) = clerk
-            .break_lock(name.as_str(), token, "lockc torture")
-            .await
-        {
+        let breaks = clerk.break_lock(name.as_str(), token, "lockc torture");
+        if let Ok(outcome) = breaks.await {
+            let was_held = outcome.is_broken();
             self.judge.borrow_mut().broke(name, token, was_held);
             self.count.borrow_mut().broken += u64::from(was_held);
         }
