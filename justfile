@@ -54,6 +54,10 @@ interleave SCHEDULES="100000":
 breaking *FILTER:
     LONG_TESTS=1 cargo test --locked --release --test torture --test breaking --test run {{ FILTER }}
 
+# Let servers run out of memory, in control groups (needs root)
+memory *FILTER:
+    cargo test --locked --test memory -- {{ FILTER }}
+
 # Throw a million malformed frames at live servers, and exhaust what can be exhausted
 hostile *FILTER:
     LONG_TESTS=1 cargo test --locked --release --test siege -- --nocapture --test-threads=1 {{ FILTER }}

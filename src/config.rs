@@ -66,9 +66,55 @@ pub struct Limits {
     /// them. Default 4,000,000: some
     /// 500 MiB of plain locks, or 700 MiB of owned ones, with short names.
     pub locks: u64,
+    /// How much memory the process may use, in bytes; none: as much as there is. `lockd` reads it from its
+    /// control group.
+    ///
+    /// How much the locks and records may take follows from it, and how many calls and connections there may
+    /// be. The same on both servers: either may have to keep all locks. Too low, and calls are refused that
+    /// there is room for; too high, and the system kills the server, and then the other one. Default none.
+    pub memory: Option<u64>,
 }
 
 impl Limits {
+    /// Lowers what the memory has no room for.
+    #[must_use]
+    pub(crate) fn within_memory(self) -> Self {
+        let count = |bytes, bytes_each| usize::try_from(bytes / bytes_each).unwrap_or(usize::MAX);
+        Self {
+            connections: self.connections.min(count(self.share(2), CONNECTION_BYTES)),
+            calls: self.calls.min(count(self.share(1), CALL_BYTES)),
+            ..self
+        }
+    }
+
+    /// How much the locks and records may take, in bytes: seven sixteenths of the memory, so that a copy of
+    /// every shard, which syncing a server may come to, fits beside them. It shares the names, and is half as
+    /// large.
+    #[must_use]
+    pub(crate) fn state_bytes(&self) -> u64 {
+        self.share(7)
+    }
+
+    /// How much of that the locks may take. The rest is for records, so that there is room for clients that
+    /// want to free locks.
+    #[must_use]
+    pub(crate) fn lock_bytes(&self) -> u64 {
+        self.state_bytes() / 8 * 7
+    }
+
+    /// How much the commands may take that wait for the other server, in bytes.
+    #[must_use]
+    pub(crate) fn unacked_bytes(&self) -> u64 {
+        self.share(2)
+    }
+
+    /// So many sixteenths of the memory that is left beside the program.
+    fn share(&self, sixteenths: u64) -> u64 {
+        let left = |memory: u64| memory.max(MIN_MEMORY) - PROGRAM_BYTES;
+        self.memory
+            .map_or(u64::MAX, |memory| left(memory) / 16 * sixteenths)
+    }
+
     /// What a backup may relay at a time: every call, and every session's poll.
     #[must_use]
     pub(crate) fn relays(&self) -> usize {
@@ -85,6 +131,7 @@ impl Default for Limits {
             calls: 16_384,
             clients: 100_000,
             locks: 4_000_000,
+            memory: None,
         }
     }
 }
@@ -93,6 +140,19 @@ impl Default for Limits {
 /// with a client that calls again at once, takes 20 to 40 us where nobody has to be woken, and up to some
 /// hundred where a wake-up is slow.
 pub const BUSY_POLL: Duration = Duration::from_micros(500);
+
+/// The least memory that a server takes account of, in bytes: with less there is no room for locks.
+pub const MIN_MEMORY: u64 = 24 * 1024 * 1024;
+
+/// What a server takes beside its locks and clients, in bytes: the program, its stacks and buffers, and what
+/// the allocator keeps.
+const PROGRAM_BYTES: u64 = 12 * 1024 * 1024;
+
+/// What a connection of an idle client takes, in bytes, as it was measured (`docs/performance.md`).
+const CONNECTION_BYTES: u64 = 16 * 1024;
+
+/// What an unanswered call takes, in bytes: the longest name, and a handler with its place in tarpc.
+const CALL_BYTES: u64 = 4 * 1024;
 
 /// The largest frame on any connection, in bytes. A hostile length costs this much and no more; the
 /// largest message that is not cut to fit, a client's request that is relayed, is a sixteenth of it.
@@ -249,3 +309,42 @@ pub const LEASE_LEFT_TO_STANDBY: u32 = 40;
 /// How many locks a session gives back at a time when their guards are dropped. 64: many enough that the
 /// servers are busy with them, few enough that they fill no connection.
 pub const RELEASES_IN_FLIGHT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn of(memory: u64) -> Limits {
+        let memory = Some(memory);
+        Limits {
+            memory,
+            ..Limits::default()
+        }
+        .within_memory()
+    }
+
+    #[test]
+    fn what_memory_is_shared_out_fits_with_a_copy_of_the_state_beside_it() {
+        for memory in [24 * MIB, 64 * MIB, 150 * MIB, 1024 * MIB, 1 << 40] {
+            let limits = of(memory);
+            let counted = |count: usize, each: u64| count as u64 * each;
+            let copy = limits.state_bytes() / 2;
+            let clients =
+                counted(limits.connections, CONNECTION_BYTES) + counted(limits.calls, CALL_BYTES);
+            let taken = limits.state_bytes() + copy + limits.unacked_bytes() + clients;
+            assert!(taken + PROGRAM_BYTES <= memory, "{memory}: {limits:?}");
+            assert!(limits.lock_bytes() < limits.state_bytes(), "{limits:?}");
+            assert!(limits.calls > 0 && limits.connections > 0, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_limit_of_memory_nothing_is_lowered() {
+        let limits = Limits::default();
+        assert_eq!(limits.within_memory(), limits);
+        assert_eq!(limits.lock_bytes(), u64::MAX / 8 * 7);
+        assert_eq!(limits.unacked_bytes(), u64::MAX);
+    }
+}

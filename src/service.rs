@@ -320,6 +320,8 @@ pub enum Resource {
     Locks,
     /// Broken locks of a session that has not been told of them.
     Broken,
+    /// Locks and clients, for the memory that the server may use.
+    Memory,
 }
 
 impl std::fmt::Display for Resource {
@@ -329,6 +331,7 @@ impl std::fmt::Display for Resource {
             Self::Clients => "clients",
             Self::Locks => "held locks",
             Self::Broken => "broken locks of one session",
+            Self::Memory => "locks and clients for their memory",
         })
     }
 }

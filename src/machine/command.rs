@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::footprint;
 use crate::service::{Acquired, CallId, How, Refusal, Resource, SessionTerms, Verb};
 use crate::types::{ClientId, LockName, RecordNumber, Retention, Seq, Token, UnixTime};
 
@@ -92,6 +93,27 @@ pub enum Command {
 }
 
 impl Command {
+    /// How much memory the command takes while it is queued, in bytes, by a safe estimate: a queue may have as
+    /// much room again as it uses.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        const ENTRY: u64 = 2 * size_of::<Command>() as u64;
+        match self {
+            Self::Call { name, .. } | Self::Acquire { name, .. } | Self::Break { name, .. } => {
+                ENTRY + footprint::of_name(name)
+            }
+            Self::Open { session, .. } => {
+                let text = session.as_ref().map_or(0, |session| session.text_bytes());
+                ENTRY + text as u64 * 2
+            }
+            Self::Retain { .. }
+            | Self::Elapse { .. }
+            | Self::Release { .. }
+            | Self::Goodbye { .. }
+            | Self::Expire { .. }
+            | Self::Clock { .. } => ENTRY,
+        }
+    }
+
     /// More than the command takes on the wire, in bytes, at little cost.
     #[must_use]
     pub(crate) fn max_encoded_bytes(&self) -> usize {

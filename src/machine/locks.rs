@@ -1,6 +1,7 @@
 //! The lock table. A lock that is not in it is free: free locks take no memory.
 
 use super::digest::{self, EntryHash, Sum};
+use super::footprint;
 use super::owned::{Claim, Grant, Holder, Owned, Place, Ticket};
 use super::shards::{self, Table, Walk};
 use crate::service::{Mark, Mode};
@@ -37,6 +38,8 @@ pub(super) struct Locks {
     places: u64,
     /// How many of them wait.
     waiters: u64,
+    /// What they take in memory: see [`footprint`].
+    bytes: u64,
     sum: Sum,
 }
 
@@ -58,6 +61,7 @@ impl Default for Locks {
             table: Table::new(SHARDS),
             places: 0,
             waiters: 0,
+            bytes: 0,
             sum: Sum::default(),
         }
     }
@@ -71,6 +75,7 @@ impl Locks {
             return false;
         }
         self.table.insert(place(hash), name.clone(), None);
+        self.bytes += footprint::of_lock(name);
         self.sum.add(hash);
         true
     }
@@ -88,6 +93,7 @@ impl Locks {
             }
             Some(None) => {
                 self.table.remove(place(hash), name);
+                self.bytes -= footprint::of_lock(name);
                 self.sum.remove(hash);
                 Unlocked::Freed
             }
@@ -133,6 +139,7 @@ impl Locks {
         if new {
             self.sum.add(digest::of_place(name, ticket, &place));
             self.places += 1;
+            self.bytes += footprint::of_place(name);
             self.waiters += u64::from(place.grant.is_none());
         }
         new
@@ -144,6 +151,7 @@ impl Locks {
         let place = self.change(name, |owned| owned.remove(ticket))?;
         self.sum.remove(digest::of_place(name, ticket, &place));
         self.places -= 1;
+        self.bytes -= footprint::of_place(name);
         self.waiters -= u64::from(place.grant.is_none());
         Some(place)
     }
@@ -200,6 +208,9 @@ impl Locks {
     /// Changes who has a lock and who waits for it; drops what is free, and shrinks what is plain.
     fn change<R>(&mut self, name: &LockName, change: impl FnOnce(&mut Owned) -> R) -> R {
         let at = place(digest::of_lock(name));
+        if self.table.get(at, name).is_none() {
+            self.bytes += footprint::of_lock(name);
+        }
         let entry = self
             .table
             .get_or_insert_with(at, name, || Some(Box::default()));
@@ -207,6 +218,7 @@ impl Locks {
         let result = change(owned);
         if owned.is_free() {
             self.table.remove(at, name);
+            self.bytes -= footprint::of_lock(name);
         } else if owned.is_plain() {
             *entry = None;
         }
@@ -249,6 +261,11 @@ impl Locks {
     /// How many of them are in queues.
     pub(super) const fn waiters(&self) -> u64 {
         self.waiters
+    }
+
+    /// What they take in memory.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) const fn sum(&self) -> Sum {

@@ -16,6 +16,7 @@
 mod clients;
 mod command;
 mod digest;
+pub(crate) mod footprint;
 mod listing;
 mod locks;
 mod outcomes;
@@ -218,6 +219,13 @@ impl Machine {
     #[cfg(test)]
     pub(crate) fn queue_of(&self, name: &LockName) -> Queue {
         self.locks.queue_of(name)
+    }
+
+    /// How much memory the locks and records take, in bytes, by a safe estimate: see `machine/footprint.rs`.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
+        let records = self.clients() * footprint::RECORD_BYTES + self.text_bytes() / 4 * 5;
+        self.locks.bytes() + records + self.retained() * footprint::RETAINED_BYTES
     }
 
     /// How many records are open.

@@ -124,6 +124,8 @@ impl Server {
     ///
     /// Safe: the address is free again.
     pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
+        let limits = config.limits.within_memory();
+        let config = ServerConfig { limits, ..config };
         let addr = config.listen_addr().clone();
         match config.network.listen(&addr).await {
             Ok(listener) => Ok(Self { config, listener }),

@@ -191,6 +191,7 @@ impl LockService for LockRpc {
     async fn status(self, _: Context) -> Box<ServerStatus> {
         let overview = self.shared.pair.overview().await;
         let version = env!("CARGO_PKG_VERSION").to_owned();
+        let limits = self.shared.config.limits;
         let (server, uptime) = (self.shared.config.me, self.shared.started.elapsed());
         Box::new(ServerStatus {
             server,
@@ -204,6 +205,9 @@ impl LockService for LockRpc {
             clients: overview.clients,
             locks: overview.locks,
             waiters: overview.waiters,
+            state_bytes: overview.state_bytes,
+            state_limit: limits.memory.map(|_| limits.lock_bytes()),
+            memory_limit: limits.memory,
             uptime,
             process: ProcessId::of_this_process(),
             cpu_time: cpu_time(),

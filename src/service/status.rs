@@ -32,6 +32,12 @@ pub struct ServerStatus {
     pub locks: u64,
     /// Places in the queues of locks.
     pub waiters: u64,
+    /// What locks and records take in memory, in bytes, by a safe estimate.
+    pub state_bytes: u64,
+    /// From how many bytes on locks are refused; none without a limit of memory.
+    pub state_limit: Option<u64>,
+    /// How much memory the process may use, in bytes, if that is limited.
+    pub memory_limit: Option<u64>,
     /// How long the process has been serving.
     pub uptime: Duration,
     /// Which process it runs in. Two servers of one process, as `lockd dev` runs them, use its time together.

@@ -10,8 +10,8 @@ use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
 
 /// What is told of each server. A row for each, so that addresses and numbers have room in 80 columns.
-const ROWS: [&str; 9] = [
-    "address", "role", "view", "op", "in sync", "clients", "locks", "waiters", "uptime",
+const ROWS: [&str; 10] = [
+    "address", "role", "view", "op", "in sync", "clients", "locks", "waiters", "memory", "uptime",
 ];
 
 /// The pair, as its servers see it. Field names are a contract.
@@ -32,11 +32,11 @@ struct ServerLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(flatten)]
-    state: Option<State>,
+    state: Option<Known>,
 }
 
 #[derive(Debug, Serialize)]
-struct State {
+struct Known {
     role: &'static str,
     /// A primary without a backup.
     alone: bool,
@@ -51,6 +51,9 @@ struct State {
     clients: u64,
     locks: u64,
     waiters: u64,
+    state_bytes: u64,
+    state_limit_bytes: Option<u64>,
+    memory_limit_bytes: Option<u64>,
     /// In hexadecimal: JSON's numbers do not hold 64 bits everywhere.
     digest: String,
     uptime_seconds: u64,
@@ -114,7 +117,7 @@ impl ServerLine {
             address: report.address.to_string(),
             reachable: report.status.is_ok(),
             error: report.status.as_ref().err().map(ToString::to_string),
-            state: report.status.as_ref().ok().map(State::new),
+            state: report.status.as_ref().ok().map(Known::new),
         }
     }
 
@@ -143,7 +146,7 @@ impl ServerLine {
     }
 }
 
-impl State {
+impl Known {
     fn new(status: &ServerStatus) -> Self {
         Self {
             role: match status.role {
@@ -161,11 +164,24 @@ impl State {
             clients: status.clients,
             locks: status.locks,
             waiters: status.waiters,
+            state_bytes: status.state_bytes,
+            state_limit_bytes: status.state_limit,
+            memory_limit_bytes: status.memory_limit,
             digest: status.digest.to_string(),
             uptime_seconds: status.uptime.as_secs(),
             cpu_seconds: status.cpu_time.as_secs_f64(),
             busy_poll_us: u64::try_from(status.busy_poll.as_micros()).unwrap_or(u64::MAX),
             version: status.version.clone(),
+        }
+    }
+
+    /// What the locks and clients take, and may take.
+    fn memory(&self) -> String {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let used = mebibytes(self.state_bytes);
+        match self.state_limit_bytes {
+            Some(limit) => format!("{used:.1} of {:.1} MiB", mebibytes(limit)),
+            None => format!("{used:.1} MiB"),
         }
     }
 
@@ -185,6 +201,7 @@ impl State {
             self.clients.to_string(),
             self.locks.to_string(),
             self.waiters.to_string(),
+            self.memory(),
             humantime::format_duration(uptime).to_string(),
         ]
     }
@@ -219,6 +236,9 @@ pub(super) mod tests {
             locks: 1,
             waiters: 0,
             uptime: Duration::from_millis(62_500),
+            state_bytes: 2_560,
+            state_limit: None,
+            memory_limit: None,
             process: ProcessId::from_u128(1),
             cpu_time: Duration::from_millis(1_500),
             busy_poll: Duration::from_micros(64),
@@ -283,7 +303,8 @@ pub(super) mod tests {
             json!({
                 "server": "B", "address": "host-B:5100", "reachable": true, "role": "backup",
                 "alone": false, "view": 3, "view_primary": "A", "op": 41, "acked": null,
-                "in_sync": true, "clients": 2, "locks": 1, "waiters": 0, "digest": "00000000000000ab",
+                "in_sync": true, "clients": 2, "locks": 1, "waiters": 0, "state_bytes": 2_560,
+                "state_limit_bytes": null, "memory_limit_bytes": null, "digest": "00000000000000ab",
                 "uptime_seconds": 62, "cpu_seconds": 1.5, "busy_poll_us": 64, "version": "0.1.0",
             })
         );
@@ -339,7 +360,7 @@ pub(super) mod tests {
     fn the_table_has_a_column_for_each_server_and_a_verdict() {
         let table = PairStatus::new(&pair(|_, _| {})).table(Some(80));
         let lines: Vec<_> = table.lines().collect();
-        let rows: Vec<Vec<_>> = lines[..10]
+        let rows: Vec<Vec<_>> = lines[..11]
             .iter()
             .map(|line| line.split_whitespace().collect())
             .collect();
@@ -348,8 +369,9 @@ pub(super) mod tests {
         assert_eq!(rows[2], ["role", "primary", "backup"]);
         assert_eq!(rows[3], ["view", "3A", "3A"]);
         assert_eq!(rows[5], ["in", "sync", "yes", "yes"]);
-        assert_eq!(rows[9], ["uptime", "1m", "2s", "1m", "2s"]);
-        assert!(lines[11].contains("is whole"), "{table}");
+        assert_eq!(rows[9], ["memory", "0.0", "MiB", "0.0", "MiB"]);
+        assert_eq!(rows[10], ["uptime", "1m", "2s", "1m", "2s"]);
+        assert!(lines[12].contains("is whole"), "{table}");
     }
 
     #[test]

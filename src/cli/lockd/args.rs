@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use super::memory::{MaxMemory, max_memory};
 use crate::cli::options::{self, PairOptions};
 use crate::config::{Limits, Timing};
 use crate::net::Addr;
@@ -203,6 +204,19 @@ pub(super) struct TuningOptions {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     max_clients: u64,
+    /// How much memory this server may use, such as 512MiB; the same on both servers
+    ///
+    /// From it follows how much locks and clients may take: what there is no room for is refused, and nothing
+    /// held is lost. `auto`: as much as the control group has; `none`: no limit. With less than 24MiB there is
+    /// no room for locks. `lockd dev` shares it out to its two servers.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "LOCK_MAX_MEMORY",
+        default_value = "auto",
+        value_parser = max_memory
+    )]
+    max_memory: MaxMemory,
     /// Held locks, and places of sessions at locks, together; one that is owned is both. A plain one takes some 100
     /// bytes and its name, an owned one some 370
     #[arg(
@@ -216,13 +230,28 @@ pub(super) struct TuningOptions {
 }
 
 impl Cli {
-    /// The servers to run; none for a command that runs no server.
-    pub(super) fn servers(&self) -> Vec<ServerConfig> {
-        match &self.command {
+    /// The servers to run; none for a command that runs no server. `group`: the memory that the control group
+    /// of this process has, in bytes.
+    pub(super) fn servers(&self, group: Option<u64>) -> Vec<ServerConfig> {
+        let mut servers = match &self.command {
             Command::Primary(options) => vec![self.server(ServerId::A, options)],
             Command::Backup(options) => vec![self.server(ServerId::B, options)],
             Command::Dev(tuning) => ServerId::BOTH.map(|me| self.tuned(me, tuning)).into(),
             Command::Completions { .. } => vec![],
+        };
+        let each = self.max_memory().bytes(group);
+        let each = each.map(|memory| memory / servers.len().max(1) as u64);
+        for server in &mut servers {
+            server.limits.memory = each;
+        }
+        servers
+    }
+
+    const fn max_memory(&self) -> MaxMemory {
+        match &self.command {
+            Command::Primary(options) | Command::Backup(options) => options.tuning.max_memory,
+            Command::Dev(tuning) => tuning.max_memory,
+            Command::Completions { .. } => MaxMemory::Unlimited,
         }
     }
 
@@ -294,7 +323,7 @@ mod tests {
     }
 
     fn only(line: &str) -> ServerConfig {
-        let mut servers = parse(line).expect("it parses").servers();
+        let mut servers = parse(line).expect("it parses").servers(None);
         assert_eq!(servers.len(), 1);
         servers.remove(0)
     }
@@ -308,7 +337,7 @@ mod tests {
     fn primary_is_the_first_server_and_backup_the_second() {
         assert_eq!(only("lockd primary").me, ServerId::A);
         assert_eq!(only("lockd backup").me, ServerId::B);
-        let dev = parse("lockd dev").expect("it parses").servers();
+        let dev = parse("lockd dev").expect("it parses").servers(None);
         assert_eq!(
             dev.iter().map(|server| server.me).collect::<Vec<_>>(),
             ServerId::BOTH
@@ -381,6 +410,8 @@ mod tests {
             "lockd primary --servers a:1,a:1",
             "lockd primary --listen nowhere",
             "lockd primary --max-locks 0",
+            "lockd primary --max-memory 1MiB",
+            "lockd primary --max-memory much",
             "lockd primary --busy-poll 1s",
             "lockd primary --busy-poll 60",
             "lockd primary --log xml",
@@ -396,6 +427,23 @@ mod tests {
     fn a_server_need_not_poll() {
         let server = only("lockd primary --busy-poll 0");
         assert_eq!(server.timing.busy_poll, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_memory_is_that_of_the_control_group_unless_it_is_given() {
+        let memory = |line: &str, group| {
+            let servers = parse(line).expect(line).servers(group);
+            servers[0].limits.memory
+        };
+        assert_eq!(memory("lockd primary", Some(1 << 30)), Some(1 << 30));
+        assert_eq!(memory("lockd primary", None), None);
+        assert_eq!(memory("lockd dev", Some(1 << 30)), Some(1 << 29));
+        let line = "lockd primary --max-memory 64MiB";
+        assert_eq!(memory(line, Some(1 << 30)), Some(64 << 20));
+        assert_eq!(
+            memory("lockd primary --max-memory none", Some(1 << 30)),
+            None
+        );
     }
 
     #[test]

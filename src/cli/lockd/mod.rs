@@ -1,7 +1,9 @@
 //! `lockd`, the server.
 
 pub(super) mod args;
+mod cgroup;
 mod logs;
+mod memory;
 
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -34,7 +36,7 @@ fn run(cli: &Cli) -> Exit {
         complain("lockd", &format!("cannot begin to log: {error}"));
         return Exit::Internal;
     }
-    block_on("lockd", serve(cli.servers()))
+    block_on("lockd", serve(cli.servers(cgroup::memory_limit())))
 }
 
 /// Serves until a signal comes; the second one cuts short what the first one began.
@@ -96,6 +98,12 @@ async fn bind(configs: Vec<ServerConfig>) -> Result<Vec<Server>, BindError> {
     let mut servers = Vec::new();
     for config in configs {
         let (me, pair) = (config.me, config.servers.clone());
+        if let Some(memory) = config.limits.memory {
+            let memory = bytesize::ByteSize::b(memory);
+            tracing::info!(
+                "server {me} uses at most {memory} of memory, and refuses locks before that"
+            );
+        }
         let server = Server::bind(config).await?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),

@@ -10,6 +10,7 @@
 
 mod due;
 mod event;
+mod fullness;
 mod heard;
 mod io;
 mod leases;

@@ -370,7 +370,11 @@ impl Drop for Driver {
 /// One line for each change, with its reason.
 fn report(event: &Event, peer: &Peer) {
     match event {
-        Event::SteppedDown { .. } | Event::Doubt { .. } | Event::LockBroken { .. } => {
+        Event::SteppedDown { .. }
+        | Event::Doubt { .. }
+        | Event::LockBroken { .. }
+        | Event::NearLimit { .. }
+        | Event::Refusing { .. } => {
             tracing::warn!("{event}");
         }
         Event::Obstructed { obstacle } => tracing::error!(

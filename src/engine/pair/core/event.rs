@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::service::{Obstacle, PlaceInfo};
+use crate::service::{Obstacle, PlaceInfo, Resource};
 use crate::types::{
     ClientAddress, ClientId, Digest, LockName, OpNumber, SessionId, SessionName, Token, View,
 };
@@ -207,6 +207,18 @@ pub enum Event {
         /// Why, as they said.
         reason: String,
     },
+    /// This server is near one of its limits.
+    NearLimit {
+        /// Which.
+        resource: Resource,
+        /// How many hundredths of it are used.
+        percent: u64,
+    },
+    /// This server refuses requests, because a limit is reached.
+    Refusing {
+        /// Which.
+        resource: Resource,
+    },
     /// Records of clients that are gone were dropped.
     RecordsExpired {
         /// How many.
@@ -243,6 +255,16 @@ impl fmt::Display for Suspicion {
             Self::BadFrame => "a frame did not fit",
             Self::Doubt => "this server was not running for a while",
         })
+    }
+}
+
+const fn limit_of(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Calls => "calls in flight",
+        Resource::Clients => "clients",
+        Resource::Locks => "held locks",
+        Resource::Broken => "broken locks of a session",
+        Resource::Memory => "memory for locks and clients",
     }
 }
 
@@ -311,6 +333,16 @@ impl fmt::Display for Event {
                 address.iter().try_for_each(|it| from(f, it))?;
                 write!(f, ": {reason:?}")
             }
+            Self::NearLimit { resource, percent } => write!(
+                f,
+                "{percent} % of the limit of {} is reached; beyond it requests are refused",
+                limit_of(*resource)
+            ),
+            Self::Refusing { resource } => write!(
+                f,
+                "refusing requests: the limit of {} is reached; told again when less than 70 % were used",
+                limit_of(*resource)
+            ),
             Self::RecordsExpired { count, owner } => {
                 write!(f, "dropped {count} client records that had gone silent")?;
                 let mut owner = owner.iter();

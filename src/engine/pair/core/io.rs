@@ -270,4 +270,6 @@ pub struct Overview {
     pub locks: u64,
     /// Places in the queues of locks.
     pub waiters: u64,
+    /// What locks and records take in memory, in bytes, by a safe estimate.
+    pub state_bytes: u64,
 }

@@ -51,6 +51,7 @@ impl<T> Core<T> {
             clients: machine.map_or(0, Machine::clients),
             locks: machine.map_or(0, Machine::locks),
             waiters: machine.map_or(0, Machine::waiters),
+            state_bytes: machine.map_or(0, Machine::footprint),
         }
     }
 

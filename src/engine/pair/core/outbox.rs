@@ -11,7 +11,7 @@ use std::time::Duration;
 #[cfg(test)]
 use super::tests::Names;
 use super::{FrameNumber, Now, OutLink};
-use crate::config::{MAX_BATCH_COMMANDS, MAX_PAYLOAD_BYTES};
+use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_PAYLOAD_BYTES, MAX_UNACKED_COMMANDS};
 use crate::machine::{Command, Machine, Snapshot};
 use crate::service::Frame;
 use crate::types::{OpNumber, View};
@@ -22,6 +22,8 @@ pub(super) struct Outbox {
     link: Option<Link>,
     /// The commands after `acked`.
     queue: VecDeque<Command>,
+    /// What they take in memory.
+    bytes: u64,
     acked: OpNumber,
 }
 
@@ -72,6 +74,7 @@ impl Outbox {
         Self {
             link: None,
             queue: VecDeque::new(),
+            bytes: 0,
             acked,
         }
     }
@@ -85,8 +88,19 @@ impl Outbox {
         self.queue.len()
     }
 
+    /// Whether as many commands wait as there may, or as much memory is taken by them.
+    pub(super) fn is_full(&self, limits: &Limits) -> bool {
+        self.queue.len() >= MAX_UNACKED_COMMANDS || self.bytes >= limits.unacked_bytes()
+    }
+
+    /// Whether more wait than a sync can catch up with, or than there is memory for.
+    pub(super) fn overflows(&self, limits: &Limits) -> bool {
+        self.queue.len() > MAX_UNACKED_COMMANDS || self.bytes > limits.unacked_bytes()
+    }
+
     /// Adds the command that has just been given the next op number.
     pub(super) fn push(&mut self, command: Command) {
+        self.bytes += command.queued_bytes();
         self.queue.push_back(command);
     }
 
@@ -160,7 +174,8 @@ impl Outbox {
         else {
             return false;
         };
-        self.queue.drain(..count);
+        let drained = self.queue.drain(..count);
+        self.bytes -= drained.map(|command| command.queued_bytes()).sum::<u64>();
         self.acked = op;
         if let Some(link) = &mut self.link {
             // It may have come on an older link, while this one was being opened.

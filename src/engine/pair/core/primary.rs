@@ -1,5 +1,6 @@
 //! A primary: it decides the order of commands, and answers when that is safe.
 
+use super::fullness::{Fullness, lacking_for_lock};
 use super::heard::Heard;
 use super::leases::Leases;
 use super::outbox::Outbox;
@@ -8,8 +9,7 @@ use super::retentions::Retentions;
 use super::sessions::broken;
 use super::waiting::{Asked, Pending, Waiting};
 use super::{Effect, Event, FrameNumber, Now, Reply, Settings};
-use crate::config::MAX_UNACKED_COMMANDS;
-use crate::machine::{Command, Machine, Outcome, Recall};
+use crate::machine::{Command, Machine, Outcome, Recall, footprint};
 use crate::service::{Answer, CallId, Refusal, Request, Resource, Verb};
 use crate::types::{ClientId, Lease, OpNumber, RecordNumber, UnixTime, View};
 
@@ -26,6 +26,8 @@ pub(super) struct Primary<T> {
     pub(super) told: Vec<RecordNumber>,
     /// What time it is.
     pub(super) clock: UnixTime,
+    /// What was said last of how full it is.
+    fullness: Fullness,
     pub(super) mode: Mode<T>,
 }
 
@@ -73,6 +75,7 @@ impl<T> Primary<T> {
             polls: Polls::new(),
             told: Vec::new(),
             clock: UnixTime(0),
+            fullness: Fullness::default(),
             mode: Mode::Alone { sync: None },
         }
     }
@@ -87,13 +90,15 @@ impl<T> Primary<T> {
         asked: Asked<T>,
         effects: &mut Vec<Effect<T>>,
     ) {
-        if self.backlog() >= MAX_UNACKED_COMMANDS {
+        if self.backlog_is_full(settings) {
             let (to, result) = (asked.to, Err(Refusal::Overloaded(Resource::Calls)));
             effects.push(Effect::Reply(Reply { to, result }));
             return;
         }
         let loser = self.loses(&asked.request);
-        match self.decide(now, settings, &asked.request) {
+        let verdict = self.decide(now, settings, &asked.request);
+        effects.extend(self.note_fullness(settings, &verdict).map(Effect::Event));
+        match verdict {
             Verdict::Executed(result) => {
                 let event = broken(&asked.request, &result, loser);
                 effects.extend(event.map(Effect::Event));
@@ -218,19 +223,28 @@ impl<T> Primary<T> {
         matches!(&self.mode, Mode::Paired { waiting, .. } if waiting.wants_frame())
     }
 
-    fn backlog(&self) -> usize {
-        match &self.mode {
-            Mode::Alone { .. } => 0,
-            Mode::Paired { outbox, .. } => outbox.len(),
-        }
+    fn backlog_is_full(&self, settings: &Settings) -> bool {
+        matches!(&self.mode, Mode::Paired { outbox, .. } if outbox.is_full(&settings.limits))
+    }
+
+    fn note_fullness(&mut self, settings: &Settings, verdict: &Verdict) -> Option<Event> {
+        let refused = match verdict {
+            Verdict::Read(Err(Refusal::Overloaded(resource))) => Some(*resource),
+            Verdict::Executed(_) => None,
+            Verdict::Read(_) | Verdict::Waits(..) => return None,
+        };
+        self.fullness.note(&self.machine, &settings.limits, refused)
     }
 
     fn decide(&mut self, now: Now, settings: &Settings, request: &Request) -> Verdict {
         match request {
             Request::Open { client, session } => self.open(now, settings, *client, session.clone()),
             Request::Call { id, verb, name } => {
-                let grows = |machine: &Machine| *verb == Verb::Lock && !machine.is_held(name);
-                self.call(now, settings, id, grows, || Command::Call {
+                let growth = |machine: &Machine| match verb {
+                    Verb::Lock if !machine.is_held(name) => footprint::of_lock(name),
+                    Verb::Lock | Verb::Unlock => 0,
+                };
+                self.call(now, settings, id, growth, || Command::Call {
                     id: *id,
                     verb: *verb,
                     name: name.clone(),
@@ -245,7 +259,7 @@ impl<T> Primary<T> {
                     now,
                     settings,
                     id,
-                    |_| true,
+                    |_| footprint::of_lock(name) + footprint::of_place(name),
                     || Command::Acquire {
                         id: *id,
                         name: name.clone(),
@@ -257,7 +271,7 @@ impl<T> Primary<T> {
                 now,
                 settings,
                 id,
-                |_| false,
+                |_| 0,
                 || Command::Release {
                     id: *id,
                     acquired: *acquired,
@@ -275,7 +289,7 @@ impl<T> Primary<T> {
                     now,
                     settings,
                     id,
-                    |_| false,
+                    |_| 0,
                     || Command::Break {
                         id: *id,
                         name: name.clone(),
@@ -322,13 +336,13 @@ impl<T> Primary<T> {
         }
     }
 
-    /// A call that the records make run once. `grows`: it may take memory.
+    /// A call that the records make run once. `growth`: how much memory it may take, in bytes.
     pub(super) fn call(
         &mut self,
         now: Now,
         settings: &Settings,
         id: &CallId,
-        grows: impl FnOnce(&Machine) -> bool,
+        growth: impl FnOnce(&Machine) -> u64,
         command: impl FnOnce() -> Command,
     ) -> Verdict {
         self.hear(id.record, now);
@@ -336,16 +350,14 @@ impl<T> Primary<T> {
             // It waits like one that is executed now: it may have been a moment ago.
             Recall::Done(done) => Verdict::Executed(Ok(Answer::Call(done))),
             Recall::Refused(refusal) => Verdict::Read(Err(refusal.into())),
-            Recall::Fresh if self.held() >= settings.limits.locks && grows(&self.machine) => {
-                Verdict::Read(Err(Refusal::Overloaded(Resource::Locks)))
+            Recall::Fresh => {
+                let growth = growth(&self.machine);
+                match lacking_for_lock(&self.machine, &settings.limits, growth) {
+                    Some(resource) => Verdict::Read(Err(Refusal::Overloaded(resource))),
+                    None => Verdict::Executed(answer(self.commit(command()))),
+                }
             }
-            Recall::Fresh => Verdict::Executed(answer(self.commit(command()))),
         }
-    }
-
-    /// What counts against the limit of locks.
-    fn held(&self) -> u64 {
-        self.machine.locks() + self.machine.places() + self.machine.retained()
     }
 
     fn owns(&self, client: ClientId, record: RecordNumber) -> bool {

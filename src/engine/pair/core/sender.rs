@@ -5,7 +5,6 @@ use super::outbox::{Acked, Outbox};
 use super::primary::Mode;
 use super::waiting::Waiting;
 use super::{Core, Death, Effect, Event, FrameNumber, Now, OutLink, Role, Suspicion};
-use crate::config::MAX_UNACKED_COMMANDS;
 use crate::service::{Frame, FrameAnswer, LinkPurpose};
 
 impl<T> Core<T> {
@@ -91,7 +90,7 @@ impl<T> Core<T> {
         };
         if sync
             .as_ref()
-            .is_some_and(|outbox| outbox.len() > MAX_UNACKED_COMMANDS)
+            .is_some_and(|outbox| outbox.overflows(&self.settings.limits))
         {
             self.break_sync(now, effects);
             return false;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::event::{Event, Who};
+use super::fullness::lacking_for_client;
 use super::polls::Question;
 use super::primary::{self, Primary, Verdict};
 use super::{Now, Settings};
-use crate::config::{MAX_NEWS, RECORD_BYTES};
-use crate::machine::{Command, Outcome, Recall};
+use crate::config::MAX_NEWS;
+use crate::machine::{Command, Outcome, Recall, footprint};
 use crate::service::{
-    Acquired, Answer, CallId, Cursor, LockInfo, News, Opened, Page, Refusal, Request, Resource,
-    SessionTerms,
+    Acquired, Answer, CallId, Cursor, LockInfo, News, Opened, Page, Refusal, Request, SessionTerms,
 };
 use crate::types::{ClientId, Lease, LockName, RecordNumber, Retention, Seq, Token};
 
@@ -22,10 +22,8 @@ impl<T> Primary<T> {
         client: ClientId,
         session: Option<Arc<SessionTerms>>,
     ) -> Verdict {
-        // Names take memory like records do.
-        let clients = self.machine.clients() + self.machine.text_bytes() / RECORD_BYTES;
-        if clients >= settings.limits.clients {
-            return Verdict::Read(Err(Refusal::Overloaded(Resource::Clients)));
+        if let Some(resource) = lacking_for_client(&self.machine, &settings.limits) {
+            return Verdict::Read(Err(Refusal::Overloaded(resource)));
         }
         let lease = session.as_ref().map(|session| session.lease);
         let outcome = self.commit(Command::Open { client, session });
@@ -86,12 +84,16 @@ impl<T> Primary<T> {
         (acquired, retention): (Seq, Retention),
     ) -> Verdict {
         let is_fresh = self.machine.recall(id) == Recall::Fresh;
-        let grows = !retention.is_zero();
+        let growth = if retention.is_zero() {
+            0
+        } else {
+            footprint::RETAINED_BYTES
+        };
         let verdict = self.call(
             now,
             settings,
             id,
-            |_| grows,
+            |_| growth,
             || Command::Retain {
                 id: *id,
                 acquired,

@@ -8,7 +8,7 @@ use super::super::outbox::Outbox;
 use super::super::primary::Mode;
 use super::super::{Core, Role};
 use super::world::{Caller, Client, Envelope, Message, PEER_TIMEOUT, World};
-use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS};
+use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS, MIN_MEMORY};
 use crate::engine::pair::core::{
     Effect, Event, InLink, Input, Now, OutLink, ProbeResult, RelayId, Suspicion, Via,
 };
@@ -325,6 +325,31 @@ fn a_sync_is_broken_off_once_too_many_commands_wait_for_its_end() {
     };
     assert!(!flushed(0) && !flushed(MAX_UNACKED_COMMANDS));
     assert!(flushed(MAX_UNACKED_COMMANDS + 1) && flushed(MAX_UNACKED_COMMANDS + 2));
+}
+
+#[test]
+fn commands_that_wait_for_the_other_server_take_no_more_memory_than_there_is_for_them() {
+    let little = |core: &mut Core<Caller>| core.settings.limits.memory = Some(MIN_MEMORY);
+    let world = World::new().whole();
+    let refused = |commands| {
+        let mut core = world.core(A).clone();
+        little(&mut core);
+        fill(&mut core, commands);
+        let (to, via, request) = (Caller::Client(0), Via::Client, open_request());
+        let effects = step(&mut core, world.now, Input::Request { to, via, request });
+        replies(&effects) == [Err(Refusal::Overloaded(Resource::Calls))]
+    };
+    assert!(!refused(1_000) && refused(20_000));
+    let (world, _) = receiving();
+    let broken_off = |commands| {
+        let mut core = world.core(B).clone();
+        little(&mut core);
+        fill(&mut core, commands);
+        let mut effects = Vec::new();
+        core.flush(Now(world.now), &mut effects);
+        has(&effects, &Event::SyncBroken)
+    };
+    assert!(!broken_off(1_000) && broken_off(20_000));
 }
 
 /// Lets so many commands wait for the other server.
