@@ -100,8 +100,9 @@ pub(super) enum Command {
     /// as well. What leaves that group, as with `setsid`, is not waited for: it goes on without the lock.
     ///
     /// Exit code 1, or that of -E: the lock was not to be had, and a line on stderr says who has it (none with
-    /// -E 0); 69: no server could answer in time; 75: the lock was lost while the command ran; 126 and 127:
-    /// the command cannot be executed, or was not found.
+    /// -E 0); 2: the command line is wrong, or the lock is held around this very command, which would wait for
+    /// itself; 69: no server could answer in time; 75: the lock was lost while the command ran; 126 and 127: the
+    /// command cannot be executed, or was not found.
     #[cfg(target_os = "linux")]
     #[command(
         after_help = RUN_EXAMPLES,

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 pub(super) use self::options::RunOptions;
 pub(super) use self::signals::note_ignored as note_ignored_signals;
 
-use self::acquire::acquire;
+use self::acquire::{acquire, held_around};
 use self::options::{GraceError, Terms};
 use self::signals::{Signals, stop_job};
 use self::supervise::{Cut, Ended, supervise};
@@ -41,7 +41,9 @@ use crate::clerk::{Clerk, LossReason, ReleaseError};
 use crate::cli::death::Death;
 use crate::cli::exit::{self, Exit, complain};
 use crate::cli::lockc::customer::Failure;
+use crate::cli::output::stderr;
 use crate::net::Servers;
+use crate::types::{LockName, SessionId};
 
 /// This very program, also when its file has been replaced since.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -62,6 +64,8 @@ enum Unfinished {
     Grace(#[from] GraceError),
     #[error(transparent)]
     NoLock(#[from] Failure),
+    #[error("{name} is held around this command, by session {holder}: it would wait for itself")]
+    WaitsForItself { name: LockName, holder: SessionId },
     #[error("cannot watch over the command: {0}")]
     System(#[from] io::Error),
     #[error("the command was ended: {0}")]
@@ -73,7 +77,7 @@ enum Unfinished {
 impl Unfinished {
     const fn exit(&self) -> Exit {
         match self {
-            Self::Grace(_) => Exit::Usage,
+            Self::Grace(_) | Self::WaitsForItself { .. } => Exit::Usage,
             Self::NoLock(failure) => failure.exit(),
             Self::System(_) | Self::CutShort(Cut::NoWatchdog(_)) => Exit::Internal,
             Self::CutShort(_) | Self::Lost(_) => Exit::Lost,
@@ -101,7 +105,10 @@ async fn connect_and_run(
     let mut signals = Signals::catch()?;
     let begun = Instant::now();
     let timeout = options.answer_within(timeout);
-    let builder = Clerk::builder(servers).timeout(timeout).lease(terms.lease);
+    let mut builder = Clerk::builder(servers).timeout(timeout).lease(terms.lease);
+    if let Some(outer) = options.outer() {
+        builder = builder.inside(outer);
+    }
     let clerk = tokio::select! {
         biased;
         exit = interruption(&mut signals) => return Ok(exit),
@@ -124,10 +131,23 @@ async fn acquire_and_run(
         exit = interruption(signals) => return Ok(exit),
         acquired = acquire(clerk, options, begun) => acquired.map_err(Failure::from)?,
         never = waiting::tell(clerk, &options.name) => match never {},
+        holder = held_around(clerk, options) => return Err(Unfinished::WaitsForItself {
+            name: options.name.clone(),
+            holder,
+        }),
     };
     let Some(guard) = acquired else {
         return Ok(refuse(clerk, options).await);
     };
+    if let Some(time) = options.at_least {
+        tokio::select! {
+            biased;
+            exit = interruption(signals) => return Ok(exit),
+            kept = guard.retain(time) => kept.map_err(Failure::from)?,
+        }
+    }
+    // The line that said what was waited for is off the terminal before the command writes there.
+    stderr::finish();
     let environment = [
         ("LOCK_NAME", guard.name().to_string()),
         ("LOCK_TOKEN", guard.token().to_string()),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use crate::cli::options;
+use crate::cli::options::{self, DurationError};
 use crate::config::LEASE;
-use crate::types::LockName;
+use crate::types::{LockName, RecordNumber, Retention, RetentionError, SessionId};
 
 /// Which part of a lease the grace is, unless it is given.
 const GRACE_IN_LEASE: u32 = 5;
@@ -22,7 +22,7 @@ const CONFLICT: u8 = 1;
 
 /// How long an answer of the servers is waited for when the lock is not, or hardly. Twice the default
 /// `--peer-timeout`: the backup of a server that has died answers by then.
-const SHORTEST_ANSWER: Duration = Duration::from_secs(2);
+pub(super) const SHORTEST_ANSWER: Duration = Duration::from_secs(2);
 
 /// What to run, under which lock.
 #[derive(Debug, Args)]
@@ -56,9 +56,43 @@ pub(in crate::cli::lockc) struct RunOptions {
     /// It gets SIGTERM so early that it can be killed after that, before the lease is over.
     #[arg(long, value_name = "DURATION", value_parser = options::duration, allow_hyphen_values = true)]
     grace: Option<Duration>,
+    /// Keep the lock taken for at least so long from when it was granted, at most a day
+    ///
+    /// Also when the command is quicker, or this machine is gone: the servers see to it. For a job that is to
+    /// run once a period, on whichever machine begins first, though their clocks differ. `lockc break`
+    /// releases the lock before.
+    #[arg(long, value_name = "DURATION", value_parser = retention, allow_hyphen_values = true)]
+    pub(super) at_least: Option<Duration>,
+    /// The session that holds a lock around this program
+    #[arg(long, env = "LOCK_SESSION", hide = true, default_value = "")]
+    outer: Outer,
     /// The command, and its arguments, whatever they look like
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, action = ArgAction::Append)]
     pub(super) command: Vec<OsString>,
+}
+
+/// The session that holds a lock around this program, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outer(Option<SessionId>);
+
+impl From<&str> for Outer {
+    /// What is no number was not set by a `lockc run`.
+    fn from(text: &str) -> Self {
+        Self(text.parse().ok().map(RecordNumber))
+    }
+}
+
+/// Why a text is no time for which a lock can be kept.
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum RetentionTextError {
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    #[error(transparent)]
+    TooLong(#[from] RetentionError),
+}
+
+fn retention(text: &str) -> Result<Duration, RetentionTextError> {
+    Ok(Retention::new(options::duration(text)?)?.duration())
 }
 
 /// How a command is run.
@@ -94,6 +128,21 @@ impl RunOptions {
             self.wait
         };
         wait.map_or(timeout, |wait| timeout.min(wait.max(SHORTEST_ANSWER)))
+    }
+
+    /// The session that holds a lock around this program, if there is one.
+    pub(super) const fn outer(&self) -> Option<SessionId> {
+        self.outer.0
+    }
+
+    /// Whether the lock is waited for.
+    pub(super) fn waits(&self) -> bool {
+        !self.nonblock && self.wait != Some(Duration::ZERO)
+    }
+
+    /// Whether a holder of the lock in another mode may let this one in beside it.
+    pub(super) const fn is_exclusive(&self) -> bool {
+        !self.shared && self.permits.is_none()
     }
 
     pub(super) fn terms(&self) -> Result<Terms, GraceError> {
@@ -184,6 +233,32 @@ mod tests {
         for wait in ["-1", "-0.1", "-1s"] {
             let error = parse::<Cli>(&format!("lockc run -w {wait} a ls")).expect_err(wait);
             assert!(error.to_string().contains("is not negative"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_kept_for_a_day_at_most() {
+        let kept = |time: &str| parse::<Cli>(&format!("lockc run --at-least {time} a ls"));
+        for (time, seconds) in [("60s", 60), ("24h", 86_400)] {
+            assert!(kept(time).is_ok(), "{time}");
+            let options = run(&format!("lockc run --at-least {time} a ls"));
+            assert_eq!(
+                options.at_least,
+                Some(Duration::from_secs(seconds)),
+                "{time}"
+            );
+        }
+        for (time, why) in [("25h", "at most a day"), ("-1s", "not negative")] {
+            let error = kept(time).expect_err(time).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_outer_session_is_a_number_and_anything_else_is_none() {
+        assert_eq!(run("lockc run a ls").outer(), None);
+        for (text, number) in [("17", Some(17)), ("", None), ("x", None), ("-1", None)] {
+            assert_eq!(Outer::from(text), Outer(number.map(RecordNumber)), "{text}");
         }
     }
 

@@ -94,6 +94,13 @@ fn held_by(lock: &LockInfo, now: SystemTime) -> Option<String> {
         return Some("is held by nobody, until `lockc unlock` frees it".to_owned());
     }
     let first = lock.holders().next()?;
+    if first.is_left {
+        let more = first.retained_for.unwrap_or_default().as_secs();
+        let more = humantime::format_duration(Duration::from_secs(more));
+        return Some(format!(
+            "is kept for {more} more, though its holder has ended"
+        ));
+    }
     let mut text = format!("is held by {}", Who(first));
     let others = lock.holders().count() - 1;
     if others > 0 {
