@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::process::Command;
 
@@ -54,7 +55,8 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // A process that has been killed leaves its group a moment later.
-        for _ in 0..10_000 {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(10) {
             match fs::remove_dir(&self.0) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::yield_now(),
                 _ => return,

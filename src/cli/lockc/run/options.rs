@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueHint};
 
 use crate::cli::options::{self, DurationError};
 use crate::config::LEASE;
@@ -67,7 +67,8 @@ pub(in crate::cli::lockc) struct RunOptions {
     #[arg(long, env = "LOCK_SESSION", hide = true, default_value = "")]
     outer: Outer,
     /// The command, and its arguments, whatever they look like
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, action = ArgAction::Append)]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, action = ArgAction::Append,
+        value_hint = ValueHint::CommandWithArguments)]
     pub(super) command: Vec<OsString>,
 }
 
