@@ -13,7 +13,8 @@ pub struct Timing {
     /// wait that much longer when a server hangs (a server that *dies* is noticed at once). Default
     /// 1 s: ten times the longest scheduling delay seen on a loaded two-core machine.
     pub peer_timeout: Duration,
-    /// How long a client's record is kept when nothing is heard of the client.
+    /// How long a client's record is kept when nothing is heard of the client, and a connection of a
+    /// client when nothing is heard on it and no request waits there.
     ///
     /// Too low, and a client that was cut off for that long can no longer be told the outcome of its
     /// last calls; too high, and records of crashed clients take memory that long. Default 10 min.
@@ -235,6 +236,25 @@ pub const PATIENCE: Duration = Duration::from_millis(300);
 /// How long the dial of one address of a host goes on before the next address is dialled beside it. 250 ms,
 /// as RFC 8305 recommends: most connections in the world take less.
 pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a TCP connection is idle before the kernel asks whether the other host is there. 15 s: half of
+/// [`TCP_USER_TIMEOUT`], and one small packet for each idle connection in that time.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+
+/// How long the kernel waits before it asks again. 5 s: three questions in a row may be lost.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How many such questions go unanswered before a connection is closed, where [`TCP_USER_TIMEOUT`] is not
+/// known.
+pub const KEEPALIVE_QUESTIONS: u32 = 3;
+
+/// How long sent bytes and keepalive questions may go unacknowledged before the kernel closes a TCP
+/// connection.
+///
+/// Too low, and connections do not survive a cut that they could; too high, and the connections of hosts
+/// that have vanished take the places of others for that long. 30 s: what waits for an answer has given a
+/// connection up long before.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many addresses of one host name are dialled. 64: a lock server has one or two.
 pub const MAX_ADDRESSES: usize = 64;

@@ -251,6 +251,73 @@ fn a_wrong_command_line_is_told_and_exits_with_2() {
         .code(2);
 }
 
+/// As a unit file or a shell leaves a variable whose value is missing.
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let empty = [
+        "LOCK_SERVERS",
+        "LOCK_TIMEOUT",
+        "LOCK_LISTEN",
+        "LOCK_PEER_ADDR",
+    ];
+    let tuning = [
+        "LOCK_PEER_TIMEOUT",
+        "LOCK_RECORD_TTL",
+        "LOCK_BUSY_POLL",
+        "LOCK_LOG",
+        "RUST_LOG",
+    ];
+    let limits = ["MAX_CONNECTIONS", "MAX_CALLS", "MAX_CLIENTS", "MAX_LOCKS"];
+    let limits = limits.map(|limit| format!("LOCK_{limit}"));
+    let all: Vec<_> = empty
+        .into_iter()
+        .chain(tuning)
+        .chain(limits.iter().map(|limit| &limit[..]))
+        .collect();
+    // Both would say that a value is wrong before they print anything.
+    for (program, args) in [
+        (
+            env!("CARGO_BIN_EXE_lockd"),
+            &["primary", "--servers", "127.0.0.1:0,127.0.0.1:1"][..],
+        ),
+        (
+            env!("CARGO_BIN_EXE_lockc"),
+            &["lock", "--servers", "127.0.0.1:0,127.0.0.1:1", "x"][..],
+        ),
+    ] {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .envs(all.iter().map(|name| (name, "")))
+            .args(args);
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("`127.0.0.1:0` has port 0"), "{said}");
+        assert!(
+            !said.contains("''"),
+            "a variable was taken for a value: {said}"
+        );
+    }
+    let mut completions = Command::new(env!("CARGO_BIN_EXE_lockc"));
+    completions
+        .env_clear()
+        .envs(all.iter().map(|name| (name, "")));
+    let output = completions
+        .args(["completions", "bash"])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_lockd"));
+    server.env_clear().envs(all.iter().map(|name| (name, "")));
+    // There is no such directory, so what is wrong is found when it binds.
+    let args = ["primary", "--listen", "unix:/nowhere/a"];
+    let output = server.args(args).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_bind_says_why_and_exits_with_69() {
     let place = Place::new();

@@ -9,6 +9,7 @@ use clap::Parser;
 
 #[cfg(target_os = "linux")]
 use super::death::Death;
+use super::environment;
 use super::escape::escaped;
 use super::output::stderr;
 use super::usage::legible;
@@ -64,7 +65,7 @@ pub(super) fn main<C: Parser>(program: &'static str, run: impl FnOnce(C) -> Exit
             &format_args!("internal error: {}", Panicked(panic)),
         );
     }));
-    let exit = match C::try_parse() {
+    let exit = match environment::parse() {
         Ok(cli) => catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or(Exit::Internal),
         Err(answer) => refuse(answer),
     };

@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 mod death;
+mod environment;
 mod escape;
 mod exit;
 pub mod lockc;

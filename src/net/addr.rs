@@ -47,6 +47,9 @@ pub enum AddrError {
     /// Both servers have the same address.
     #[error("both servers of the pair have the address `{0}`")]
     SameTwice(Addr),
+    /// Port 0 stands for any free port, so nobody could reach a server there.
+    #[error("`{0}` has port 0, which is any free port: a list of servers has the ports to reach")]
+    AnyPort(Addr),
     /// The address cannot stand in a list that is separated by commas.
     #[error("the address `{0}` has a comma in it")]
     Comma(Addr),
@@ -172,7 +175,8 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// [`AddrError`] when one is no address, when both are the same, or when one has a comma in it.
+    /// [`AddrError`] when one is no address or has port 0, when both are the same, or when one has a comma
+    /// in it.
     pub fn new<A, B>(first: A, second: B) -> Result<Self, AddrError>
     where
         A: TryInto<Addr>,
@@ -183,6 +187,13 @@ impl Servers {
         if pair[0] == pair[1] {
             let [same, _] = pair;
             return Err(AddrError::SameTwice(same));
+        }
+        let is_any = |addr: &&Addr| match addr {
+            Addr::Tcp(text) => matches!(host_and_port(text), Ok((_, 0))),
+            Addr::Unix(_) | Addr::Memory(_) => false,
+        };
+        if let Some(any) = pair.iter().find(is_any) {
+            return Err(AddrError::AnyPort(any.clone()));
         }
         match pair.iter().find(|addr| addr.to_string().contains(',')) {
             Some(addr) => Err(AddrError::Comma(addr.clone())),
@@ -252,6 +263,8 @@ mod tests {
             "127.0.0.1:5100",
             "lock-1.example.org:1",
             "[::1]:5100",
+            "[::1%lo]:5100",
+            "[fe80::1%2]:5100",
             "unix:/run/lockd.sock",
             "unix:./relative",
             "memory:a",
@@ -274,6 +287,15 @@ mod tests {
         assert!(refused("localhost:+80").contains("port"));
         assert!(refused("::1:5100").contains("brackets"));
         assert!(refused("[localhost]:5100").contains("brackets"));
+        for zone in [
+            "[::1%]:5100",
+            "[::1%a b]:5100",
+            "[::1%a%b]:5100",
+            "[::1%a,b]:5100",
+            "a%b:1",
+        ] {
+            assert!(refused(zone).contains("host"), "{zone}");
+        }
         for url in [
             "http://host:80",
             "http://host:80/",
@@ -309,6 +331,10 @@ mod tests {
             refused("a:1,a:1"),
             AddrError::SameTwice(Addr::Tcp("a:1".into()))
         );
+        let any = Addr::Tcp("a:0".into());
+        assert_eq!(refused("a:0,b:1"), AddrError::AnyPort(any.clone()));
+        assert_eq!(refused("b:1,a:0"), AddrError::AnyPort(any));
+        assert!("a:0".parse::<Addr>().is_ok(), "it can be bound");
         let comma = Addr::Unix("/a,b".into());
         assert_eq!(
             Servers::new("a:1", comma.clone()),

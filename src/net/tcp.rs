@@ -8,17 +8,22 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::addr::{Host, host_and_port};
 use super::names::{Name, Names};
 use super::race::race;
 use super::{Accept, Addr, Listener, Stream};
+use crate::config::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_QUESTIONS, TCP_USER_TIMEOUT};
 
 /// How many connections the kernel holds that have not been accepted yet.
 const BACKLOG: u32 = 1024;
+
+/// How many free ports are tried until one is free at all addresses of a host.
+const PORTS_TRIED: usize = 16;
 
 /// Where a dial goes.
 enum Target {
@@ -92,8 +97,24 @@ pub(super) async fn connect(names: &Names, host_port: &str) -> io::Result<Stream
 
 async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
+    set_options(&stream)?;
     refuse_self_connection(stream)
+}
+
+/// Sends without delay, and finds out when the other host has vanished: it sends no word of it, and a
+/// connection without a timer would stay for ever.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_QUESTIONS)?;
+    #[cfg(target_os = "linux")]
+    {
+        let millis = u32::try_from(TCP_USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(stream, millis)?;
+    }
+    Ok(())
 }
 
 fn refuse_self_connection(stream: TcpStream) -> io::Result<TcpStream> {
@@ -106,47 +127,99 @@ fn refuse_self_connection(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Listens on every address that the host stands for, on one port.
+///
+/// An address that is not this machine's is left out, such as `::1` where there is no IPv6; one that is in
+/// use is not.
 pub(super) async fn listen(names: &Names, host_port: &str) -> io::Result<Listener> {
     let (host, port) = parse(host_port)?;
     let addrs = match host {
         Host::Name(name) => names.resolve(name, port).await?,
         host => vec![socket_addr(host, port)?],
     };
-    let mut failure = None;
-    for addr in addrs {
-        match bind(addr) {
-            Ok(listener) => return Ok(Listener::new(listener)),
-            Err(error) => failure = Some(error),
+    for _ in 1..PORTS_TRIED {
+        match bind_all(host_port, &addrs) {
+            // A port that is free at one address may be taken at the next one.
+            Err(error) if port == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(Listener::new),
         }
     }
-    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+    bind_all(host_port, &addrs).map(Listener::new)
 }
 
-fn bind(addr: SocketAddr) -> io::Result<Incoming> {
+fn bind_all(host_port: &str, addrs: &[SocketAddr]) -> io::Result<Incoming> {
+    let mut listeners = Vec::<TcpListener>::new();
+    let mut port = None;
+    let mut absent = None;
+    for addr in addrs {
+        let mut addr = *addr;
+        addr.set_port(port.unwrap_or_else(|| addr.port()));
+        match bind(addr) {
+            Ok(listener) => {
+                port = Some(listener.local_addr()?.port());
+                listeners.push(listener);
+            }
+            Err(error) if is_absent(&error) => absent = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    let local_addr = match (&listeners[..], port) {
+        ([only], _) => only.local_addr()?.into(),
+        (_, Some(port)) => {
+            let host = host_port
+                .rsplit_once(':')
+                .map_or(host_port, |(host, _)| host);
+            Addr::Tcp(format!("{host}:{port}"))
+        }
+        (_, None) => {
+            return Err(absent.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()));
+        }
+    };
+    Ok(Incoming {
+        listeners,
+        next: 0,
+        local_addr,
+    })
+}
+
+/// Whether an address cannot be bound because this machine does not have it.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)
+    )
+}
+
+fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = match addr {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    let listener = socket.listen(BACKLOG)?;
-    let local_addr = listener.local_addr()?;
-    Ok(Incoming {
-        listener,
-        local_addr,
-    })
+    socket.listen(BACKLOG)
 }
 
+/// The sockets of one listener.
 struct Incoming {
-    listener: TcpListener,
-    local_addr: SocketAddr,
+    listeners: Vec<TcpListener>,
+    /// Whose turn it is: none of them may keep the others from theirs.
+    next: usize,
+    local_addr: Addr,
 }
 
 impl Incoming {
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let (stream, from) = ready!(self.listener.poll_accept(cx))?;
-        stream.set_nodelay(true)?;
-        Poll::Ready(Ok((stream, from)))
+        for _ in 0..self.listeners.len() {
+            let at = self.next;
+            self.next = (at + 1) % self.listeners.len();
+            if let Poll::Ready(accepted) = self.listeners[at].poll_accept(cx) {
+                let (stream, from) = accepted?;
+                set_options(&stream)?;
+                return Poll::Ready(Ok((stream, from)));
+            }
+        }
+        Poll::Pending
     }
 }
 
@@ -157,7 +230,7 @@ impl Accept for Incoming {
     }
 
     fn local_addr(&self) -> Addr {
-        self.local_addr.into()
+        self.local_addr.clone()
     }
 }
 
@@ -179,14 +252,85 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
+    /// Both ends of a connection to `host_port`.
+    async fn both_ends(host_port: &str) -> [TcpStream; 2] {
+        let addrs = [host_port.parse().expect("an address")];
+        let mut incoming = bind_all(host_port, &addrs).expect("a free port");
+        let addr = incoming.listeners[0].local_addr().expect("an address");
+        let dialled = connect_to(addr).await.expect("connected");
+        let accepted = poll_fn(|cx| incoming.poll_stream(cx)).await;
+        [dialled, accepted.expect("accepted").0]
+    }
+
     #[tokio::test]
     async fn both_ends_send_without_delay() {
-        let mut incoming = bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let dialed = connect_to(incoming.local_addr).await.expect("connected");
-        let (accepted, _) = poll_fn(|cx| incoming.poll_stream(cx))
-            .await
-            .expect("accepted");
-        assert!(dialed.nodelay().expect("an option"));
-        assert!(accepted.nodelay().expect("an option"));
+        for end in both_ends("127.0.0.1:0").await {
+            assert!(end.nodelay().expect("an option"));
+        }
+    }
+
+    #[tokio::test]
+    async fn both_ends_find_out_when_the_other_host_has_vanished() {
+        for end in both_ends("127.0.0.1:0").await {
+            assert_eq!(sockopt::socket_keepalive(&end), Ok(true));
+            assert_eq!(sockopt::tcp_keepidle(&end), Ok(KEEPALIVE_IDLE));
+            assert_eq!(sockopt::tcp_keepintvl(&end), Ok(KEEPALIVE_INTERVAL));
+            assert_eq!(sockopt::tcp_keepcnt(&end), Ok(KEEPALIVE_QUESTIONS));
+            #[cfg(target_os = "linux")]
+            assert_eq!(sockopt::tcp_user_timeout(&end), Ok(30_000));
+        }
+    }
+
+    /// Two addresses of this machine, and one that is not its own (it is for documentation).
+    fn addrs(port: u16) -> [SocketAddr; 3] {
+        [[127, 0, 0, 1], [192, 0, 2, 1], [127, 0, 0, 2]].map(|ip| (ip, port).into())
+    }
+
+    #[tokio::test]
+    async fn every_address_of_a_host_is_listened_on_but_for_those_of_other_machines() {
+        let mut incoming = bind_all("it.test:0", &addrs(0)).expect("a free port");
+        let Addr::Tcp(named) = incoming.local_addr() else {
+            panic!("it is TCP")
+        };
+        let port = named.strip_prefix("it.test:").expect("the host").parse();
+        let port: u16 = port.expect("the port");
+        assert_ne!(port, 0);
+        for addr in [addrs(port)[0], addrs(port)[2]] {
+            let dialled = connect_to(addr).await.expect("it listens");
+            let (_, from) = poll_fn(|cx| incoming.poll_stream(cx))
+                .await
+                .expect("accepted");
+            assert_eq!(from, dialled.local_addr().expect("an address"));
+        }
+        let elsewhere = bind_all("it.test:0", &addrs(0)[1..2])
+            .err()
+            .expect("not its own");
+        assert_eq!(elsewhere.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_in_use_is_not_left_out() {
+        let taken = bind(addrs(0)[2]).expect("a free port");
+        let port = taken.local_addr().expect("an address").port();
+        let error = bind_all("it.test:1", &addrs(port)).err().expect("in use");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn an_interface_is_known_by_its_name_or_its_number() {
+        let scope_of = |text: &str| {
+            let (host, port) = host_and_port(text).expect("an address");
+            match socket_addr(host, port) {
+                Ok(SocketAddr::V6(addr)) => Ok(addr.scope_id()),
+                Ok(SocketAddr::V4(addr)) => panic!("{addr}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let lo = scope_of("[::1%lo]:5100").expect("every machine has it");
+        assert_ne!(lo, 0);
+        assert_eq!(scope_of(&format!("[fe80::1%{lo}]:5100")), Ok(lo));
+        assert_eq!(scope_of("[::1]:5100"), Ok(0));
+        let error = scope_of("[fe80::1%nowhere]:5100").expect_err("no interface");
+        assert!(error.contains("no interface `nowhere`"), "{error}");
     }
 }

@@ -24,9 +24,10 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::accept::Seat;
 use super::burden::{Burden, Gated, Share};
+use super::idle::Idle;
 use super::replication::ReplicationRpc;
 use super::rpc::LockRpc;
-use crate::config::{MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
+use crate::config::{LONGEST_WAIT, MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
 use crate::engine::pair::core::InLink;
 use crate::net::framing::Incoming;
 use crate::net::{
@@ -117,7 +118,8 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream, address: ClientA
             LockServiceRequest::Show { .. } | LockServiceRequest::List { .. }
         )
     };
-    answer_requests(transport, rpc, is_look, most, share, &shared.stopping).await;
+    let idle = Idle::new(shared.config.timing.record_time_to_live);
+    answer_requests(transport, rpc, is_look, most, share, idle, &shared.stopping).await;
 }
 
 async fn serve_peer(
@@ -135,13 +137,21 @@ async fn serve_peer(
         tokio::select! {
             biased;
             () = hang_up.cancelled() => {}
-            () = answer_requests(transport, rpc, |_| false, PEER_REQUESTS, share, stopping) => {}
+            () = answer_requests(
+                transport,
+                rpc,
+                |_| false,
+                PEER_REQUESTS,
+                share,
+                Idle::new(LONGEST_WAIT),
+                stopping,
+            ) => {}
         }
     }
     shared.pair.link_closed(link).await;
 }
 
-/// Answers requests until the connection ends, or until the server stops and all that are in flight are
+/// Answers requests until the connection ends, or is `idle` for too long, or until the server stops and all that are in flight are
 /// answered. What comes later is left unread, or dropped: its client asks the other server.
 async fn answer_requests<S>(
     transport: ServerTransport<S::Req, S::Resp>,
@@ -149,6 +159,7 @@ async fn answer_requests<S>(
     is_look: IsLook<S::Req>,
     most: usize,
     share: Share,
+    mut idle: Idle,
     stopping: &CancellationToken,
 ) where
     S: Serve + Clone,
@@ -175,6 +186,7 @@ async fn answer_requests<S>(
             biased;
             Some(was_look) = handlers.next() => {
                 share.give_back();
+                idle.note();
                 look_ended |= was_look;
             }
             request = poll_fn(|cx| {
@@ -187,6 +199,7 @@ async fn answer_requests<S>(
             }) => match request {
                 Some(Ok(request)) => {
                     share.take();
+                    idle.note();
                     let is_look = is_look(&request.get().message);
                     let handler = request.execute(serve.clone());
                     handlers.push(if is_look {
@@ -199,6 +212,9 @@ async fn answer_requests<S>(
                 None => return,
             },
             () = &mut stopping => break,
+            () = idle.is_over(), if handlers.is_empty() => {
+                return tracing::debug!("a connection is closed: nothing was heard on it for long");
+            }
         }
     }
     looking.close();
@@ -270,12 +286,14 @@ impl<S: Serve> Serve for CatchPanic<S> {
 mod tests {
     use std::ops::Range;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use futures::future::join_all;
     use tarpc::client::{self, RpcError};
     use tarpc::context;
     use tokio::io::duplex;
     use tokio::task::{JoinHandle, yield_now};
+    use tokio::time::sleep;
 
     use super::*;
     use crate::net::client_transport;
@@ -296,6 +314,7 @@ mod tests {
                 |_| false,
                 10,
                 share,
+                Idle::new(LONGEST_WAIT),
                 &CancellationToken::new(),
             )
             .await;
@@ -308,6 +327,9 @@ mod tests {
         assert!(matches!(panicked, Err(RpcError::Server(_))), "{panicked:?}");
         assert_eq!(call(15).await.ok(), Some(15));
     }
+
+    /// After which a connection of the tests is closed.
+    const IDLE: Duration = Duration::from_mins(10);
 
     /// A client of a connection whose handlers wait at a gate, but for that of 99; and how many have begun.
     fn gated(
@@ -330,7 +352,8 @@ mod tests {
                 }
             });
             let stopping = CancellationToken::new();
-            answer_requests(transport, handler, is_look, 1_000, share, &stopping).await;
+            let idle = Idle::new(IDLE);
+            answer_requests(transport, handler, is_look, 1_000, share, idle, &stopping).await;
         });
         let transport = client_transport(Stream::new(near), MAX_FRAME_BYTES);
         let client = client::new(client::Config::default(), transport).spawn();
@@ -375,5 +398,35 @@ mod tests {
         gate.add_permits(1);
         let answers = looks.await.expect("it does not panic");
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_is_heard_is_closed() {
+        let (client, _, gate) = gated(|_| false, Burden::new(10).share());
+        gate.add_permits(1);
+        for n in 0..5 {
+            let answer = client.call(context::current(), n).await;
+            assert_eq!(answer.ok(), Some(n), "it was heard in time");
+            sleep(IDLE * 3 / 4).await;
+        }
+        sleep(IDLE / 2).await;
+        let closed = client.call(context::current(), 6).await;
+        assert!(closed.is_err(), "{closed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_waits_for_an_answer_is_not_closed() {
+        let (client, _, gate) = gated(|_| false, Burden::new(10).share());
+        let mut patient = context::current();
+        patient.deadline = std::time::Instant::now() + LONGEST_WAIT;
+        let call = client.call(patient, 1);
+        let (answer, ()) = tokio::join!(call, async {
+            sleep(IDLE * 3 / 2).await;
+            gate.add_permits(1);
+        });
+        assert_eq!(answer.ok(), Some(1));
+        sleep(IDLE * 3 / 4).await;
+        let answer = client.call(context::current(), 2).await;
+        assert_eq!(answer.ok(), Some(2), "the answer counts as a sign of life");
     }
 }

@@ -7,6 +7,7 @@ mod accept;
 mod burden;
 mod busy_poll;
 mod connection;
+mod idle;
 mod replication;
 mod rpc;
 #[cfg(test)]
