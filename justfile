@@ -62,6 +62,10 @@ memory *FILTER:
 hostile *FILTER:
     LONG_TESTS=1 cargo test --locked --release --test siege -- --nocapture --test-threads=1 {{ FILTER }}
 
+# Run the pair on hosts of their own, in network namespaces (takes root, ip, nft and ss)
+hosts *FILTER:
+    cargo test --locked --test hosts -- {{ FILTER }}
+
 # Fuzz TARGET (preface, frames, names, addresses, conversation) for SECONDS (cargo install cargo-fuzz; nightly)
 fuzz TARGET SECONDS="240":
     cargo +nightly fuzz run --sanitizer none --debug-assertions {{ TARGET }} -- -max_total_time={{ SECONDS }} -max_len=1500 -timeout=20
