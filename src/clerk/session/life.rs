@@ -78,14 +78,16 @@ impl Life {
     }
 
     /// A renewal that was first sent when it had `begun` has been answered.
+    ///
+    /// It wakes nobody: with every grant comes a renewal, and thousands may wait in the session. Whoever waits for the
+    /// end looks again when the lease that it knows of would be over.
     pub(super) fn renewed(&self, begun: Instant) {
         let safe_until = safe_until(self.lease, begun);
         self.state.send_if_modified(|state| {
-            let renewed = state.loss(Instant::now()).is_none() && safe_until > state.safe_until;
-            if renewed {
+            if state.loss(Instant::now()).is_none() && safe_until > state.safe_until {
                 state.safe_until = safe_until;
             }
-            renewed
+            false
         });
     }
 

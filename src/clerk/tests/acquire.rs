@@ -1,5 +1,7 @@
 //! How owned locks are acquired, and that nothing stays behind when they are not.
 
+use std::sync::atomic::AtomicUsize;
+
 use super::fake::Kind;
 use super::*;
 use crate::service::Acquired::{Ended, Granted, Held, Queued};
@@ -460,4 +462,39 @@ async fn of_several_locks_none_is_granted_when_the_session_of_the_first_is_lost(
         matches!(guards, Err(AcquireError::SessionLost)),
         "{guards:?}"
     );
+}
+
+/// Counts how often it is polled.
+async fn counted<T>(work: impl Future<Output = T>, polls: Arc<AtomicUsize>) -> T {
+    let mut work = Box::pin(work);
+    std::future::poll_fn(|context| {
+        polls.fetch_add(1, Ordering::Relaxed);
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+/// However many wait, a grant wakes the one that it is for, and so does the renewal that comes with it.
+#[tokio::test(start_paused = true)]
+async fn a_grant_wakes_nobody_but_whom_it_is_for() {
+    const WAITERS: u64 = 1_000;
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    pair.a.on_acquires(vec![Queued; WAITERS as usize]);
+    let polls = Arc::<AtomicUsize>::default();
+    let mut waiters = Vec::new();
+    for _ in 0..WAITERS {
+        let request = clerk.request("x").acquire();
+        waiters.push(tokio::spawn(counted(request, polls.clone())));
+    }
+    pair.a.was_asked_to(Kind::Acquire, WAITERS as usize).await;
+    sleep(SOON).await;
+    let before = polls.load(Ordering::Relaxed);
+    let mut held = Vec::new();
+    for (number, waiter) in (0..).zip(waiters.drain(..10)) {
+        pair.a.tell(number, number + 1, true);
+        held.push(waiter.await.expect("it ends").expect("granted"));
+    }
+    let woken = polls.load(Ordering::Relaxed) - before;
+    assert!((10..=30).contains(&woken), "{woken}");
 }
