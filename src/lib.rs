@@ -17,7 +17,8 @@
 //! - Calls are linearizable: each takes effect at one moment between its start and its end.
 //! - An error says whether the operation can have happened.
 //! - An owned lock goes to those who wait for it in the order in which they came, also across failovers. Each
-//!   grant has a token above all earlier ones of that lock, also when both servers were lost.
+//!   grant has a token above all earlier ones of that lock, also when both servers were lost, unless their clock was
+//!   set back meanwhile: a new pair begins at the time of day.
 //! - A holder learns of the loss of its lock by its own clock, before the servers can give the lock to somebody
 //!   else, also when no server answers.
 //! - A server that hung and wakes up never answers from its old state.
@@ -121,7 +122,10 @@ pub use clerk::{
     LossReason, TryAcquired,
 };
 #[doc(no_inline)]
-pub use clerk::{CallError, Clerk, ClerkBuilder, ConnectError, LookError, ReleaseError, Watch};
+pub use clerk::{
+    CallError, Clerk, ClerkBuilder, ConnectError, Error, GuardWatcher, LookError, ReleaseError,
+    Watch,
+};
 // What it sees.
 #[doc(no_inline)]
 pub use looks::{LockChange, LockEvent, WaitGraph};

@@ -210,7 +210,8 @@ number! {
 
 number! {
     /// A fencing token: the number of a grant. It rises strictly with every grant of a lock, across failovers
-    /// and also when both servers were lost, so that a resource can refuse a holder whose time is over
+    /// and also when both servers were lost (as long as no server's clock was set back meanwhile: a new pair begins at the
+    /// time of day), so that a resource can refuse a holder whose time is over
     /// ("sequencer" in Chubby, Burrows 2006). [`fence`](crate::fence) tells how.
     Token, serde(deserialize_with = "countable")
 }
@@ -226,6 +227,12 @@ impl Token {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
+    }
+}
+
+impl From<Token> for u64 {
+    fn from(token: Token) -> Self {
+        token.0
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 use super::error::AcquireError;
 use super::guard::LockGuard;
 use super::session::{Asked, Claim, Within};
-use super::{Clerk, TryAcquired, clamp};
+use super::{Clerk, TryAcquired, clamp, expect_runtime};
 use crate::service::{How, Mode};
 use crate::types::LockName;
 
@@ -102,6 +102,7 @@ impl Attempt<'_> {
 
     /// Asks in the current session; in another one if that is found lost.
     async fn ask(&self, name: &LockName, waits: bool) -> Result<Asked, AcquireError> {
+        expect_runtime();
         let shared = &self.clerk.shared;
         let mode = self.mode;
         let within = self.answer_within();

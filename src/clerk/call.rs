@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::both::Both;
 use super::connection::{Connection, Sent};
 use super::error::TryError;
+use super::expect_runtime;
 use super::failover::{Failover, Step};
 use super::trail::Trail;
 use crate::config::TRY_TIMEOUT;
@@ -126,6 +127,7 @@ impl Pair {
         now: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
+        expect_runtime();
         let server = self.preferred();
         let sent = Arc::<Sent>::default();
         let ends = deadline.min(now + pace.try_timeout);

@@ -1,5 +1,6 @@
 //! What can go wrong, and whether the operation can have happened in spite of it.
 
+mod any;
 mod look;
 mod owned;
 
@@ -7,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::any::Error;
 pub use self::look::LookError;
 pub use self::owned::{AcquireError, ReleaseError};
 

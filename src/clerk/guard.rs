@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::GuardWatcher;
 use super::error::ReleaseError;
 use super::session::{Claim, GuardState, LossReason};
 use crate::service::Mode;
@@ -80,6 +81,11 @@ impl LockGuard {
     /// Safe.
     pub async fn lost(&self) -> LossReason {
         self.claim.lost().await
+    }
+
+    /// A handle by which another task can watch this guard.
+    pub fn watcher(&self) -> GuardWatcher {
+        GuardWatcher::new(self.claim.view())
     }
 
     /// Waits until somebody else waits for the lock. Does not end when the guard is lost.

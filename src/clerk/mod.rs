@@ -36,6 +36,7 @@ mod status;
 mod tests;
 mod trail;
 mod watch;
+mod watcher;
 mod why;
 
 use std::fmt;
@@ -49,13 +50,15 @@ use tokio::time::Instant;
 pub use self::acquired::{BreakOutcome, LockGuards, TryAcquired};
 pub use self::all::AllRequest;
 pub use self::error::{
-    AcquireError, CallError, ConnectError, LookError, ReleaseError, Tried, TriedServer, TryError,
+    AcquireError, CallError, ConnectError, Error, LookError, ReleaseError, Tried, TriedServer,
+    TryError,
 };
 pub use self::guard::LockGuard;
 pub use self::request::LockRequest;
 pub use self::session::{GuardState, LossReason};
 pub use self::status::{ServerReport, is_whole, status, status_of};
 pub use self::watch::Watch;
+pub use self::watcher::GuardWatcher;
 
 use self::both::Both;
 use self::call::{AskError, Overload, Pair};
@@ -91,6 +94,10 @@ impl Clerk {
     /// # Errors
     ///
     /// [`ConnectError`] when no server took the client on in time.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime, as all calls of a clerk do.
     ///
     /// # Cancel safety
     ///
@@ -278,6 +285,12 @@ impl Clerk {
         join(self.close_record(), end_session).await;
     }
 
+    /// Whether [`close`](Self::close) was called on a clone. Then every call fails.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.record().is_none()
+    }
+
     async fn close_record(&self) {
         let (done, closed) = oneshot::channel();
         if self.keeper.send(done).await.is_ok() {
@@ -368,6 +381,7 @@ impl ClerkBuilder {
     ///
     /// Safe.
     pub async fn connect(self) -> Result<Clerk, ConnectError> {
+        expect_runtime();
         let connections = Both::of(|server| {
             Connection::new(self.network.clone(), self.servers.address(server).clone())
         });
@@ -404,6 +418,15 @@ fn not_connected(shared: &Shared, error: AskError) -> ConnectError {
             tried: trail.told(&shared.pair),
         },
     }
+}
+
+/// Tokio would panic without saying who needs a runtime, and what for.
+#[track_caller]
+fn expect_runtime() {
+    assert!(
+        tokio::runtime::Handle::try_current().is_ok(),
+        "a Clerk is used outside a Tokio runtime: call it from #[tokio::main], from a task, or in Runtime::block_on"
+    );
 }
 
 /// A clock has an end, and a sum with [`Duration::MAX`] would be beyond it. A year is as good.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::future::join;
 use tokio::time::{Instant, timeout_at};
 
-use super::clamp;
 use super::connection::Connection;
 use super::error::TryError;
+use super::{Clerk, clamp, expect_runtime};
 use crate::net::{Addr, Network, Servers};
 use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
@@ -37,6 +37,30 @@ pub async fn status(
 ) -> [ServerReport; 2] {
     let ask = |server| status_of(network, servers, server, timeout);
     join(ask(ServerId::A), ask(ServerId::B)).await.into()
+}
+
+impl Clerk {
+    /// Asks each server of the pair how it sees itself and its peer, both at once, for at most the timeout of a call.
+    ///
+    /// It goes over the clerk's connections; [`status`] needs no clerk.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn status(&self) -> [ServerReport; 2] {
+        expect_runtime();
+        let deadline = Instant::now() + self.shared.timeout();
+        let ask = async |server| {
+            let connection = &self.shared.pair.connections[server];
+            let status = timeout_at(deadline, connection.status(deadline)).await;
+            ServerReport {
+                server,
+                address: connection.addr().clone(),
+                status: status.unwrap_or(Err(TryError::NoAnswer)),
+            }
+        };
+        join(ask(ServerId::A), ask(ServerId::B)).await.into()
+    }
 }
 
 /// Asks one server of the pair how it sees itself and its peer, for at most `timeout`.

@@ -775,3 +775,23 @@ fn a_clerk_and_its_calls_go_to_any_task() {
     let _ = |guard: LockGuard| is_send(&guard.release());
     let _ = |guard: LockGuard| is_send(&guard.lost());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clerk_says_how_its_servers_are_and_whether_it_is_closed() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    for report in clerk.status().await {
+        let status = report.status.expect("answered");
+        assert_eq!(status.server, report.server);
+    }
+    let clone = clerk.clone();
+    assert!(!clone.is_closed());
+    clerk.close().await;
+    assert!(clone.is_closed());
+}
+
+#[test]
+#[should_panic(expected = "a Clerk is used outside a Tokio runtime")]
+fn a_clerk_outside_a_runtime_says_what_is_missing() {
+    let _ = Clerk::connect(Servers::default()).now_or_never();
+}

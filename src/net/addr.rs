@@ -1,6 +1,7 @@
 //! Where a server listens, and which two servers make a pair.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -201,6 +202,27 @@ impl Servers {
         }
     }
 
+    /// The pair that the environment variable `LOCK_SERVERS` names, as `PRIMARY,BACKUP`; the default one where it is unset
+    /// or empty. The programs do the same.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrError`] when it names no pair.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an application asks for it by the name of this function"
+    )]
+    pub fn from_env() -> Result<Self, AddrError> {
+        Self::from_setting(std::env::var_os("LOCK_SERVERS").as_deref())
+    }
+
+    fn from_setting(setting: Option<&OsStr>) -> Result<Self, AddrError> {
+        match setting {
+            Some(servers) if !servers.is_empty() => servers.to_string_lossy().parse(),
+            _ => Ok(Self::default()),
+        }
+    }
+
     /// The address of one of the servers.
     #[must_use]
     pub const fn address(&self, server: ServerId) -> &Addr {
@@ -317,6 +339,15 @@ mod tests {
             Servers::default(),
             "127.0.0.1:5100,127.0.0.1:5101".parse().expect("a pair")
         );
+    }
+
+    #[test]
+    fn a_pair_that_the_environment_does_not_name_is_the_default() {
+        let pair = |setting: Option<&str>| Servers::from_setting(setting.map(OsStr::new));
+        assert_eq!(pair(None), Ok(Servers::default()));
+        assert_eq!(pair(Some("")), Ok(Servers::default()));
+        assert_eq!(pair(Some("a:1,b:1")), Servers::new("a:1", "b:1"));
+        assert_eq!(pair(Some("a:1")), Err(AddrError::NotTwo("a:1".into())));
     }
 
     #[test]

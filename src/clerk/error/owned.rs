@@ -120,3 +120,16 @@ pub enum ReleaseError {
         resource: Resource,
     },
 }
+
+impl ReleaseError {
+    /// Whether a server can have carried it out by now. A lock that was lost is not held any more in any case.
+    #[must_use]
+    pub const fn may_have_happened(&self) -> bool {
+        match self {
+            Self::Unanswered {
+                may_have_happened, ..
+            } => *may_have_happened,
+            Self::NotHeld | Self::Lost(_) | Self::TooLong(_) | Self::Overloaded { .. } => false,
+        }
+    }
+}

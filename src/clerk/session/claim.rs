@@ -203,6 +203,14 @@ impl Claim {
         self.session().shared.own.acquired(&self.place.name, mode);
     }
 
+    /// What others may see of it.
+    pub(in crate::clerk) fn view(&self) -> GuardView {
+        GuardView {
+            session: self.handle.session.clone(),
+            place: self.place.clone(),
+        }
+    }
+
     /// The servers have nothing for it any more.
     const fn settle(&mut self) {
         self.is_settled = true;
@@ -212,6 +220,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if self.is_held {
+            self.place.end();
             self.session().shared.own.released(&self.place.name);
         }
         let (session, acquired) = (&self.handle.session, self.place.acquired);
@@ -219,6 +228,39 @@ impl Drop for Claim {
             session.places.remove(acquired);
         } else {
             session.places.give_up(acquired);
+        }
+    }
+}
+
+/// What can be seen of a guard by others. It keeps neither the lock nor the session.
+#[derive(Debug)]
+pub(in crate::clerk) struct GuardView {
+    session: Arc<Session>,
+    place: Arc<Place>,
+}
+
+impl GuardView {
+    pub(in crate::clerk) fn name(&self) -> &LockName {
+        &self.place.name
+    }
+
+    pub(in crate::clerk) fn state(&self) -> GuardState {
+        if self.place.is_broken() || self.place.is_over() {
+            return GuardState::Lost;
+        }
+        self.session.life.guard_state()
+    }
+
+    /// Waits until the guard is lost or gone: none if it is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(in crate::clerk) async fn lost(&self) -> Option<LossReason> {
+        tokio::select! {
+            biased;
+            is_broken = self.place.broken_or_over() => is_broken.then_some(LossReason::Broken),
+            reason = self.session.life.lost() => Some(reason),
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 pub use self::life::{GuardState, LossReason};
 
-pub(super) use self::claim::{Asked, Claim};
+pub(super) use self::claim::{Asked, Claim, GuardView};
 pub(super) use self::current::{Sessions, Within};
 
 use self::life::Life;

@@ -26,6 +26,8 @@ struct Grant {
     token: Option<Token>,
     is_contended: bool,
     is_broken: bool,
+    /// Its guard is gone.
+    is_over: bool,
 }
 
 impl Place {
@@ -44,6 +46,21 @@ impl Place {
     /// Waits until the lock is taken away.
     pub(super) async fn broken(&self) {
         self.wait_for(|grant| grant.is_broken).await;
+    }
+
+    /// Waits until the lock is taken away, or its guard is gone: true when it was taken away.
+    pub(super) async fn broken_or_over(&self) -> bool {
+        let grant = self.wait_for(|grant| grant.is_broken || grant.is_over);
+        grant.await.is_broken
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.grant.borrow().is_over
+    }
+
+    /// Its guard is gone.
+    pub(super) fn end(&self) {
+        self.grant.send_modify(|grant| grant.is_over = true);
     }
 
     pub(super) fn is_broken(&self) -> bool {

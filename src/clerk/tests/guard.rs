@@ -345,3 +345,26 @@ async fn news_that_got_lost_is_told_again() {
     let guard = request.await.expect("granted");
     assert_eq!(guard.token(), Token(7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_tells_another_task_of_the_loss_and_of_nothing_else() {
+    let pair = Pair::up().await;
+    let clerk = pair.clerk().await;
+    let guard = clerk.acquire("x").await.expect("granted");
+    let watcher = guard.watcher();
+    let watching = tokio::spawn({
+        let watcher = watcher.clone();
+        async move { watcher.lost().await }
+    });
+    assert_eq!(watcher.state(), GuardState::Held);
+    pair.a.break_lock(0);
+    assert_eq!(watching.await.expect("it ends"), Some(LossReason::Broken));
+    assert_eq!(watcher.state(), GuardState::Lost);
+
+    let other = clerk.acquire("y").await.expect("granted");
+    let watcher = other.watcher();
+    let (released, lost) = tokio::join!(other.release(), watcher.lost());
+    released.expect("it was held");
+    assert_eq!(lost, None);
+    assert_eq!(watcher.state(), GuardState::Lost);
+}
