@@ -477,17 +477,17 @@ async fn counted<T>(work: impl Future<Output = T>, polls: Arc<AtomicUsize>) -> T
 /// However many wait, a grant wakes the one that it is for, and so does the renewal that comes with it.
 #[tokio::test(start_paused = true)]
 async fn a_grant_wakes_nobody_but_whom_it_is_for() {
-    const WAITERS: u64 = 1_000;
+    const WAITERS: usize = 1_000;
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
-    pair.a.on_acquires(vec![Queued; WAITERS as usize]);
+    pair.a.on_acquires(vec![Queued; WAITERS]);
     let polls = Arc::<AtomicUsize>::default();
     let mut waiters = Vec::new();
     for _ in 0..WAITERS {
         let request = clerk.request("x").acquire();
         waiters.push(tokio::spawn(counted(request, polls.clone())));
     }
-    pair.a.was_asked_to(Kind::Acquire, WAITERS as usize).await;
+    pair.a.was_asked_to(Kind::Acquire, WAITERS).await;
     sleep(SOON).await;
     let before = polls.load(Ordering::Relaxed);
     let mut held = Vec::new();
