@@ -30,6 +30,29 @@ async fn a_leader_that_resigns_is_followed_by_the_next_with_a_higher_token() {
 }
 
 #[tokio::test]
+async fn a_leader_is_shown_by_who_runs_which_command_where() {
+    let stage = Stage::new().await;
+    let mut leader = stage.start("elect boss");
+    let token = elected(&mut leader).await;
+    let told = stage.run("show boss --json").await.json();
+    let name = told["holders"][0]["session_name"].as_str();
+    let name = name.unwrap_or_else(|| panic!("{told}"));
+    let command = format!(
+        ", pid {}, `lockc elect boss`",
+        leader.pid().as_raw_nonzero()
+    );
+    assert!(name.contains('@') && name.ends_with(&command), "{name}");
+    let shown = stage.run("show boss").await.stdout;
+    let first = shown.lines().next().unwrap_or_default();
+    let expected = format!("boss is held by {name}, for ");
+    assert!(first.starts_with(&expected), "{first}");
+    assert!(
+        first.ends_with(&format!(", token {token}; nobody waits")),
+        "{first}"
+    );
+}
+
+#[tokio::test]
 async fn a_leader_that_is_killed_is_followed_when_its_lease_is_over() {
     let stage = Stage::new().await;
     let mut first = stage.start("elect boss --lease 500ms");

@@ -142,7 +142,7 @@ async fn a_lock_is_shown_with_its_queue_in_order() {
         ended.stdout
     );
     assert_eq!(rows[3][0], "holds");
-    assert_eq!((rows[2][4], rows[3][6]), ("SINCE", "UTC"));
+    assert_eq!((rows[2][5], rows[3][7]), ("SINCE", "UTC"));
     assert_eq!(rows[3].last(), Some(&"ago)"));
     assert_eq!(rows[6][..2], ["waits,", "3"]);
     assert_eq!(ended.code, Some(0));

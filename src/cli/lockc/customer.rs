@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::session_name::own_session_name;
 use crate::clerk::{
     AcquireError, CallError, Clerk, ConnectError, LookError, ReleaseError, Tried, TriedServer,
     TryError, Watch,
@@ -73,7 +74,9 @@ impl Failure {
             Self::Call(CallError::InvalidName(_))
             | Self::Look(LookError::InvalidName(_))
             | Self::Acquire(AcquireError::InvalidName(_) | AcquireError::NoPermits)
-            | Self::Connect(ConnectError::InvalidLease(_)) => Exit::Usage,
+            | Self::Connect(ConnectError::InvalidLease(_) | ConnectError::InvalidName(_)) => {
+                Exit::Usage
+            }
             Self::Call(CallError::Owned { .. }) => Exit::No,
             Self::Call(CallError::Closed)
             | Self::Look(LookError::Closed)
@@ -153,7 +156,9 @@ impl Customer {
         if let Some(clerk) = &self.clerk {
             return Ok(clerk.clone());
         }
-        let builder = Clerk::builder(self.servers.clone()).timeout(self.timeout);
+        let builder = Clerk::builder(self.servers.clone())
+            .timeout(self.timeout)
+            .name(own_session_name());
         let clerk = builder.connect().await?;
         Ok(self.clerk.insert(clerk).clone())
     }

@@ -10,6 +10,7 @@ mod locks;
 mod progress;
 #[cfg(target_os = "linux")]
 mod run;
+mod session_name;
 mod shell;
 mod status;
 mod table;

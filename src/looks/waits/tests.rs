@@ -1,6 +1,6 @@
-use super::super::samples::{lock, permits, plain, shared};
+use super::super::samples::{inside, lock, permits, plain, shared};
 use super::*;
-use crate::types::Token;
+use crate::types::{RecordNumber, Token};
 
 fn graph(locks: &[LockInfo], start: &str) -> WaitGraph {
     WaitGraph::new(locks, &start.parse().expect("a good name"))
@@ -132,6 +132,54 @@ fn a_session_that_waits_for_what_it_holds_is_shown_but_is_no_deadlock() {
     let locks = [lock("a", &[(1, 10)], &[1])];
     assert_eq!(told(&locks, "a"), (names(&["a"]), vec![]));
     assert_eq!(waits(&graph(&locks, "a")), [(1, "a", "a", 1)]);
+}
+
+#[test]
+fn two_that_wait_for_each_other_inside_holders_are_a_deadlock() {
+    let mut locks = [lock("a", &[(1, 10)], &[4]), lock("b", &[(2, 11)], &[3])];
+    assert!(told(&locks, "a").1.is_empty());
+    inside(&mut locks, 3, &[1]);
+    inside(&mut locks, 4, &[2]);
+    assert_eq!(told(&locks, "a"), (names(&["a", "b"]), vec![3, 4]));
+    let graph = graph(&locks, "a");
+    assert_eq!(waits(&graph), [(3, "a", "b", 1), (4, "b", "a", 1)]);
+    assert_eq!(graph.waits()[0].inside, Some(RecordNumber(1)));
+    assert!(graph.stands(&locks));
+    let knot: Vec<_> = graph.knot().map(LockName::as_str).collect();
+    assert_eq!(knot, ["a", "b"]);
+    locks[1] = lock("b", &[(2, 11)], &[]);
+    assert!(!graph.stands(&locks));
+}
+
+#[test]
+fn who_waits_for_what_is_held_around_it_is_a_deadlock_of_one() {
+    let mut locks = [lock("a", &[(1, 10)], &[3]), lock("b", &[(3, 11)], &[])];
+    inside(&mut locks, 3, &[2, 1]);
+    assert_eq!(told(&locks, "a"), (names(&["a"]), vec![3]));
+    let link = graph(&locks, "a").cycle()[0].clone();
+    assert_eq!((link.who.session.0, link.held_by.session.0), (3, 1));
+    assert_eq!(told(&locks, "b"), (names(&["b", "a"]), vec![3]));
+}
+
+#[test]
+fn who_shares_a_lock_and_waits_to_have_it_alone_is_a_deadlock() {
+    let upgrade = [shared("a", &[(1, 10)], &[1])];
+    assert_eq!(told(&upgrade, "a"), (names(&["a"]), vec![1]));
+    let two = [shared("a", &[(1, 10), (2, 11)], &[1])];
+    assert_eq!(told(&two, "a").1, [1], "also when the other one goes on");
+    let mut inner = [shared("a", &[(1, 10)], &[3])];
+    assert!(told(&inner, "a").1.is_empty());
+    inside(&mut inner, 3, &[1]);
+    assert_eq!(told(&inner, "a").1, [3]);
+}
+
+#[test]
+fn what_is_only_retained_keeps_nobody_in_a_deadlock() {
+    let mut locks = [lock("a", &[(1, 10)], &[2]), lock("b", &[(2, 11)], &[1])];
+    locks[0].places[0].is_left = true;
+    assert!(told(&locks, "a").1.is_empty());
+    assert!(told(&locks, "b").1.is_empty());
+    assert!(waits(&graph(&locks, "a")).is_empty());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::options::ElectOptions;
 use crate::clerk::{Clerk, ConnectError, LockGuard, LossReason, ReleaseError};
 use crate::cli::exit::{Exit, complain};
 use crate::cli::lockc::customer::{Customer, Failure};
+use crate::cli::lockc::session_name::own_session_name;
 use crate::cli::lockc::{print, told};
 use crate::cli::output::answer;
 use crate::cli::signals::StopSignals;
@@ -82,7 +83,8 @@ async fn campaign(customer: Customer, options: &ElectOptions) -> Result<Exit, De
     let mut stop = Stop::catch()?;
     let builder = Clerk::builder(customer.servers)
         .timeout(customer.timeout)
-        .lease(*options.lease);
+        .lease(*options.lease)
+        .name(own_session_name());
     let clerk = tokio::select! {
         biased;
         () = stop.wanted() => return Ok(Exit::No),

@@ -63,7 +63,7 @@ pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
     let answer = customer.look(async |clerk| clerk.why(name).await).await;
     conclude(customer, answer, async |graph| {
         let json = || to_string_pretty(&WhyView::new(graph));
-        let printed = print_either(options.json, json, || why_text(graph));
+        let printed = print_either(options.json, json, || why_text(graph, SystemTime::now()));
         told(printed.await, yes_or_no(!graph.is_deadlock()))
     })
     .await
@@ -78,7 +78,10 @@ pub(super) async fn break_lock(mut customer: Customer, options: &BreakOptions) -
         // Who holds it helps to find the mistake; without an answer, `false` says enough.
         let lock = customer.look(async |clerk| clerk.show(name).await).await;
         if let Ok(lock) = lock {
-            complain("lockc", &not_broken(&lock, options.token));
+            complain(
+                "lockc",
+                &not_broken(&lock, options.token, SystemTime::now()),
+            );
         }
     }
     conclude(customer, answer, async |was_held| {

@@ -9,11 +9,21 @@ use crate::cli::options;
 use crate::config::LEASE;
 use crate::types::{LockName, NameError, Token};
 
+const JSON_OF_LS: &str = "\
+Print JSON
+
+{ \"locks\": [ { \"name\", \"state\": \"owned\" or \"plain\", \"holders\": [ { \"client\", \"session\", \"mode\", \"token\", \
+\"since\" } ], \"waiters\" } ] }; \"since\" in seconds since 1970, and where \"mode\" is \"permits\", also how many, in \
+\"permits\"; where they are known, also \"session_name\", \"address\" and \"inside\", the sessions that it runs inside; \
+\"retained_seconds\" where the lock stays held so long whatever becomes of the session, and \"is_left\": true where \
+that has let go of it already";
+
 const JSON_OF_WHY: &str = "\
 Print JSON
 
 { \"deadlock\": bool, \"locks\": [ as those of `ls` ], \"waits\": [ { \"client\", \"session\", \"mode\", \"holds\", \
-\"waits_for\", \"place\" } ], \"cycle\": [ { \"client\", \"session\", \"waits_for\", \"held_by\", \"token\" } ] }";
+\"waits_for\", \"place\" } ], \"cycle\": [ { \"client\", \"session\", \"waits_for\", \"held_by\", \"token\" } ] }; \
+where they are known, also \"session_name\", and in \"inside\" the holder, or the sessions, that it runs inside";
 
 /// Which locks to list.
 #[derive(Debug, Args)]
@@ -22,11 +32,7 @@ pub(in crate::cli::lockc) struct LsOptions {
     #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true, value_parser = prefix)]
     pub(super) prefix: String,
     /// Print JSON
-    ///
-    /// { "locks": [ { "name", "state": "owned" or "plain", "holders": [ { "client", "session", "mode",
-    /// "token", "since" } ], "waiters" } ] }; "since" in seconds since 1970, and where "mode" is "permits", also how
-    /// many, in "permits"
-    #[arg(long)]
+    #[arg(long, long_help = JSON_OF_LS)]
     pub(super) json: bool,
 }
 

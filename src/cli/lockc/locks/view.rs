@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::escape::escaped;
 use crate::cli::lockc::table::{Column, table};
 use crate::service::{LockInfo, Mode, PlaceInfo};
-use crate::types::{LockName, Token, UnixTime};
+use crate::types::{ClientAddress, LockName, SessionName, Token, UnixTime};
 
 /// All locks of a listing. Field names are a contract.
 #[derive(Debug, Serialize)]
@@ -49,6 +49,24 @@ pub(super) struct PlaceView {
     /// In seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_name: Option<SessionName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<ClientAddress>,
+    /// The sessions that it runs inside, the nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inside: Vec<u64>,
+    /// For how many seconds more the lock stays held whatever becomes of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retained_seconds: Option<u64>,
+    /// The session has let go of the lock, which is only retained.
+    #[serde(skip_serializing_if = "is_false")]
+    is_left: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// How many may hold a lock at once. Field names are a contract.
@@ -78,8 +96,18 @@ impl PlaceView {
             mode: ModeView::new(place.mode),
             token: place.token.map(Token::get),
             since: place.since.map(|since| since.0),
+            session_name: place.name.clone(),
+            address: place.address.clone(),
+            inside: place.inside.iter().map(|session| session.0).collect(),
+            retained_seconds: place.retained_for.map(in_seconds),
+            is_left: place.is_left,
         }
     }
+}
+
+/// In whole seconds: what is left of one counts as one.
+fn in_seconds(left: Duration) -> u64 {
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
 impl LockView {
@@ -143,24 +171,27 @@ pub(super) fn listing_table(locks: &[LockInfo], width: Option<usize>) -> String 
 /// What the lock is, and its places, in `width` columns of a terminal where there is one. `now`: what
 /// time it is here.
 pub(super) fn show_text(lock: &LockInfo, now: SystemTime, width: Option<usize>) -> String {
-    let mut text = headline(lock);
+    let mut text = headline(lock, now);
     if lock.places.is_empty() {
         return text;
     }
-    let mut rows: Vec<[String; 5]> = Vec::new();
+    let mut rows: Vec<[String; 6]> = Vec::new();
     for holder in lock.holders() {
         let [who, mode, token] = cells(holder);
         let since = holder.since.map_or_else(String::new, |it| since(it, now));
-        rows.push(["holds".to_owned(), who, mode, token, since]);
+        let address = address(holder);
+        rows.push(["holds".to_owned(), who, address, mode, token, since]);
     }
     for (at, waiter) in (1..).zip(lock.queue()) {
         let [who, mode, token] = cells(waiter);
-        rows.push([format!("waits, {at}"), who, mode, token, "-".to_owned()]);
+        let (at, address) = (format!("waits, {at}"), address(waiter));
+        rows.push([at, who, address, mode, token, "-".to_owned()]);
     }
     text.push_str("\n\n");
     let columns = [
         Column::Whole("PLACE"),
         Column::Shrinks("WHO"),
+        Column::Shrinks("FROM"),
         Column::Whole("MODE"),
         Column::Whole("TOKEN"),
         Column::Shrinks("SINCE"),
@@ -174,35 +205,74 @@ pub(super) fn show_text(lock: &LockInfo, now: SystemTime, width: Option<usize>) 
     text
 }
 
-/// The lock in one line.
-pub(super) fn headline(lock: &LockInfo) -> String {
+/// The lock in one line. `now`: what time it is here.
+pub(super) fn headline(lock: &LockInfo, now: SystemTime) -> String {
     let name = escaped(lock.name.as_str());
     let waiters = match lock.waiters {
         0 => "nobody waits".to_owned(),
         1 => "1 waits".to_owned(),
         count => format!("{count} wait"),
     };
-    let holders: Vec<_> = lock.holders().map(holder).collect();
+    let holders: Vec<_> = lock.holders().map(|it| holder(it, now)).collect();
     match &holders[..] {
         _ if lock.is_ownerless => format!("{name} is held, but by nobody; {waiters}"),
         [] => format!("{name} is free"),
-        holders => format!("{name} is held by {}; {waiters}", holders.join(", ")),
+        holders => format!("{name} is held by {}; {waiters}", holders.join("; by ")),
     }
 }
 
 /// Why a lock was not broken by `token`.
-pub(super) fn not_broken(lock: &LockInfo, token: Token) -> String {
+pub(super) fn not_broken(lock: &LockInfo, token: Token, now: SystemTime) -> String {
     let name = escaped(lock.name.as_str());
-    let mut text = format!("token {token} does not hold {name}: {}", headline(lock));
+    let mut text = format!(
+        "token {token} does not hold {name}: {}",
+        headline(lock, now)
+    );
     if lock.is_ownerless {
         text.push_str("; `lockc unlock` frees it");
     }
     text
 }
 
-fn holder(place: &PlaceInfo) -> String {
-    let [who, mode, token] = cells(place);
-    format!("{who} ({mode}, token {token})")
+/// ``deploy@web-3, pid 4711, `./nightly`, for 12 minutes, token 17``.
+fn holder(place: &PlaceInfo, now: SystemTime) -> String {
+    let mut text = Who(place).to_string();
+    if place.mode != Mode::Exclusive {
+        text = format!("{text}, {}", mode(place.mode));
+    }
+    if let Some(since) = place.since {
+        let held = now.duration_since(since.time()).unwrap_or_default();
+        text = format!("{text}, for {}", roughly(held));
+    }
+    if let Some(left) = place.retained_for {
+        let until = stamp(now + left);
+        let left = roughly(left);
+        text = if place.is_left {
+            format!("{text}, let go of, but retained until about {until} (for {left})")
+        } else {
+            format!("{text}, at least until about {until} (for {left})")
+        };
+    }
+    let [.., token] = cells(place);
+    format!("{text}, token {token}")
+}
+
+/// A span of time in the largest unit that fits it twice, or once.
+fn roughly(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (count, unit) = match seconds {
+        0..=119 => (seconds, "second"),
+        120..=7_199 => (seconds / 60, "minute"),
+        7_200..=172_799 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}
+
+fn address(place: &PlaceInfo) -> String {
+    let address = place.address.as_ref().map(ClientAddress::as_str);
+    escaped(address.unwrap_or("-")).to_string()
 }
 
 fn cells(place: &PlaceInfo) -> [String; 3] {
@@ -215,18 +285,26 @@ fn cells(place: &PlaceInfo) -> [String; 3] {
 /// A moment, and how long ago that was. The clocks of two machines differ: it can be yet to come here.
 fn since(since: UnixTime, now: SystemTime) -> String {
     let since = since.time();
-    let stamp = humantime::format_rfc3339_seconds(since).to_string();
-    let stamp = stamp.replace('T', " ").replace('Z', " UTC");
+    let stamp = stamp(since);
     let ago = now.duration_since(since).unwrap_or_default().as_secs();
     let ago = humantime::format_duration(Duration::from_secs(ago));
     format!("{stamp} ({ago} ago)")
 }
 
-/// Whose place it is: as much of the client as can be told at a glance, and which of its sessions.
+fn stamp(time: SystemTime) -> String {
+    let stamp = humantime::format_rfc3339_seconds(time).to_string();
+    stamp.replace('T', " ").replace('Z', " UTC")
+}
+
+/// Whose place it is: the name of its session; without one, as much of the client as can be told at a
+/// glance, and which of its sessions.
 pub(in crate::cli::lockc) struct Who<'a>(pub(in crate::cli::lockc) &'a PlaceInfo);
 
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.0.name {
+            return write!(f, "{}", escaped(name.as_str()));
+        }
         let client = self.0.client.to_string();
         let short = client.split('-').next().unwrap_or_default();
         write!(f, "{short}/{}", self.0.session)
@@ -293,10 +371,11 @@ mod tests {
             told["holders"],
             json!([{ "client": CLIENT_1, "session": 1, "mode": "permits", "permits": 3, "token": 10, "since": 10 }])
         );
-        let headline = headline(&permits("a", 3, &[(1, 10), (2, 11)], &[]));
+        let both = permits("a", 3, &[(1, 10), (2, 11)], &[]);
         assert_eq!(
-            headline,
-            "a is held by 00000001/1 (1 of 3, token 10), 00000002/2 (1 of 3, token 11); nobody waits"
+            headline(&both, UnixTime(130).time()),
+            "a is held by 00000001/1, 1 of 3, for 2 minutes, token 10; \
+             by 00000002/2, 1 of 3, for 119 seconds, token 11; nobody waits"
         );
     }
 
@@ -329,11 +408,11 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "a is held by 00000001/1 (exclusive, token 10); 7 wait"
+            "a is held by 00000001/1, for 65 seconds, token 10; 7 wait"
         );
         assert_eq!(
-            words(lines[3])[..4],
-            ["holds", "00000001/1", "exclusive", "10"]
+            words(lines[3])[..5],
+            ["holds", "00000001/1", "-", "exclusive", "10"]
         );
         assert!(
             lines[3].ends_with(" 1970-01-01 00:00:10 UTC (1m 5s ago)"),
@@ -341,20 +420,75 @@ mod tests {
         );
         assert_eq!(
             words(lines[5]),
-            ["waits,", "2", "00000002/2", "exclusive", "-", "-"]
+            ["waits,", "2", "00000002/2", "-", "exclusive", "-", "-"]
         );
         assert_eq!(lines[6], "and 5 more wait");
     }
 
     #[test]
     fn who_breaks_a_lock_by_another_token_is_told_who_holds_it() {
-        let told = not_broken(&lock("a", &[(1, 10)], &[]), Token(9));
+        let told = |lock| not_broken(&lock, Token(9), UnixTime(11).time());
         assert_eq!(
-            told,
-            "token 9 does not hold a: a is held by 00000001/1 (exclusive, token 10); nobody waits"
+            told(lock("a", &[(1, 10)], &[])),
+            "token 9 does not hold a: a is held by 00000001/1, for 1 second, token 10; nobody waits"
         );
-        assert!(not_broken(&free("a"), Token(9)).ends_with("a is free"));
-        assert!(not_broken(&plain("a", &[]), Token(9)).ends_with("`lockc unlock` frees it"));
+        assert!(told(free("a")).ends_with("a is free"));
+        assert!(told(plain("a", &[])).ends_with("`lockc unlock` frees it"));
+    }
+
+    /// Held by a session with a name that acts on terminals, and an address.
+    fn named() -> LockInfo {
+        let mut lock = lock("jobs/nightly", &[(1, 17)], &[]);
+        let holder = &mut lock.places[0];
+        holder.name = SessionName::new("deploy@web-3, pid 4711, `./nightly\u{202e}`").ok();
+        holder.address = Some(ClientAddress::new("10.0.0.7:5310"));
+        lock
+    }
+
+    #[test]
+    fn a_holder_with_a_name_is_told_by_it_with_nothing_that_acts_on_a_terminal() {
+        let now = UnixTime(17 + 12 * 60).time();
+        let text = show_text(&named(), now, None);
+        let first = text.lines().next();
+        let expected = "jobs/nightly is held by deploy@web-3, pid 4711, `./nightly\\u{202e}`, \
+                        for 12 minutes, token 17; nobody waits";
+        assert_eq!(first, Some(expected), "{text}");
+        assert!(text.contains(" 10.0.0.7:5310 "), "{text}");
+        let table = listing_table(&[named()], None);
+        assert!(
+            table.contains("deploy@web-3, pid 4711, `./nightly\\u{202e}`"),
+            "{table}"
+        );
+        let told = serde_json::to_value(LockView::new(&named())).expect("it encodes");
+        let holder = &told["holders"][0];
+        assert_eq!(
+            holder["session_name"],
+            "deploy@web-3, pid 4711, `./nightly\u{202e}`"
+        );
+        assert_eq!(holder["address"], "10.0.0.7:5310");
+    }
+
+    #[test]
+    fn a_lock_that_is_retained_is_told_with_the_time_when_it_is_released() {
+        let mut lock = lock("a", &[(1, 10)], &[]);
+        lock.places[0].retained_for = Some(Duration::from_millis(49_500));
+        let now = UnixTime(11).time();
+        assert_eq!(
+            headline(&lock, now),
+            "a is held by 00000001/1, for 1 second, \
+             at least until about 1970-01-01 00:01:00 UTC (for 49 seconds), token 10; nobody waits"
+        );
+        lock.places[0].is_left = true;
+        assert!(
+            headline(&lock, now)
+                .contains(", let go of, but retained until about 1970-01-01 00:01:00"),
+            "{}",
+            headline(&lock, now)
+        );
+        let told = serde_json::to_value(LockView::new(&lock)).expect("it encodes");
+        let holder = &told["holders"][0];
+        assert_eq!(holder["retained_seconds"], 50);
+        assert_eq!(holder["is_left"], true);
     }
 
     #[test]

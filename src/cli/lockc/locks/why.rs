@@ -1,23 +1,27 @@
 //! Who waits for whom, as it is told: lines for people, JSON for machines.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::view::{LockView, ModeView, Who, headline};
 use crate::cli::escape::escaped;
 use crate::looks::WaitGraph;
-use crate::types::{LockName, Token};
+use crate::service::PlaceInfo;
+use crate::types::{LockName, SessionName, Token};
 
 /// The locks on the way, who waits for which, and the verdict.
-pub(super) fn why_text(graph: &WaitGraph) -> String {
+pub(super) fn why_text(graph: &WaitGraph, now: SystemTime) -> String {
     let mut text = String::new();
     for lock in graph.locks() {
-        text.push_str(&headline(lock));
+        text.push_str(&headline(lock, now));
         text.push('\n');
         let waits = graph.waits().iter().filter(|wait| wait.holds == lock.name);
         for wait in waits {
-            let (who, name) = (Who(&wait.who), escaped(wait.waits_for.as_str()));
+            let mut holders = lock.holders();
+            let outer = holders.find(|holder| Some(holder.session) == wait.inside);
+            let (who, name) = (waiter(&wait.who, outer), escaped(wait.waits_for.as_str()));
             // A string takes what is written to it.
             let _ = writeln!(text, "  {who} waits for {name}, place {}", wait.place);
         }
@@ -31,13 +35,26 @@ fn verdict(graph: &WaitGraph) -> String {
     if !graph.is_deadlock() {
         return "No deadlock.".to_owned();
     }
-    let links = graph.cycle().iter().map(|link| {
-        let name = escaped(link.waits_for.as_str());
-        let (who, holder) = (Who(&link.who), Who(&link.held_by));
+    // Each is the holder that the one before it waits for, or runs inside it.
+    let before = graph.cycle().iter().cycle().skip(graph.cycle().len() - 1);
+    let links = graph.cycle().iter().zip(before).map(|(link, before)| {
+        let (name, holder) = (escaped(link.waits_for.as_str()), Who(&link.held_by));
+        if link.who.session == link.held_by.session {
+            return format!("{holder} waits to have {name} alone, which it shares");
+        }
+        let who = waiter(&link.who, Some(&before.held_by));
         format!("{who} waits for {name}, which {holder} holds")
     });
     let links: Vec<_> = links.collect();
     format!("DEADLOCK: {}.", links.join("; "))
+}
+
+/// Who waits, and the holder that it runs inside, if it is not that one itself.
+fn waiter(who: &PlaceInfo, outer: Option<&PlaceInfo>) -> String {
+    match outer.filter(|outer| outer.session != who.session) {
+        Some(outer) => format!("{}, inside {},", Who(who), Who(outer)),
+        None => Who(who).to_string(),
+    }
 }
 
 /// What is told of it in JSON. Field names are a contract.
@@ -53,9 +70,14 @@ pub(in crate::cli::lockc) struct WhyView {
 struct WaitView {
     client: String,
     session: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_name: Option<SessionName>,
     #[serde(flatten)]
     mode: ModeView,
     holds: LockName,
+    /// The session that holds it, if it runs inside that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inside: Option<u64>,
     waits_for: LockName,
     place: usize,
 }
@@ -64,8 +86,13 @@ struct WaitView {
 struct LinkView {
     client: String,
     session: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_name: Option<SessionName>,
+    /// The sessions that it runs inside, the nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inside: Vec<u64>,
     waits_for: LockName,
-    /// The session of the next one.
+    /// The session of the next one, or the one that it runs inside.
     held_by: u64,
     token: Option<u64>,
 }
@@ -75,6 +102,8 @@ impl WhyView {
         let waits = graph.waits().iter().map(|wait| WaitView {
             client: wait.who.client.to_string(),
             session: wait.who.session.0,
+            session_name: wait.who.name.clone(),
+            inside: wait.inside.map(|session| session.0),
             mode: ModeView::new(wait.who.mode),
             holds: wait.holds.clone(),
             waits_for: wait.waits_for.clone(),
@@ -83,6 +112,8 @@ impl WhyView {
         let cycle = graph.cycle().iter().map(|link| LinkView {
             client: link.who.client.to_string(),
             session: link.who.session.0,
+            session_name: link.who.name.clone(),
+            inside: link.who.inside.iter().map(|session| session.0).collect(),
             waits_for: link.waits_for.clone(),
             held_by: link.held_by.session.0,
             token: link.held_by.token.map(Token::get),
@@ -101,11 +132,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::looks::samples::{lock, plain};
+    use crate::looks::samples::{inside, lock, plain, shared};
     use crate::service::LockInfo;
+    use crate::types::UnixTime;
 
     fn graph(locks: &[LockInfo], start: &str) -> WaitGraph {
         WaitGraph::new(locks, &start.parse().expect("a good name"))
+    }
+
+    fn text(locks: &[LockInfo], start: &str) -> String {
+        why_text(&graph(locks, start), UnixTime(11).time())
     }
 
     #[test]
@@ -116,27 +152,60 @@ mod tests {
             plain("c", &[2]),
         ];
         assert_eq!(
-            why_text(&graph(&locks, "a")),
-            "a is held by 00000001/1 (exclusive, token 10); 1 waits\n  \
+            text(&locks, "a"),
+            "a is held by 00000001/1, for 1 second, token 10; 1 waits\n  \
              00000001/1 waits for b, place 2\n\
-             b is held by 00000002/2 (exclusive, token 11); 2 wait\n  \
+             b is held by 00000002/2, for 0 seconds, token 11; 2 wait\n  \
              00000002/2 waits for c, place 1\n\
              c is held, but by nobody; 1 waits\n\
              \nNo deadlock."
         );
-        assert_eq!(why_text(&graph(&locks, "x")), "x is free\n\nNo deadlock.");
+        assert_eq!(text(&locks, "x"), "x is free\n\nNo deadlock.");
     }
 
     #[test]
     fn a_deadlock_is_told_as_a_sentence() {
         let locks = [lock("a", &[(1, 10)], &[2]), lock("b", &[(2, 11)], &[1])];
-        let text = why_text(&graph(&locks, "a"));
+        let text = text(&locks, "a");
         assert!(
             text.ends_with(
                 "\n\nDEADLOCK: 00000001/1 waits for b, which 00000002/2 holds; \
                  00000002/2 waits for a, which 00000001/1 holds."
             ),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_deadlock_of_those_inside_holders_and_of_one_that_would_have_alone_what_it_shares() {
+        let mut locks = [lock("a", &[(1, 10)], &[4]), lock("b", &[(2, 11)], &[3])];
+        inside(&mut locks, 3, &[1]);
+        inside(&mut locks, 4, &[2]);
+        let told = text(&locks, "a");
+        assert!(
+            told.ends_with(
+                "\n\nDEADLOCK: 00000003/3, inside 00000001/1, waits for b, which 00000002/2 holds; \
+                 00000004/4, inside 00000002/2, waits for a, which 00000001/1 holds."
+            ),
+            "{told}"
+        );
+        assert!(
+            told.contains("\n  00000003/3, inside 00000001/1, waits for b, place 1\n"),
+            "{told}"
+        );
+        let mut itself = [lock("a", &[(1, 10)], &[3])];
+        inside(&mut itself, 3, &[1]);
+        assert!(
+            text(&itself, "a").ends_with(
+                "DEADLOCK: 00000003/3, inside 00000001/1, waits for a, which 00000001/1 holds."
+            ),
+            "{}",
+            text(&itself, "a")
+        );
+        let upgrade = text(&[shared("a", &[(1, 10)], &[1])], "a");
+        assert!(
+            upgrade.ends_with("DEADLOCK: 00000001/1 waits to have a alone, which it shares."),
+            "{upgrade}"
         );
     }
 

@@ -41,6 +41,7 @@ use crate::clerk::{Clerk, LossReason, ReleaseError};
 use crate::cli::death::Death;
 use crate::cli::exit::{self, Exit, complain};
 use crate::cli::lockc::customer::Failure;
+use crate::cli::lockc::session_name::session_name;
 use crate::cli::output::stderr;
 use crate::net::Servers;
 use crate::types::{LockName, SessionId};
@@ -105,7 +106,10 @@ async fn connect_and_run(
     let mut signals = Signals::catch()?;
     let begun = Instant::now();
     let timeout = options.answer_within(timeout);
-    let mut builder = Clerk::builder(servers).timeout(timeout).lease(terms.lease);
+    let mut builder = Clerk::builder(servers)
+        .timeout(timeout)
+        .lease(terms.lease)
+        .name(session_name(&options.command));
     if let Some(outer) = options.outer() {
         builder = builder.inside(outer);
     }

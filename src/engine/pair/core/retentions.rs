@@ -80,6 +80,21 @@ impl Retentions {
         Some((token, left))
     }
 
+    /// Lets a retention be over at `now`.
+    #[cfg(test)]
+    pub(super) fn let_end(&mut self, token: Token, now: Now) {
+        if self.timers.contains_key(&token) {
+            self.end(token);
+            let (ends, due) = (now, now);
+            self.insert(token, Timer { ends, due });
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Token> {
+        self.timers.keys().copied()
+    }
+
     #[cfg(test)]
     pub(super) fn name(&mut self, longest: Duration, names: &mut impl Names) {
         self.due.clear();

@@ -5,6 +5,7 @@ use super::cores::{Cores, Late, Look as _};
 use super::scope::Scope;
 use super::world::World;
 use crate::types::ServerId::{self, A, B};
+use crate::types::Token;
 
 /// What can happen. The numbers are places in the world's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) enum Action {
     Fade(u8, ServerId),
     /// It ends although the client would go on.
     Expire(u8, ServerId),
+    /// The time is over for which a server retains a lock.
+    RetentionEnds(Token, ServerId),
     /// A poll that waits at a server has waited long enough.
     PollEnds(u8, ServerId),
     Ask(u8, ServerId),
@@ -142,6 +145,9 @@ impl World {
         let Some(core) = host.core.filter(|_| awake).map(|core| cores.look(core)) else {
             return;
         };
+        for token in core.retentions() {
+            actions.push(Action::RetentionEnds(token, server));
+        }
         for (client, state) in (0..).zip(&self.clients) {
             let Some(record) = state.record else { continue };
             if core.lets_wait(record).is_some() {

@@ -53,6 +53,12 @@ impl World {
                 self.budget.leases -= 1;
                 self.let_end(client, server, context)?;
             }
+            Action::RetentionEnds(token, server) => {
+                if let Some(call) = self.history.granted_by(token) {
+                    self.history.push(Moment::Elapsed(call));
+                }
+                self.drive(server, Drive::RetentionEnds(token), None, context)?;
+            }
             Action::PollEnds(client, server) => {
                 let record = self.clients[usize::from(client)].record;
                 let drive = Drive::PollEnds(record.unwrap_or_default());

@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use super::cores::{LEASE, Try};
+use super::cores::{LEASE, RETENTION, Try};
 use crate::service::{CallId, How, Mark, Mode, Request, SessionTerms, Verb};
-use crate::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq, Token};
+use crate::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Retention, Seq, Token};
 
 /// What a client does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) enum Step {
     Release,
     /// Gives back what it acquired of a lock, or leaves its queue.
     Return(u8),
+    /// Lets what it acquired last stay held for a time, whatever it does.
+    Retain,
     /// Breaks the lock that a client was granted by one of its steps, by the token that it was told.
     Break(u8, u8),
     /// Polls until it is told that a lock of its own was broken.
@@ -42,7 +44,12 @@ impl Step {
     pub(super) const fn is_call(self) -> bool {
         matches!(
             self,
-            Self::Lock(_) | Self::Unlock(_) | Self::Release | Self::Return(_) | Self::Break(..)
+            Self::Lock(_)
+                | Self::Unlock(_)
+                | Self::Release
+                | Self::Return(_)
+                | Self::Retain
+                | Self::Break(..)
         ) || self.acquires().is_some()
     }
 
@@ -222,6 +229,11 @@ pub(super) fn request(
         Step::Release | Step::Return(_) => Request::Release {
             id,
             acquired: call_id(number, steps, acquired_by(steps, step), record).seq,
+        },
+        Step::Retain => Request::Retain {
+            id,
+            acquired: call_id(number, steps, acquired_by(steps, step), record).seq,
+            retention: Retention::new(RETENTION).expect("less than a day"),
         },
         Step::Break(..) => {
             let (lock, token) = breaks.unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::engine::pair::core::{
 };
 use crate::machine::Machine;
 use crate::service::{Answer, Frame, FrameAnswer, Introduction, Mark, Refusal, Request};
-use crate::types::{OpNumber, RecordNumber, ServerId, View};
+use crate::types::{OpNumber, RecordNumber, ServerId, Token, View};
 
 /// The moment at which every kept core stands.
 pub(super) const NOW: Now = Now(Duration::from_secs(10));
@@ -25,6 +25,10 @@ const PEER_TIMEOUT: Duration = Duration::from_millis(800);
 /// Longer than a server's clock is turned while it runs, so that a lease ends by [`Drive::LeaseEnds`] alone;
 /// shorter than the longest stop, so that a server which held that against its clients would be found out.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
+
+/// Shorter than the shortest step in which it is counted, so that it ends at once, by
+/// [`Drive::RetentionEnds`] alone.
+pub(super) const RETENTION: Duration = Duration::from_secs(1);
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +81,8 @@ pub(super) enum Drive {
     /// Nothing was heard of a session for as long as its lease. What else there was in that time has
     /// happened already, so the clock is not turned: the last renewal is put back.
     LeaseEnds(RecordNumber),
+    /// The time is over for which a lock is retained, likewise.
+    RetentionEnds(Token),
     /// The poll of a session has waited for a quarter of its lease, likewise.
     PollEnds(RecordNumber),
 }
@@ -186,6 +192,7 @@ fn drive_core(
     if let Role::Primary(primary) = &mut core.role {
         match drive {
             Drive::LeaseEnds(record) => primary.leases.let_end(record, NOW),
+            Drive::RetentionEnds(token) => primary.retentions.let_end(token, NOW),
             Drive::PollEnds(record) => primary.polls.let_end(record, NOW),
             _ => {}
         }
@@ -207,7 +214,7 @@ fn drive_core(
             step(now, input);
             now
         }
-        Drive::LeaseEnds(_) | Drive::PollEnds(_) => {
+        Drive::LeaseEnds(_) | Drive::PollEnds(_) | Drive::RetentionEnds(_) => {
             step(NOW, Input::Wake);
             NOW
         }
@@ -284,6 +291,8 @@ pub(super) trait Look {
     fn is_primary(&self) -> bool;
     /// It is a primary that may find the lease of this session over.
     fn leases(&self, record: RecordNumber) -> bool;
+    /// The locks that are retained, at a primary that counts the time.
+    fn retentions(&self) -> Vec<Token>;
     /// It is a primary at which a poll of this session waits: for what is after this mark.
     fn lets_wait(&self, record: RecordNumber) -> Option<Mark>;
 }
@@ -315,6 +324,13 @@ impl Look for Servant {
 
     fn leases(&self, record: RecordNumber) -> bool {
         matches!(&self.role, Role::Primary(primary) if primary.leases.knows(record))
+    }
+
+    fn retentions(&self) -> Vec<Token> {
+        match &self.role {
+            Role::Primary(primary) => primary.retentions.tokens().collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn lets_wait(&self, record: RecordNumber) -> Option<Mark> {

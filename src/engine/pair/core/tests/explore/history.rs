@@ -8,6 +8,9 @@ use crate::types::{RecordNumber, Token};
 /// A call, by its client and step.
 pub(super) type Call = (u8, u8);
 
+/// The end of a retention has the step whose lock it was, after so many.
+const ELAPSED: u8 = 128;
+
 /// What came of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Said {
@@ -28,6 +31,8 @@ pub(super) enum Moment {
     Asked(Call),
     /// From now on the session of a client may be gone.
     Ended(u8),
+    /// From now on what was acquired by this call may not be retained any more.
+    Elapsed(Call),
     Told(Call, Said),
     /// The client was told that what it asked for by this call is its own.
     Granted(Call, Token),
@@ -81,6 +86,12 @@ impl History {
         })
     }
 
+    /// The call that was granted its lock by this token.
+    pub(super) fn granted_by(&self, token: Token) -> Option<Call> {
+        self.granted()
+            .find_map(|(call, known)| (known == token).then_some(call))
+    }
+
     pub(super) fn token(&self, call: Call) -> Option<Token> {
         self.granted()
             .find_map(|(granted, token)| (granted == call).then_some(token))
@@ -109,6 +120,7 @@ impl History {
                     (call, Some(step))
                 }
                 Moment::Ended(client) => ((client, u8::MAX), None),
+                Moment::Elapsed((client, step)) => ((client, ELAPSED + step), None),
                 Moment::Told(..) | Moment::Granted(..) | Moment::Broken(_) => return None,
             };
             let told = self.position(|it| matches!(it, Moment::Told(told, _) if *told == call));
@@ -150,6 +162,9 @@ impl History {
         deeds.retain_mut(|deed| {
             let (client, step) = deed.call;
             let record = records[usize::from(client)].unwrap_or_default();
+            if deed.elapses().is_some() {
+                return true;
+            }
             if deed.step.is_none() {
                 deed.must = true;
                 return machine.record(record).is_none();
@@ -188,11 +203,11 @@ impl History {
     }
 }
 
-/// Something that was asked for, or a lease that may have ended.
+/// Something that was asked for, or a lease or a retention that may have ended.
 #[derive(Debug)]
 struct Deed {
     call: Call,
-    /// None of the end of a lease.
+    /// None of the end of a lease or of a retention.
     step: Option<Step>,
     asked: usize,
     told: Option<usize>,
@@ -207,11 +222,20 @@ struct Deed {
     must: bool,
 }
 
+impl Deed {
+    /// Which call acquired what is not retained any more.
+    fn elapses(&self) -> Option<Call> {
+        let (client, step) = self.call;
+        let is_end = self.step.is_none() && step != u8::MAX;
+        is_end.then(|| (client, step - ELAPSED))
+    }
+}
+
 /// Those that are looked for an order of.
 #[derive(Debug)]
 struct Order {
     deeds: Vec<Deed>,
-    /// Of each that gives back, or breaks: which one acquired.
+    /// Of each that gives back, breaks, retains, or does so no more: which one acquired.
     acquired: Vec<Option<usize>>,
 }
 
@@ -223,6 +247,9 @@ struct Table {
     granted: u32,
     /// Which clients' sessions are gone.
     gone: u32,
+    /// What was acquired by which deeds is retained, and whose session has let go of it.
+    retained: u32,
+    left: u32,
 }
 
 impl Table {
@@ -244,8 +271,11 @@ impl Order {
     fn new(steps: &[Vec<Step>], deeds: Vec<Deed>) -> Self {
         let acquired = deeds.iter().map(|deed| {
             let (client, step) = deed.call;
+            if let Some(first) = deed.elapses() {
+                return deeds.iter().position(|deed| deed.call == first);
+            }
             let first = match deed.step? {
-                Step::Release | Step::Return(_) => (
+                Step::Release | Step::Return(_) | Step::Retain => (
                     client,
                     clients::acquired_by(&steps[usize::from(client)], step),
                 ),
@@ -283,7 +313,8 @@ impl Order {
     /// Whether nothing is left that somebody knew of before this was asked for.
     fn may_come_next(&self, at: usize, table: &Table) -> bool {
         let deed = &self.deeds[at];
-        if table.done & 1 << at != 0 || table.gone & 1 << deed.call.0 != 0 {
+        let is_gone = deed.elapses().is_none() && table.gone & 1 << deed.call.0 != 0;
+        if table.done & 1 << at != 0 || is_gone {
             return false;
         }
         let mut others = self.deeds.iter().enumerate();
@@ -300,11 +331,14 @@ impl Order {
         let mut table = table.clone();
         table.done |= 1 << at;
         let Some(step) = deed.step else {
-            return self.end(deed.call.0, table);
+            return match deed.elapses() {
+                Some(_) => self.elapse(self.acquired[at]?, table),
+                None => self.end(deed.call.0, table),
+            };
         };
         let lock = match step {
             Step::Lock(lock) | Step::Unlock(lock) => lock,
-            Step::Release | Step::Return(_) | Step::Break(..) => {
+            Step::Release | Step::Return(_) | Step::Retain | Step::Break(..) => {
                 self.deeds[self.acquired[at]?].step?.acquires()?
             }
             _ => step.acquires()?,
@@ -330,8 +364,21 @@ impl Order {
             }
             _ => {
                 let place = state.places.iter().position(|place| Some(*place) == first);
-                let place = place.filter(|_| held || !matches!(step, Step::Break(..)));
-                place.map(|place| state.places.remove(place));
+                let is_break = matches!(step, Step::Break(..));
+                let place = place.filter(|_| held || !is_break);
+                let bit = first.map_or(0, |first| 1 << first);
+                // Who has let go of a lock has it no more, though it may be broken.
+                let place = place.filter(|_| table.left & bit == 0 || is_break);
+                let is_kept = table.retained & bit != 0 && !is_break;
+                match place {
+                    Some(_) if step == Step::Retain => table.retained |= if held { bit } else { 0 },
+                    Some(_) if is_kept => table.left |= bit,
+                    Some(place) => {
+                        state.places.remove(place);
+                        table.retained &= !bit;
+                    }
+                    None => {}
+                }
                 (place.is_some() && held).into()
             }
         };
@@ -340,10 +387,31 @@ impl Order {
         (as_known && self.pass_on(lock, &mut table)).then_some(table)
     }
 
+    /// What was acquired by `first` is not retained any more.
+    fn elapse(&self, first: usize, mut table: Table) -> Option<Table> {
+        let bit = 1 << first;
+        if table.retained & bit == 0 {
+            return None;
+        }
+        table.retained &= !bit;
+        let lock = self.deeds[first].step?.acquires()?;
+        if table.left & bit != 0 {
+            let places = &mut table.locks[usize::from(lock)].places;
+            places.retain(|place| *place != first);
+        }
+        self.pass_on(lock, &mut table).then_some(table)
+    }
+
     fn end(&self, client: u8, mut table: Table) -> Option<Table> {
         table.gone |= 1 << client;
         for lock in &mut table.locks {
-            lock.places.retain(|at| self.deeds[*at].call.0 != client);
+            for at in &lock.places {
+                if self.deeds[*at].call.0 == client {
+                    table.left |= 1 << at;
+                }
+            }
+            let goes = |at: usize| table.left & 1 << at != 0 && table.retained & 1 << at == 0;
+            lock.places.retain(|at| !goes(*at));
         }
         let in_order = (0..LOCKS).all(|lock| self.pass_on(lock, &mut table));
         in_order.then_some(table)

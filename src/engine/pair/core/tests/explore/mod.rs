@@ -126,6 +126,11 @@ fn every_state_of_a_lock_that_is_broken_while_one_waits_for_it_is_safe() {
 }
 
 #[test]
+fn every_state_of_a_lock_that_is_retained_and_given_back_is_safe() {
+    explore("retained");
+}
+
+#[test]
 fn every_state_of_two_locks_that_are_held_and_waited_for_crosswise_is_safe() {
     explore("crosswise");
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::cores::{LEASE, NOW, Servant};
+use super::cores::{LEASE, NOW, RETENTION, Servant};
 use crate::engine::pair::core::primary::Mode;
 use crate::engine::pair::core::{FrameNumber, InLink, Now, OutLink, ProbeId, RelayId, Role};
 
@@ -48,7 +48,7 @@ fn show(core: &mut Servant, names: &mut impl Names) {
         Role::Primary(primary) => {
             primary.heard.name(ttl, names);
             primary.leases.name(names);
-            primary.retentions.name(LEASE, names);
+            primary.retentions.name(RETENTION, names);
             primary.polls.name(LEASE / 4, names);
             match &mut primary.mode {
                 Mode::Alone { sync } => {

@@ -129,7 +129,8 @@ pub(super) fn places(world: &World, scope: &Scope, server: ServerId, machine: &M
         let mut most = usize::MAX;
         let mut waits = false;
         for (before, ((session, seq), token)) in queue.places.iter().enumerate() {
-            if machine.record(*session).is_none() {
+            let is_retained = token.is_some_and(|token| machine.retention(token).is_some());
+            if machine.record(*session).is_none() && !is_retained {
                 return violation(format!("{server} keeps a place for the dead: {queue:?}"));
             }
             let call = call_of(world, scope, *session, *seq);

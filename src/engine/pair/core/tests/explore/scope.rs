@@ -6,9 +6,10 @@ use super::clients::Step::{
 };
 use super::scripts::{
     BROKEN, CROSSWISE, HOLDER_AND_WAITER, LEAST_PERMITS, PERMITS, QUEUE, QUEUE_BEFORE_A_SILENT_ONE,
-    QUEUE_BEHIND_A_SILENT_ONE, QUEUE_THAT_ONE_LEAVES, RELEASED_AND_BROKEN, SHARED,
-    SHARER_AND_LATE_SHARER, SILENT_HOLDER_AND_QUEUE, SILENT_HOLDER_AND_QUEUE_THAT_ONE_LEAVES,
-    SILENT_HOLDER_AND_WAITER, THREE_PERMITS, TWO_CALLS, TWO_CLIENTS,
+    QUEUE_BEHIND_A_SILENT_ONE, QUEUE_THAT_ONE_LEAVES, RELEASED_AND_BROKEN, RETAINED_AND_BROKEN,
+    RETAINED_AND_RELEASED, RETAINED_BY_A_SILENT_HOLDER, SHARED, SHARER_AND_LATE_SHARER,
+    SILENT_HOLDER_AND_QUEUE, SILENT_HOLDER_AND_QUEUE_THAT_ONE_LEAVES, SILENT_HOLDER_AND_WAITER,
+    THREE_PERMITS, TWO_CALLS, TWO_CLIENTS,
 };
 use super::world::Budget;
 use crate::types::ServerId::{self, A, B};
@@ -589,6 +590,42 @@ pub(super) const SCOPES: &[Scope] = &[
         clients: CROSSWISE,
         before: 3,
         stopping: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    // Locks that are retained.
+    Scope {
+        name: "retained",
+        views: 1,
+        clients: RETAINED_AND_RELEASED,
+        before: 2,
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "retained-halt",
+        budget: halts(1),
+        clients: RETAINED_AND_RELEASED,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "retained-silent",
+        budget: halts(1),
+        clients: RETAINED_BY_A_SILENT_HOLDER,
+        before: 2,
+        halting: &[A],
+        asked: &[B],
+        ..QUIET
+    },
+    Scope {
+        name: "retained-broken",
+        budget: halts(1),
+        clients: RETAINED_AND_BROKEN,
+        before: 2,
+        halting: &[A],
         asked: &[B],
         ..QUIET
     },

@@ -1,7 +1,8 @@
 //! What the clients of several scopes do: for each of them, its steps.
 
 use super::clients::Step::{
-    self, Acquire, Await, Break, Lock, Lose, Open, Permit, Release, Return, Session, Share, Unlock,
+    self, Acquire, Await, Break, Lock, Lose, Open, Permit, Release, Retain, Return, Session, Share,
+    Unlock,
 };
 
 pub(super) const TWO_CALLS: &[&[Step]] = &[&[Open, Lock(0), Unlock(0)]];
@@ -15,6 +16,24 @@ pub(super) const HOLDER_AND_WAITER: &[&[Step]] = &[
 pub(super) const SILENT_HOLDER_AND_WAITER: &[&[Step]] = &[
     &[Session, Acquire(0)],
     &[Session, Acquire(0), Await, Release],
+];
+
+/// One retains a lock and gives it back, and another one waits for it.
+pub(super) const RETAINED_AND_RELEASED: &[&[Step]] = &[
+    &[Session, Acquire(0), Retain, Release],
+    &[Session, Acquire(0), Await],
+];
+
+/// One retains a lock and is silent from then on, and another one waits for it.
+pub(super) const RETAINED_BY_A_SILENT_HOLDER: &[&[Step]] = &[
+    &[Session, Acquire(0), Retain],
+    &[Session, Acquire(0), Await, Release],
+];
+
+/// One retains a lock and gives it back, and another one breaks it.
+pub(super) const RETAINED_AND_BROKEN: &[&[Step]] = &[
+    &[Session, Acquire(0), Retain, Release],
+    &[Session, Acquire(0), Break(0, 1), Await],
 ];
 
 /// One has a lock, and two wait for it.
