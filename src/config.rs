@@ -55,6 +55,9 @@ pub struct Limits {
     /// Connections of clients at a time; those of the peer are not counted. Default 16,384: under the
     /// usual limit of 20,000 descriptors. A connection over it is told that the server is busy.
     pub connections: usize,
+    /// Connections beyond that, which have not said yet what they are, or are told that the server is busy.
+    /// The oldest of the former makes room for a new one, which may be the peer's. Default 1,024.
+    pub greetings: usize,
     /// Unanswered calls on one connection. Default 1,024. tarpc refuses more at once.
     pub calls_per_connection: usize,
     /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work. More are
@@ -128,6 +131,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
+            greetings: 1_024,
             calls_per_connection: 1_024,
             calls: 16_384,
             clients: 100_000,

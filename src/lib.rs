@@ -113,6 +113,7 @@ pub mod server;
 pub mod service;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod throttle;
 pub mod types;
 
 // The client.

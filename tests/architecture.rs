@@ -167,17 +167,24 @@ fn the_pure_parts_draw_no_random_numbers_and_have_no_order_of_their_own() {
 }
 
 /// The modules of the crate, and those that each may use.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("types", &[]),
     ("config", &[]),
+    ("throttle", &[]),
     ("fence", &["types"]),
     // What crosses the wire is made of commands, and commands are made of words of the wire.
     ("machine", &["types", "config", "service"]),
     ("service", &["types", "machine"]),
     ("looks", &["types", "service"]),
     ("net", &["types", "config", "service"]),
-    ("engine", &["types", "config", "service", "machine", "net"]),
-    ("server", &["types", "config", "service", "net", "engine"]),
+    (
+        "engine",
+        &["types", "config", "service", "machine", "net", "throttle"],
+    ),
+    (
+        "server",
+        &["types", "config", "service", "net", "engine", "throttle"],
+    ),
     ("clerk", &["types", "config", "service", "net", "looks"]),
     ("audit", &["types", "service", "clerk"]),
     (

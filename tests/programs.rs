@@ -1,5 +1,7 @@
 //! The programs as their users run them: real processes, real sockets, exit codes, output.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -464,6 +466,45 @@ async fn a_second_signal_stops_a_server_that_waits_for_its_peer() {
     primary.send(Signal::TERM);
     primary.line_with("SIGTERM again: stopped at once").await;
     assert_eq!(primary.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_its_peer_says_where_and_why() {
+    let place = Place::new();
+    let mut primary = place.start(&["primary", "--peer-timeout", "100ms"]);
+    let line = primary.line_with("waits for the other server").await;
+    let address = format!("the `backup` at unix:{}/b: ", place.path().display());
+    assert!(line.contains(&address), "{line}");
+    assert!(line.contains("nobody listens there"), "{line}");
+    let _backup = place.lockd(&["backup", "--peer-timeout", "100ms"]).await;
+    primary.line_with("primary of view 1A").await;
+}
+
+#[tokio::test]
+async fn looks_at_the_port_are_not_logged_and_strangers_once_a_minute() {
+    let place = Place::new();
+    let mut dev = place.lockd(&["dev"]).await;
+    place.wait_until_whole();
+    for _ in 0..20 {
+        drop(UnixStream::connect(place.path().join("a")).expect("it listens"));
+        let mut stranger = UnixStream::connect(place.path().join("a")).expect("it listens");
+        stranger
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .expect("it reads");
+        let mut answer = String::new();
+        // The rest is not read by the server, so the connection is reset at last.
+        let _ = stranger.read_to_string(&mut answer);
+        assert!(answer.starts_with("This is a lock server"), "{answer}");
+    }
+    dev.send(Signal::TERM);
+    let mut refused = Vec::new();
+    while let Some(line) = dev.log.next_line().await.expect("the log is text") {
+        if line.contains("refused a connection") {
+            refused.push(line);
+        }
+    }
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("a stranger's bytes"), "{refused:?}");
 }
 
 #[tokio::test]

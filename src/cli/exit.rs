@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, getrlimit};
 
 #[cfg(target_os = "linux")]
 use super::death::Death;
@@ -13,6 +14,9 @@ use super::environment;
 use super::escape::escaped;
 use super::output::stderr;
 use super::usage::legible;
+
+/// How many descriptors a program needs at least.
+const DESCRIPTORS: u64 = 16;
 
 /// How a program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +118,16 @@ impl fmt::Display for Panicked<'_, '_> {
 
 /// Runs `program` to its end, on a runtime of one thread: the servers answer quickest on one.
 pub(super) fn block_on(name: &str, program: impl Future<Output = Exit>) -> Exit {
+    // With fewer, what comes first that needs one fails, in a way that only its author understands.
+    if let Some(limit) = getrlimit(Resource::Nofile).current
+        && limit < DESCRIPTORS
+    {
+        let told = format!(
+            "this process may have {limit} descriptors, and needs {DESCRIPTORS}: raise the limit (ulimit -n)"
+        );
+        complain(name, &told);
+        return Exit::Internal;
+    }
     match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

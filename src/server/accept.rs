@@ -1,23 +1,19 @@
 //! The accept loop: takes connections, and keeps count of them.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
+use super::greeting::Greetings;
 use super::{Shared, connection};
-use crate::net::{Listener, Rejection, Stream, reject};
+use crate::net::{Listener, Stream};
 
 /// How long to wait when no connection can be taken: until others have ended and given their
 /// descriptors back.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// How many connections beyond the limit may be saying what they are. One of them may be the peer,
-/// which is never turned away.
-const GREETING: usize = 1_024;
 
 /// Takes connections, and owns their tasks.
 pub(super) struct Acceptor {
@@ -25,6 +21,7 @@ pub(super) struct Acceptor {
     shared: Arc<Shared>,
     clients: Arc<AtomicUsize>,
     connections: JoinSet<()>,
+    greetings: Greetings,
 }
 
 impl Acceptor {
@@ -34,6 +31,7 @@ impl Acceptor {
             shared,
             clients: Arc::new(AtomicUsize::new(0)),
             connections: JoinSet::new(),
+            greetings: Greetings::default(),
         }
     }
 
@@ -43,26 +41,46 @@ impl Acceptor {
     ///
     /// Safe: what was accepted goes on.
     pub(super) async fn run(&mut self) {
-        let Some(listener) = &mut self.listener else {
-            return;
-        };
-        let mut failing = false;
         loop {
+            let Some(listener) = &mut self.listener else {
+                return;
+            };
             tokio::select! {
                 biased;
                 Some(_) = self.connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, who)) => {
-                        failing = false;
-                        admit(&mut self.connections, &self.shared, &self.clients, stream, who);
+                        self.admit(stream, who);
+                        // A connection that makes room for it gives its descriptor back.
+                        yield_now().await;
                     }
                     Err(error) => {
-                        complain_once(&mut failing, &error);
+                        if let Some(untold) = self.shared.warnings.pass(&error.to_string()) {
+                            tracing::warn!("cannot accept a connection: {error}{untold}");
+                        }
                         sleep(PAUSE).await;
                     }
                 },
             }
         }
+    }
+
+    fn admit(&mut self, stream: Stream, who: String) {
+        let limits = &self.shared.config.limits;
+        // Numbered here, in the order of arrival: what was accepted before a link must not take its place.
+        let link = self.shared.pair.number_link();
+        let most = limits.connections + limits.greetings;
+        if self.connections.len() >= most && !self.greetings.end_oldest() {
+            if let Some(untold) = self.shared.warnings.pass("too many connections") {
+                tracing::warn!(%who, "closed a connection: there are {most} already{untold}");
+            }
+            return;
+        }
+        let shared = self.shared.clone();
+        let seat = Seat(self.clients.clone());
+        let greeting = self.greetings.begin();
+        let serving = connection::serve(shared, seat, link, stream, who, greeting);
+        self.connections.spawn(serving);
     }
 
     /// Accepts until `done` completes.
@@ -82,34 +100,6 @@ impl Acceptor {
         self.accept_until(ended).await;
         self.listener = None;
     }
-}
-
-fn admit(
-    connections: &mut JoinSet<()>,
-    shared: &Arc<Shared>,
-    clients: &Arc<AtomicUsize>,
-    mut stream: Stream,
-    who: String,
-) {
-    // Numbered here, in the order of arrival: what was accepted before a link must not take its place.
-    let link = shared.pair.number_link();
-    if connections.len() >= shared.config.limits.connections + GREETING {
-        connections.spawn(async move {
-            let _ = reject(&mut stream, Rejection::Busy).await;
-        });
-        return;
-    }
-    let shared = shared.clone();
-    let seat = Seat(clients.clone());
-    connections.spawn(connection::serve(shared, seat, link, stream, who));
-}
-
-/// Tells that no connection can be taken; not again until one could.
-fn complain_once(failing: &mut bool, error: &io::Error) {
-    if !*failing {
-        tracing::warn!("cannot accept a connection: {error}");
-    }
-    *failing = true;
 }
 
 /// Counts the connections of clients.

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::accept::Seat;
 use super::burden::{Burden, Gated, Share};
+use super::greeting::Greeting;
 use super::idle::Idle;
 use super::replication::ReplicationRpc;
 use super::rpc::LockRpc;
@@ -31,7 +32,7 @@ use crate::config::{LONGEST_WAIT, MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
 use crate::engine::pair::core::InLink;
 use crate::net::framing::Incoming;
 use crate::net::{
-    PairId, Purpose, Rejection, RunId, ServerTransport, Stream, accept, greet, reject,
+    GreetError, PairId, Purpose, Rejection, RunId, ServerTransport, Stream, accept, greet, reject,
     server_transport,
 };
 use crate::service::{LockService as _, LockServiceRequest, Replication as _};
@@ -55,6 +56,7 @@ pub(super) async fn serve(
     link: InLink,
     mut stream: Stream,
     who: String,
+    greeting: Greeting,
 ) {
     let patience = shared.config.timing.preface_timeout;
     // The peer may still ask when this server has handed over.
@@ -66,21 +68,25 @@ pub(super) async fn serve(
     let purpose = tokio::select! {
         biased;
         () = stopping.cancelled() => return,
+        () = greeting.cancelled() => {
+            return tracing::debug!(%who, "closed a connection that has not said what it is, for another");
+        }
         greeted = timeout(patience, greet(&mut stream)) => match greeted {
             Ok(Ok(purpose)) => purpose,
-            Ok(Err(error)) => return tracing::info!(%who, "refused a connection: {error}"),
-            Err(_) => return tracing::info!(%who, "refused a connection: it did not say what it is"),
+            Ok(Err(error)) => return tell_refusal(&shared, &who, &error),
+            Err(_) => return tracing::debug!(%who, "refused a connection: it did not say what it is"),
         },
     };
+    drop(greeting);
     match purpose {
         Purpose::Client if shared.stopping.is_cancelled() => {}
         Purpose::Client => match seat.take(shared.config.limits.connections) {
             Some(_seated) => serve_client(&shared, stream, ClientAddress::new(&who)).await,
-            None => turn_away(&mut stream, &who, Rejection::Busy).await,
+            None => turn_away(&shared, &mut stream, &who, Rejection::Busy).await,
         },
         Purpose::Peer { from, pair, run } => match misfit(&shared, from, pair, run) {
             None => serve_peer(&shared, link, stream, &stopping).await,
-            Some(why) => turn_away(&mut stream, &who, why).await,
+            Some(why) => turn_away(&shared, &mut stream, &who, why).await,
         },
     }
 }
@@ -99,8 +105,23 @@ fn misfit(shared: &Shared, from: ServerId, pair: PairId, run: RunId) -> Option<R
     }
 }
 
-async fn turn_away(stream: &mut Stream, who: &str, why: Rejection) {
-    tracing::warn!(%who, "refused a connection: {why}");
+/// Tells why a connection was refused that began wrongly.
+fn tell_refusal(shared: &Shared, who: &str, why: &GreetError) {
+    match why {
+        // Whoever only looks whether the port is open goes away like that.
+        GreetError::Broken(_) => tracing::debug!(%who, "refused a connection: {why}"),
+        _ => {
+            if let Some(untold) = shared.warnings.pass(&why.to_string()) {
+                tracing::info!(%who, "refused a connection: {why}{untold}");
+            }
+        }
+    }
+}
+
+async fn turn_away(shared: &Shared, stream: &mut Stream, who: &str, why: Rejection) {
+    if let Some(untold) = shared.warnings.pass(&why.to_string()) {
+        tracing::warn!(%who, "refused a connection: {why}{untold}");
+    }
     let _ = reject(stream, why).await;
 }
 

@@ -7,6 +7,7 @@ mod accept;
 mod burden;
 mod busy_poll;
 mod connection;
+mod greeting;
 mod idle;
 mod replication;
 mod rpc;
@@ -30,6 +31,7 @@ use crate::config::{Limits, Timing};
 use crate::engine::pair::core::Settings;
 use crate::engine::pair::{Pair, Peer};
 use crate::net::{Addr, Listener, Network, Redial, RunId, Servers, SystemNetwork};
+use crate::throttle::Warnings;
 use crate::types::ServerId;
 
 /// What a server is told.
@@ -157,7 +159,8 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { config, listener } = self;
         let stop_timeout = config.timing.stop_timeout;
-        let peer = peer(&config);
+        let warnings = Arc::<Warnings>::default();
+        let peer = peer(&config, &warnings);
         let (pair, driver) = Pair::new(settings(&config), peer.clone());
         let mut engine = JoinSet::new();
         engine.spawn(driver);
@@ -169,7 +172,7 @@ impl Server {
             window.clone(),
         ));
         let stopping = CancellationToken::new();
-        let shared = Shared::new(config, pair.clone(), window, stopping.clone());
+        let shared = Shared::new(config, pair.clone(), window, warnings, stopping.clone());
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));
         tokio::select! {
             biased;
@@ -198,6 +201,7 @@ struct Shared {
     pair: Pair,
     burden: Burden,
     busy_poll: Window,
+    warnings: Arc<Warnings>,
     stopping: CancellationToken,
     started: Instant,
 }
@@ -207,6 +211,7 @@ impl Shared {
         config: ServerConfig,
         pair: Pair,
         busy_poll: Window,
+        warnings: Arc<Warnings>,
         stopping: CancellationToken,
     ) -> Self {
         Self {
@@ -214,6 +219,7 @@ impl Shared {
             config,
             pair,
             busy_poll,
+            warnings,
             stopping,
             started: Instant::now(),
         }
@@ -232,7 +238,7 @@ fn settings(config: &ServerConfig) -> Settings {
     )
 }
 
-fn peer(config: &ServerConfig) -> Peer {
+fn peer(config: &ServerConfig, warnings: &Arc<Warnings>) -> Peer {
     // Often enough that a probe survives the loss of several first packets.
     let redial = config.timing.peer_timeout / 8;
     let listed = config.servers.address(config.me.peer());
@@ -243,5 +249,6 @@ fn peer(config: &ServerConfig) -> Peer {
         own_address: config.servers.address(config.me).clone(),
         run: RunId::random(),
         pair: config.servers.pair_id(),
+        warnings: warnings.clone(),
     }
 }

@@ -14,20 +14,20 @@ use crate::fault::Fault::{Blocked, Closed, Full, ReaderGone};
 use crate::fault::Which::{Stderr, Stdout};
 use crate::fault::{Fault, Faulty, PATIENCE, Which};
 
-struct Stage {
-    pair: Pair,
-    clerk: Clerk,
+pub(crate) struct Stage {
+    pub(crate) pair: Pair,
+    pub(crate) clerk: Clerk,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let pair = Pair::start(PairOptions::processes(env!("CARGO_BIN_EXE_lockd")).unix()).await;
         let builder = Clerk::builder(pair.servers().clone()).lease(Duration::from_mins(1));
         let clerk = builder.connect().await.expect("a server answers");
         Self { pair, clerk }
     }
 
-    fn start(&self, line: &str, which: Which, fault: Fault) -> Faulty {
+    pub(crate) fn start(&self, line: &str, which: Which, fault: Fault) -> Faulty {
         let args: Vec<_> = line.split(' ').collect();
         Faulty::start(
             env!("CARGO_BIN_EXE_lockc"),

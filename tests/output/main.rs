@@ -4,3 +4,4 @@
 mod fault;
 mod lockc;
 mod lockd;
+mod names;

@@ -15,9 +15,10 @@ use crate::net::Addr;
 use crate::server::ServerConfig;
 use crate::types::ServerId;
 
-/// What is logged unless `RUST_LOG` says otherwise. tarpc tells of every request at `info`, and of each
-/// whose deadline passes at `error`: any client could fill the disk with that.
-const DEFAULT_FILTER: &str = "info,tarpc=warn,tarpc::server::in_flight_requests=off";
+/// What is logged unless `RUST_LOG` says otherwise. tarpc tells of every request at `info`, of broken
+/// channels at `warn`, without saying which, and of each request whose deadline passes at `error`: any
+/// client could fill the disk with that.
+const DEFAULT_FILTER: &str = "info,tarpc=error,tarpc::server::in_flight_requests=off";
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 
 pub(super) mod args;
 mod cgroup;
+mod descriptors;
 mod logs;
 mod memory;
 
@@ -36,7 +37,12 @@ fn run(cli: &Cli) -> Exit {
         complain("lockd", &format!("cannot begin to log: {error}"));
         return Exit::Internal;
     }
-    block_on("lockd", serve(cli.servers(cgroup::memory_limit())))
+    let mut servers = cli.servers(cgroup::memory_limit());
+    if let Err(too_few) = descriptors::share(&mut servers) {
+        complain("lockd", &too_few);
+        return Exit::Internal;
+    }
+    block_on("lockd", serve(servers))
 }
 
 /// Serves until a signal comes; the second one cuts short what the first one began.

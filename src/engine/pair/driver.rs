@@ -21,16 +21,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::core::{
-    Core, Effect, Event, FrameNumber, InLink, Input, Now, OutLink, ProbeId, RelayId, Reply,
-    Settings,
+    Core, Effect, FrameNumber, InLink, Input, Now, OutLink, ProbeId, RelayId, Reply, Settings,
 };
 use super::forward::Forwarder;
 use super::inbox::{FromClient, FromPeer, PeerInbox, ReplyTo};
 use super::peer::{Peer, unhurried};
 use super::probe;
 use super::relay::Relays;
+use super::report::{Reporter, report};
 use crate::service::{Frame, FrameAnswer, Introduction, Request};
-use crate::types::{ServerId, View};
+use crate::types::View;
 
 /// How much is taken in before what there is is sent: some 100 us of work, so that the first of many
 /// waiting calls is not held up for the last.
@@ -57,6 +57,7 @@ pub(super) struct Driver {
     forwarder: Option<(OutLink, Forwarder)>,
     relays: Option<Relays>,
     probe: Option<AbortHandle>,
+    reporter: Reporter,
     /// Whom to tell when this server has handed over to its peer.
     handed_over: Option<oneshot::Sender<()>>,
 }
@@ -85,6 +86,7 @@ impl Driver {
             forwarder: None,
             relays: None,
             probe: None,
+            reporter: Reporter::default(),
             handed_over: None,
         }
     }
@@ -111,6 +113,10 @@ impl Driver {
                 self.wake().await;
             }
             self.flush();
+            let standing = self.core.standing();
+            let peer_timeout = self.core.peer_timeout();
+            self.reporter
+                .tell_waiting(standing, &self.peer, peer_timeout);
             // Nearly every message puts the wake off a little. The timer is moved only when it comes too
             // late, or much too early.
             let wake_at = self.wake_at();
@@ -193,7 +199,10 @@ impl Driver {
                 answer,
             },
             FromPeer::OutLinkClosed { link } => Input::OutLinkClosed { link },
-            FromPeer::Probed { probe, result } => Input::Probed { probe, result },
+            FromPeer::Probed { probe, result } => {
+                self.reporter.probed(Some(&result));
+                Input::Probed { probe, result }
+            }
             FromPeer::Relayed { relay, result } => Input::Relayed { relay, result },
         };
         self.step(input);
@@ -319,6 +328,9 @@ impl Driver {
 
     fn ask_peer(&mut self, probe: ProbeId, pause: Duration, asker: Introduction) {
         if let Some(void) = self.probe.take() {
+            if !void.is_finished() {
+                self.reporter.probed(None);
+            }
             void.abort();
         }
         let (peer, inbox) = (self.peer.clone(), self.inbox.clone());
@@ -335,7 +347,7 @@ impl Driver {
         let patience = self.core.peer_timeout();
         tokio::spawn(tokio::time::timeout(patience, async move {
             // Lost fences do not matter: the next probe finds the same.
-            let connection = peer.connect(1).await.ok()?;
+            let connection = peer.connect("a fence", 1).await.ok()?;
             tokio::select! {
                 biased;
                 result = connection.client.fence(unhurried(), view) => result.ok(),
@@ -364,34 +376,5 @@ impl Drop for Driver {
         if let Some(probe) = self.probe.take() {
             probe.abort();
         }
-    }
-}
-
-/// One line for each change, with its reason.
-fn report(event: &Event, peer: &Peer) {
-    match event {
-        Event::SteppedDown { .. }
-        | Event::Doubt { .. }
-        | Event::LockBroken { .. }
-        | Event::NearLimit { .. }
-        | Event::Refusing { .. } => {
-            tracing::warn!("{event}");
-        }
-        Event::Obstructed { obstacle } => tracing::error!(
-            "started as `{}`, which --servers lists at {}; cannot pair with the `{}` at {}: {obstacle}",
-            started_as(peer.me),
-            peer.own_address,
-            started_as(peer.me.peer()),
-            peer.address,
-        ),
-        _ => tracing::info!("{event}"),
-    }
-}
-
-/// The command of `lockd` that runs the server.
-const fn started_as(server: ServerId) -> &'static str {
-    match server {
-        ServerId::A => "primary",
-        ServerId::B => "backup",
     }
 }

@@ -60,7 +60,7 @@ async fn run(
     let Ok(Connection {
         client,
         mut running,
-    }) = peer.connect(FRAMES_IN_FLIGHT).await
+    }) = peer.connect("replication", FRAMES_IN_FLIGHT).await
     else {
         return;
     };

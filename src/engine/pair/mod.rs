@@ -29,6 +29,7 @@ mod inbox;
 mod peer;
 mod probe;
 mod relay;
+mod report;
 
 use std::convert::Infallible;
 use std::future::Future;

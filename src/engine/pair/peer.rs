@@ -1,6 +1,7 @@
 //! How to reach the other server of the pair.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::net::{
     Addr, Checked, DialError, Network, PairId, Purpose, RunId, client_transport, dial,
 };
 use crate::service::{ReplicationClient, ReplicationRequest, ReplicationResponse};
+use crate::throttle::Warnings;
 use crate::types::ServerId;
 
 /// The other server of the pair, as this one reaches it.
@@ -27,6 +29,8 @@ pub(crate) struct Peer {
     pub(crate) own_address: Addr,
     pub(crate) pair: PairId,
     pub(crate) run: RunId,
+    /// What has been told of what can be told again and again.
+    pub(crate) warnings: Arc<Warnings>,
 }
 
 type Client = ReplicationClient<Checked<ReplicationRequest, ReplicationResponse>>;
@@ -58,7 +62,12 @@ impl Peer {
     }
 
     /// Dials the peer. May take for ever: callers bound it, or have reason not to.
-    pub(super) async fn connect(&self, max_in_flight: usize) -> Result<Connection, DialError> {
+    /// `what`: what the connection is for, for logs.
+    pub(super) async fn connect(
+        &self,
+        what: &'static str,
+        max_in_flight: usize,
+    ) -> Result<Connection, DialError> {
         let purpose = Purpose::Peer {
             from: self.me,
             pair: self.pair,
@@ -70,9 +79,23 @@ impl Peer {
         config.pending_request_buffer = max_in_flight;
         let transport = client_transport(stream, MAX_FRAME_BYTES);
         let NewClient { client, dispatch } = tarpc::client::new(config, transport);
-        let running = dispatch.map(|_| ()).boxed();
+        let peer = self.clone();
+        let running = dispatch
+            .map(move |ended| peer.warn_of_end(what, ended))
+            .boxed();
         let client = Checked::new(client).into();
         Ok(Connection { client, running })
+    }
+
+    /// tarpc would say that a channel has failed, and not which.
+    fn warn_of_end<E: fmt::Display>(&self, what: &'static str, ended: Result<(), E>) {
+        let Err(error) = ended else { return };
+        let address = &self.address;
+        let told =
+            format!("the connection to the other server at {address}, for {what}, broke: {error}");
+        if let Some(untold) = self.warnings.pass(&told) {
+            tracing::warn!("{told}{untold}");
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn ask(peer: &Peer, asker: Introduction) -> ProbeResult {
                 continue;
             }
         }
-        let Connection { client, running } = match peer.connect(1).await {
+        let Connection { client, running } = match peer.connect("a probe", 1).await {
             Ok(connection) => connection,
             Err(DialError::Refused(_)) => return ProbeResult::Refused,
             Err(DialError::Unreachable(_)) => {
@@ -55,7 +55,9 @@ pub(super) async fn ask(peer: &Peer, asker: Introduction) -> ProbeResult {
                 return ProbeResult::Obstructed(Obstacle::NotALockServer);
             }
             Err(error) => {
-                tracing::warn!(peer = %peer.address, "cannot ask the peer who it is: {error}");
+                if let Some(untold) = peer.warnings.pass(&error.to_string()) {
+                    tracing::warn!(peer = %peer.address, "cannot ask the peer who it is: {error}{untold}");
+                }
                 return ProbeResult::Broken;
             }
         };
@@ -164,6 +166,7 @@ mod tests {
             own_address: servers.address(ServerId::B).clone(),
             pair: servers.pair_id(),
             run: RunId(1),
+            warnings: Arc::default(),
         };
         let start = Instant::now();
         let probed = timeout(PEER_TIMEOUT * 100, ask(&peer, asker)).await;

@@ -47,7 +47,7 @@ async fn run(
     let connection = tokio::select! {
         biased;
         () = hang_up.cancelled() => None,
-        connection = peer.connect(capacity) => connection.ok(),
+        connection = peer.connect("relayed requests", capacity) => connection.ok(),
     };
     if let Some(Connection {
         client,

@@ -111,7 +111,8 @@ impl Node {
         config.timing.peer_timeout = PEER_TIMEOUT;
         let bound = runtime.block_on(Server::bind(config));
         let Server { config, listener } = bound.expect("a name of its own");
-        let (pair, driver) = Pair::new(settings(&config), peer(&config));
+        let warnings = Arc::default();
+        let (pair, driver) = Pair::new(settings(&config), peer(&config, &warnings));
         let halt = CancellationToken::new();
         let halted = halt.clone();
         drop(shuttle::future::spawn(async move {
@@ -125,6 +126,7 @@ impl Node {
             config,
             pair.clone(),
             Window::default(),
+            warnings,
             CancellationToken::new(),
         );
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));

@@ -23,6 +23,7 @@ mod waiting;
 mod watchdog;
 
 use std::env;
+use std::fs;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,6 +68,8 @@ enum Unfinished {
     NoLock(#[from] Failure),
     #[error("{name} is held around this command, by session {holder}: it would wait for itself")]
     WaitsForItself { name: LockName, holder: SessionId },
+    #[error("lockc run needs /proc, which is not mounted here")]
+    NoProc,
     #[error("cannot watch over the command: {0}")]
     System(#[from] io::Error),
     #[error("the command was ended: {0}")]
@@ -80,7 +83,7 @@ impl Unfinished {
         match self {
             Self::Grace(_) | Self::WaitsForItself { .. } => Exit::Usage,
             Self::NoLock(failure) => failure.exit(),
-            Self::System(_) | Self::CutShort(Cut::NoWatchdog(_)) => Exit::Internal,
+            Self::NoProc | Self::System(_) | Self::CutShort(Cut::NoWatchdog(_)) => Exit::Internal,
             Self::CutShort(_) | Self::Lost(_) => Exit::Lost,
         }
     }
@@ -103,6 +106,9 @@ async fn connect_and_run(
     options: &RunOptions,
 ) -> Result<Exit, Unfinished> {
     let terms = options.terms()?;
+    if fs::symlink_metadata(THIS_PROGRAM).is_err() {
+        return Err(Unfinished::NoProc);
+    }
     let mut signals = Signals::catch()?;
     let begun = Instant::now();
     let timeout = options.answer_within(timeout);
