@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Chunk, Command};
 use crate::types::{
-    ClientAddress, ClientId, Digest, LockName, NameError, OpNumber, RecordNumber, Retention, Seq,
-    Token, View,
+    ClientAddress, ClientId, ClusterId, Digest, LockName, NameError, OpNumber, RecordNumber,
+    Retention, Seq, Token, View,
 };
 
 pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News, Page, PlaceInfo};
@@ -422,6 +422,8 @@ pub enum LinkPurpose {
     Form {
         /// The op number at which the empty machine stands.
         base: OpNumber,
+        /// The cluster that begins.
+        cluster: ClusterId,
     },
     /// The receiver is backup of the view: go on where the last link stopped.
     Resume,

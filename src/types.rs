@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use self::session::{
     ClientAddress, Retention, RetentionError, SessionId, SessionName, SessionNameError,
@@ -154,6 +155,25 @@ impl ProcessId {
     #[must_use]
     pub const fn from_u128(value: u128) -> Self {
         Self(Uuid::from_u128(value))
+    }
+}
+
+/// Which cluster a server is a member of: made when a pair forms, kept through failovers and joins, and new
+/// when a new pair forms because both servers were lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClusterId(pub u64);
+
+impl ClusterId {
+    /// The id of the cluster that a server forms at op number `base`. `seed` is the server's own.
+    #[must_use]
+    pub fn formed_at(base: OpNumber, seed: u64) -> Self {
+        Self(xxh3_64_with_seed(&base.0.to_le_bytes(), seed))
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

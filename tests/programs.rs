@@ -393,6 +393,64 @@ async fn servers_with_different_peer_timeouts_serve_nobody_until_that_is_correct
 }
 
 #[tokio::test]
+async fn a_list_of_servers_of_two_pairs_is_refused_by_name_and_grants_nothing() {
+    let places = [Place::new(), Place::new()];
+    let mut running = Vec::new();
+    for place in &places {
+        running.push(place.lockd(&["primary"]).await);
+        running.push(place.lockd(&["backup"]).await);
+        place.wait_until_whole();
+    }
+    let [one, other] = places.each_ref().map(|place| place.path().display());
+    let (first, second) = (format!("unix:{one}/a"), format!("unix:{other}/b"));
+    let mix = format!("{first},{second}");
+    let lockc = |args: &[&str]| {
+        let mut lockc = Command::new(env!("CARGO_BIN_EXE_lockc"));
+        lockc
+            .timeout(PATIENCE)
+            .env_clear()
+            .env("LOCK_SERVERS", &mix);
+        lockc.args(args).output().expect("lockc runs")
+    };
+    for args in [
+        ["lock", "x"].as_slice(),
+        &["unlock", "x"],
+        &["run", "x", "--", "true"],
+    ] {
+        let refused = lockc(args);
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}: {refused:?}");
+        assert!(error.contains("mixes two clusters"), "{args:?}: {error}");
+        assert!(
+            error.contains(&first) && error.contains(&second),
+            "{args:?}: {error}"
+        );
+    }
+    let json = lockc(&["status", "--json"]).stdout;
+    let json: Value = serde_json::from_slice(&json).expect("it prints JSON");
+    assert_eq!(json["whole"], false, "{json}");
+    for server in [0, 1] {
+        let cluster = places[server].status()["servers"][server]["cluster"].clone();
+        let cluster = cluster.as_str().expect("it is a member of one");
+        let told = json["mixed_clusters"].as_str().expect("it is told");
+        assert!(told.contains(cluster), "{json}");
+    }
+    let text = lockc(&["status"]).stdout;
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        text.contains("mixes two clusters") && text.contains("NOT whole"),
+        "{text}"
+    );
+    for place in &places {
+        place
+            .lockc(&["lock", "x"])
+            .assert()
+            .code(0)
+            .stdout("true\n");
+    }
+}
+
+#[tokio::test]
 async fn two_servers_started_as_the_same_one_both_say_so_once() {
     for (command, other, own, peer) in [
         ("primary", "backup", "a", "b"),

@@ -11,8 +11,8 @@ use lockservice::service::{
     ReplicationRequest, Request, SessionTerms, Standing, Verb,
 };
 use lockservice::types::{
-    ClientAddress, ClientId, Digest, Lease, LockName, OpNumber, RecordNumber, Retention, Seq,
-    ServerId, SessionName, Token, UnixTime, View,
+    ClientAddress, ClientId, ClusterId, Digest, Lease, LockName, OpNumber, RecordNumber, Retention,
+    Seq, ServerId, SessionName, Token, UnixTime, View,
 };
 use serde::Serialize;
 
@@ -431,6 +431,7 @@ impl Purpose {
         match self {
             Self::Form(base) => LinkPurpose::Form {
                 base: base.number(known),
+                cluster: ClusterId(1),
             },
             Self::Resume => LinkPurpose::Resume,
             Self::Sync => LinkPurpose::Sync,

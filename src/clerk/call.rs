@@ -22,12 +22,14 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::both::Both;
+use super::clusters::{Clusters, MixedClusters};
 use super::connection::{Connection, Sent};
 use super::error::TryError;
 use super::expect_runtime;
 use super::failover::{Failover, Step};
 use super::trail::Trail;
 use crate::config::TRY_TIMEOUT;
+use crate::net::{Network, Servers};
 use crate::service::{Answer, Refusal, Request, Resource};
 use crate::types::ServerId;
 
@@ -35,6 +37,7 @@ use crate::types::ServerId;
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) connections: Both<Connection>,
+    pub(super) clusters: Arc<Clusters>,
     pace: Pace,
     prefer_b: AtomicBool,
 }
@@ -51,6 +54,11 @@ pub(super) struct Pace {
 /// Why [`Pair::ask`] has no answer.
 #[derive(Debug)]
 pub(super) enum AskError {
+    /// The servers are members of two clusters.
+    Mixed {
+        clusters: MixedClusters,
+        may_have_happened: bool,
+    },
     /// A server refused, and will always refuse.
     Refused(Refusal, Trail),
     /// The servers are at a limit. No try has been or will be executed.
@@ -71,9 +79,15 @@ pub(super) struct Overload {
 type Ended = Result<Answer, TryError>;
 
 impl Pair {
-    pub(super) const fn new(connections: Both<Connection>, patience: Duration) -> Self {
+    pub(super) fn new(network: &Arc<dyn Network>, servers: &Servers, patience: Duration) -> Self {
+        let clusters = Arc::new(Clusters::new(network.clone(), servers.clone(), patience));
+        let connections = Both::of(|server| {
+            let address = servers.address(server).clone();
+            Connection::new(network.clone(), address).listed(clusters.clone(), server)
+        });
         Self {
             connections,
+            clusters,
             pace: Pace {
                 patience,
                 try_timeout: TRY_TIMEOUT,
@@ -86,6 +100,7 @@ impl Pair {
     pub(super) fn apart(&self) -> Self {
         Self {
             connections: Both::of(|server| self.connections[server].apart()),
+            clusters: self.clusters.clone(),
             pace: self.pace,
             prefer_b: AtomicBool::new(self.prefer_b.load(Ordering::Relaxed)),
         }
@@ -128,6 +143,12 @@ impl Pair {
         deadline: Instant,
     ) -> Result<Answer, AskError> {
         expect_runtime();
+        if let Err(clusters) = self.clusters.check_mix().await {
+            return Err(AskError::Mixed {
+                clusters,
+                may_have_happened: false,
+            });
+        }
         let server = self.preferred();
         let sent = Arc::<Sent>::default();
         let ends = deadline.min(now + pace.try_timeout);
@@ -234,6 +255,14 @@ impl<'a> Tries<'a> {
                     self.pair.stick_to(server);
                     self.trail.end(server, refusal.into());
                     return Err(AskError::Refused(refusal, self.trail.closed()));
+                }
+                Err(TryError::MixedClusters(clusters)) => {
+                    let trail = self.trail.closed();
+                    let may_have_happened = trail.may_have_happened;
+                    return Err(AskError::Mixed {
+                        clusters,
+                        may_have_happened,
+                    });
                 }
                 Err(error) => {
                     self.failover.failed(server, Instant::now());

@@ -12,14 +12,16 @@ use tarpc::client::{Config, NewClient, RpcError};
 use tarpc::context;
 use tokio::time::{Instant, timeout};
 
+use super::clusters::Clusters;
 use super::error::TryError;
 use super::joint::Joint;
 use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES};
-use crate::net::{self, Addr, Checked, Network, Purpose};
+use crate::net::{self, Addr, Checked, Network};
 use crate::service::{
     Answer, LockServiceClient, LockServiceRequest, LockServiceResponse, Refusal, Request,
     ServerStatus, Verb,
 };
+use crate::types::ServerId;
 
 /// What tarpc says for a server that takes no more calls on a connection. It has not looked at the call.
 const THROTTLED: &str = "server throttled the request.";
@@ -30,6 +32,8 @@ type Client = LockServiceClient<Checked<LockServiceRequest, LockServiceResponse>
 pub(super) struct Connection {
     network: Arc<dyn Network>,
     addr: Addr,
+    /// The list that the server is on, and which it is there.
+    listed: Option<(Arc<Clusters>, ServerId)>,
     live: Joint<Live, TryError>,
 }
 
@@ -49,13 +53,23 @@ impl Connection {
         Self {
             network,
             addr,
+            listed: None,
             live: Joint::default(),
         }
     }
 
+    /// The same, to a server that has to be a member of the same cluster as the other one of the list.
+    pub(super) fn listed(mut self, clusters: Arc<Clusters>, server: ServerId) -> Self {
+        self.listed = Some((clusters, server));
+        self
+    }
+
     /// To the same server, but not shared with this one.
     pub(super) fn apart(&self) -> Self {
-        Self::new(self.network.clone(), self.addr.clone())
+        Self {
+            listed: self.listed.clone(),
+            ..Self::new(self.network.clone(), self.addr.clone())
+        }
     }
 
     /// Whether a thread of its own can use it.
@@ -103,7 +117,10 @@ impl Connection {
     }
 
     async fn live(&self) -> Result<Arc<Live>, TryError> {
-        let dial = || dial(self.network.clone(), self.addr.clone()).boxed();
+        let dial = || {
+            let (network, addr) = (self.network.clone(), self.addr.clone());
+            dial(network, addr, self.listed.clone()).boxed()
+        };
         self.live.get(|live| !live.is_broken(), dial).await
     }
 }
@@ -153,11 +170,18 @@ impl Sent {
     }
 }
 
-async fn dial(network: Arc<dyn Network>, addr: Addr) -> Result<Arc<Live>, TryError> {
-    let stream = timeout(DIAL_TIMEOUT, net::dial(&*network, &addr, Purpose::Client))
+async fn dial(
+    network: Arc<dyn Network>,
+    addr: Addr,
+    listed: Option<(Arc<Clusters>, ServerId)>,
+) -> Result<Arc<Live>, TryError> {
+    let (stream, cluster) = timeout(DIAL_TIMEOUT, net::dial_as_client(&*network, &addr))
         .await
         .map_err(|_| TryError::NoConnection)?
         .map_err(|error| TryError::Dial(Arc::new(error)))?;
+    if let Some((clusters, server)) = listed {
+        clusters.check(server, cluster).await?;
+    }
     let transport = net::client_transport(stream, MAX_FRAME_BYTES);
     let NewClient { client, dispatch } = tarpc::client::new(config(), transport);
     let live = Arc::new(Live {

@@ -12,6 +12,7 @@ pub use self::any::Error;
 pub use self::look::LookError;
 pub use self::owned::{AcquireError, ReleaseError};
 
+use super::clusters::MixedClusters;
 use crate::net::{Addr, DialError};
 use crate::service::{Refusal, Resource};
 use crate::types::{LeaseError, NameError, ServerId, SessionNameError};
@@ -68,6 +69,17 @@ pub enum CallError {
         /// Whether a server can carry it out, or have done so, from an earlier try that was not answered.
         may_have_happened: bool,
     },
+    /// The servers of the list are members of two clusters.
+    #[error(
+        "{clusters}; the operation {}",
+        if *.may_have_happened { "may have happened" } else { "has not happened" }
+    )]
+    MixedClusters {
+        /// Which server is a member of which.
+        clusters: MixedClusters,
+        /// Whether a server can have carried the operation out in an earlier try.
+        may_have_happened: bool,
+    },
     /// [`Clerk::close`](super::Clerk::close) was called on a clone of this clerk. The operation has not
     /// happened.
     #[error("the clerk is closed; the operation has not happened")]
@@ -80,6 +92,9 @@ impl CallError {
     pub const fn may_have_happened(&self) -> bool {
         match self {
             Self::Unanswered {
+                may_have_happened, ..
+            }
+            | Self::MixedClusters {
                 may_have_happened, ..
             }
             | Self::Owned { may_have_happened } => *may_have_happened,
@@ -99,6 +114,9 @@ pub enum ConnectError {
     /// What [`ClerkBuilder::name`](super::ClerkBuilder::name) was given is too long.
     #[error(transparent)]
     InvalidName(#[from] SessionNameError),
+    /// The servers of the list are members of two clusters.
+    #[error(transparent)]
+    MixedClusters(#[from] MixedClusters),
     /// No server took this client on in time.
     #[error("no server answered within {}; {tried}", humantime::format_duration(*.after))]
     Unanswered {
@@ -130,6 +148,9 @@ pub enum TryError {
     /// A connection did not come about in time.
     #[error("no connection in time")]
     NoConnection,
+    /// The server and the other one of the list are members of two clusters.
+    #[error(transparent)]
+    MixedClusters(#[from] MixedClusters),
     /// The request could not be sent.
     #[error("the request could not be sent: {0}")]
     NotSent(String),
@@ -152,7 +173,11 @@ impl TryError {
     #[must_use]
     pub const fn may_have_executed(&self) -> bool {
         match self {
-            Self::Dial(_) | Self::NoConnection | Self::NotSent(_) | Self::Busy => false,
+            Self::Dial(_)
+            | Self::NoConnection
+            | Self::MixedClusters(_)
+            | Self::NotSent(_)
+            | Self::Busy => false,
             Self::Refused(refusal) => refusal.may_have_executed(),
             Self::ConnectionLost | Self::NoAnswer => true,
         }

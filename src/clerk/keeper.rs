@@ -49,6 +49,12 @@ pub(super) async fn keep(shared: Arc<Shared>, mut clerk: mpsc::Receiver<Close>) 
 async fn tend(shared: &Shared, record: &Record) {
     let pause = (record.time_to_live / 4).max(SHORTEST_PAUSE);
     let lost = timeout(pause, record.lost.notified()).await.is_ok();
+    if !lost {
+        // Also the server that has not been needed yet. The next call tells of a mix.
+        for server in ServerId::BOTH {
+            let _ = shared.pair.clusters.check_server(server).await;
+        }
+    }
     if lost || is_unknown(shared, record).await {
         renew(shared, record).await;
     }

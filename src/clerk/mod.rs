@@ -18,6 +18,7 @@ mod all;
 mod attempt;
 mod both;
 mod call;
+mod clusters;
 mod connection;
 mod election;
 mod error;
@@ -49,6 +50,7 @@ use tokio::time::Instant;
 
 pub use self::acquired::{BreakOutcome, LockGuards, TryAcquired};
 pub use self::all::AllRequest;
+pub use self::clusters::MixedClusters;
 pub use self::error::{
     AcquireError, CallError, ConnectError, Error, LookError, ReleaseError, Tried, TriedServer,
     TryError,
@@ -56,20 +58,18 @@ pub use self::error::{
 pub use self::guard::LockGuard;
 pub use self::request::LockRequest;
 pub use self::session::{GuardState, LossReason};
-pub use self::status::{ServerReport, is_whole, status, status_of};
+pub use self::status::{ServerReport, is_whole, mix, status, status_of};
 pub use self::watch::Watch;
 pub use self::watcher::GuardWatcher;
 
-use self::both::Both;
 use self::call::{AskError, Overload, Pair};
-use self::connection::Connection;
 use self::keeper::Close;
 use self::session::Sessions;
 use self::shared::Shared;
 use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
 use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::{SessionTerms, Verb};
-use crate::types::{ClientId, Lease, LockName, SessionId, SessionName};
+use crate::types::{ClientId, Lease, LockName, ServerId, SessionId, SessionName};
 
 /// A client of a lock pair. Clones are the same client.
 ///
@@ -382,10 +382,7 @@ impl ClerkBuilder {
     /// Safe.
     pub async fn connect(self) -> Result<Clerk, ConnectError> {
         expect_runtime();
-        let connections = Both::of(|server| {
-            Connection::new(self.network.clone(), self.servers.address(server).clone())
-        });
-        let pair = Pair::new(connections, clamp(self.patience));
+        let pair = Pair::new(&self.network, &self.servers, clamp(self.patience));
         let terms = SessionTerms {
             lease: Lease::new(self.lease)?,
             name: self.name.map(SessionName::new).transpose()?,
@@ -393,9 +390,15 @@ impl ClerkBuilder {
             address: None,
         };
         let shared = Arc::new(Shared::new(pair, clamp(self.timeout), terms));
-        match shared.open(None, Instant::now()).await {
-            Ok(opened) => shared.publish(&opened),
-            Err(error) => return Err(not_connected(&shared, error)),
+        // The server that is asked first says of which cluster it is; the other one has to be asked.
+        let other = shared.pair.clusters.check_server(ServerId::B);
+        match join(shared.open(None, Instant::now()), other).await {
+            (Ok(opened), Ok(())) => shared.publish(&opened),
+            (Ok(opened), Err(mixed)) => {
+                shared.say_goodbye(opened.record).await;
+                return Err(mixed.into());
+            }
+            (Err(error), _) => return Err(not_connected(&shared, error)),
         }
         let (keeper, clerk) = mpsc::channel(1);
         tokio::spawn(keeper::keep(shared.clone(), clerk));
@@ -413,6 +416,7 @@ fn not_connected(shared: &Shared, error: AskError) -> ConnectError {
         AskError::Overloaded(Overload { resource, after }) => {
             ConnectError::Overloaded { after, resource }
         }
+        AskError::Mixed { clusters, .. } => clusters.into(),
         AskError::Unanswered(trail) | AskError::Refused(_, trail) => ConnectError::Unanswered {
             after,
             tried: trail.told(&shared.pair),

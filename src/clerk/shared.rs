@@ -222,6 +222,13 @@ impl Shared {
             AskError::Overloaded(Overload { resource, after }) => {
                 CallError::Overloaded { after, resource }
             }
+            AskError::Mixed {
+                clusters,
+                may_have_happened,
+            } => CallError::MixedClusters {
+                clusters,
+                may_have_happened,
+            },
             AskError::Unanswered(trail) => self.unanswered(trail),
         }
     }
@@ -241,6 +248,7 @@ impl Shared {
             AskError::Overloaded(Overload { resource, after }) => {
                 LookError::Overloaded { after, resource }
             }
+            AskError::Mixed { clusters, .. } => LookError::MixedClusters(clusters),
             AskError::Refused(_, trail) | AskError::Unanswered(trail) => LookError::Unanswered {
                 after,
                 tried: trail.told(&self.pair),
@@ -254,6 +262,7 @@ impl Shared {
             AskError::Overloaded(Overload { resource, after }) => {
                 AcquireError::Overloaded { after, resource }
             }
+            AskError::Mixed { clusters, .. } => AcquireError::MixedClusters(clusters),
             AskError::Refused(_, trail) | AskError::Unanswered(trail) => AcquireError::Unanswered {
                 after,
                 tried: trail.told(&self.pair),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join;
 use tokio::time::{Instant, timeout_at};
 
+use super::clusters::MixedClusters;
 use super::connection::Connection;
 use super::error::TryError;
 use super::{Clerk, clamp, expect_runtime};
@@ -85,6 +86,18 @@ pub async fn status_of(
     }
 }
 
+/// The clusters of the servers, if these are members of different ones.
+#[must_use]
+pub fn mix(reports: &[ServerReport; 2]) -> Option<MixedClusters> {
+    let member = |report: &ServerReport| {
+        let cluster = report.status.as_ref().ok()?.cluster?;
+        Some((report.address.clone(), cluster))
+    };
+    let [one, other] = reports.each_ref().map(member);
+    let members = [one?, other?];
+    (members[0].1 != members[1].1).then(|| MixedClusters::new(members))
+}
+
 /// Whether the pair survives the loss of either server: one is primary and the other its backup, in one
 /// view, and neither is in doubt.
 #[must_use]
@@ -96,7 +109,10 @@ pub fn is_whole(reports: &[ServerReport; 2]) -> bool {
         answers.find(|status| status.role == role && status.in_sync)
     };
     match (in_role(RoleName::Primary), in_role(RoleName::Backup)) {
-        (Some(primary), Some(backup)) => primary.view.is_some() && primary.view == backup.view,
+        (Some(primary), Some(backup)) => {
+            let is_one = primary.view.is_some() && primary.view == backup.view;
+            is_one && mix(reports).is_none()
+        }
         _ => false,
     }
 }

@@ -13,8 +13,8 @@ use super::owned::{Place, Ticket};
 use super::retained::RetainedLock;
 use crate::service::{Mark, Mode, SessionTerms};
 use crate::types::{
-    ClientAddress, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, SessionName, Token,
-    UnixTime,
+    ClientAddress, ClusterId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, SessionName,
+    Token, UnixTime,
 };
 
 /// The kinds of entries. Each has a seed of its own, lest equal bytes of two kinds cancel out.
@@ -30,6 +30,7 @@ enum Kind {
     Clock = 8,
     Session = 9,
     Retained = 10,
+    Cluster = 11,
 }
 
 /// The hash of one entry.
@@ -70,6 +71,10 @@ impl From<EntryHash> for Sum {
 /// The digest of the union of several sets of entries.
 pub(super) fn combine(parts: &[Sum]) -> Digest {
     Digest(parts.iter().fold(0, |sum, part| sum.wrapping_add(part.0)))
+}
+
+pub(super) fn of_cluster(cluster: ClusterId) -> EntryHash {
+    EntryHash::new(Kind::Cluster, &cluster.0.to_le_bytes())
 }
 
 pub(super) fn of_op(op: OpNumber) -> EntryHash {

@@ -34,7 +34,7 @@ use std::fmt;
 
 use crate::service::{CallId, Mark, SessionTerms, Verb};
 use crate::types::{
-    Digest, LockName, OpNumber, RecordNumber, Retention, SessionId, Token, UnixTime,
+    ClusterId, Digest, LockName, OpNumber, RecordNumber, Retention, SessionId, Token, UnixTime,
 };
 use clients::Clients;
 use locks::{Locks, Unlocked};
@@ -53,6 +53,8 @@ pub use snapshot::{Chunk, Restore, RestoreError, Snapshot};
 /// them has changed since.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Machine {
+    /// The cluster whose state this is.
+    cluster: ClusterId,
     op: OpNumber,
     /// The highest mark that was given: to a grant, or to the news that a lock is contended or broken.
     mark: Mark,
@@ -74,6 +76,19 @@ impl Machine {
         }
     }
 
+    /// The same machine, as the state of `cluster`.
+    #[must_use]
+    pub const fn of_cluster(mut self, cluster: ClusterId) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
+    /// The cluster whose state this is.
+    #[must_use]
+    pub const fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
     /// The number of the last command that was applied.
     #[must_use]
     pub const fn op(&self) -> OpNumber {
@@ -86,11 +101,13 @@ impl Machine {
         self.clock
     }
 
-    /// The fingerprint of the whole state: op number, marks, clock, locks with their places and how long
-    /// they are retained, records with their outcomes. It is kept up to date, so it costs next to nothing, however large the state is.
+    /// The fingerprint of the whole state: cluster, op number, marks, clock, locks with their places and how
+    /// long they are retained, records with their outcomes. It is kept up to date, so it costs next to nothing,
+    /// however large the state is.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest::combine(&[
+            digest::of_cluster(self.cluster).into(),
             digest::of_op(self.op).into(),
             digest::of_mark(self.mark).into(),
             digest::of_clock(self.clock).into(),

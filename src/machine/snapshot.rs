@@ -18,10 +18,10 @@ use super::record::Record;
 use super::retained::RetainedLock;
 use super::shards::Walk;
 use crate::service::Mark;
-use crate::types::{Digest, LockName, OpNumber, RecordNumber, Token, UnixTime};
+use crate::types::{ClusterId, Digest, LockName, OpNumber, RecordNumber, Token, UnixTime};
 
 /// What a chunk takes on the wire beside its entries, at the most.
-const HEADER_BYTES: usize = 80;
+const HEADER_BYTES: usize = 90;
 
 /// What a place takes on the wire beside its name, at the most.
 const PLACE_BYTES: usize = 80;
@@ -44,6 +44,7 @@ pub struct Snapshot {
 /// What is equal in all chunks of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Header {
+    cluster: ClusterId,
     op: OpNumber,
     mark: Mark,
     clock: UnixTime,
@@ -72,6 +73,7 @@ impl Snapshot {
     pub(super) fn new(machine: &Machine) -> Self {
         Self {
             header: Header {
+                cluster: machine.cluster,
                 op: machine.op(),
                 mark: machine.mark,
                 clock: machine.clock,
@@ -210,6 +212,7 @@ impl Restore {
         }
         self.next += 1;
         let is_last = chunk.is_last;
+        self.machine.cluster = header.cluster;
         self.machine.op = header.op;
         self.machine.mark = header.mark;
         self.machine.clock = header.clock;

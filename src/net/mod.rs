@@ -27,7 +27,10 @@ pub use framing::{
 };
 pub use memory::MemoryNetwork;
 pub use network::Network;
-pub use preface::{DialError, GreetError, Purpose, Rejection, RunId, accept, dial, greet, reject};
+pub use preface::{
+    DialError, GreetError, Purpose, Rejection, RunId, accept, dial, dial_as_client, greet, reject,
+    welcome,
+};
 pub(crate) use redial::Redial;
 pub use resolve::{Resolve, SystemResolver};
 pub use stream::{Accept, Listener, Stream};

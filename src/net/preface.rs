@@ -5,7 +5,7 @@
 //! | magic `lockserv` | 8 | | magic `lockserv` | 8 |
 //! | version | 2 | | version | 2 |
 //! | purpose: 0 client, 1 peer | 1 | | verdict: 0 welcome, else a [`Rejection`] | 1 |
-//! | a peer's place in the pair: 0 or 1 | 1 | | | |
+//! | a peer's place in the pair: 0 or 1 | 1 | | of a welcome: its [`ClusterId`], 0 for none | 8 |
 //! | a peer's [`PairId`] | 8 | | | |
 //! | of a peer only: its [`RunId`] | 8 | | | |
 //!
@@ -24,12 +24,15 @@ use uuid::Uuid;
 use super::race::was_not_asked;
 use super::{Addr, Network, PairId, Stream};
 use crate::service::PROTOCOL_VERSION;
-use crate::types::ServerId;
+use crate::types::{ClusterId, ServerId};
 
 const MAGIC: [u8; 8] = *b"lockserv";
 
 /// The verdict on a dialer that is not turned away.
 const WELCOME: u8 = 0;
+
+/// What a server says that is no member of a cluster. That an id is drawn like this will not happen.
+const NO_CLUSTER: u64 = 0;
 
 /// How long the server keeps a connection that it has turned away, for its answer to be read.
 const LINGER: Duration = Duration::from_secs(1);
@@ -176,7 +179,32 @@ pub async fn dial(
     addr: &Addr,
     purpose: Purpose,
 ) -> Result<Stream, DialError> {
-    let mut stream = network.connect(addr).await.map_err(|error| {
+    let mut stream = connect(network, addr).await?;
+    let _ = introduce(&mut stream, purpose).await?;
+    Ok(stream)
+}
+
+/// Connects a client to the lock server at `addr`, and says of which cluster that is a member, if it
+/// is one already.
+///
+/// # Errors
+///
+/// [`DialError`]; nothing has been asked of the server then.
+///
+/// # Cancel safety
+///
+/// Safe: the connection is closed.
+pub async fn dial_as_client(
+    network: &dyn Network,
+    addr: &Addr,
+) -> Result<(Stream, Option<ClusterId>), DialError> {
+    let mut stream = connect(network, addr).await?;
+    let cluster = introduce(&mut stream, Purpose::Client).await?;
+    Ok((stream, cluster))
+}
+
+async fn connect(network: &dyn Network, addr: &Addr) -> Result<Stream, DialError> {
+    network.connect(addr).await.map_err(|error| {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotFound};
         match (error.kind(), addr) {
             (ConnectionRefused, _) | (NotFound, Addr::Unix(_)) => DialError::Refused(error),
@@ -184,12 +212,10 @@ pub async fn dial(
             _ if was_not_asked(&error) => DialError::NotAsked(error),
             _ => DialError::Unreachable(error),
         }
-    })?;
-    introduce(&mut stream, purpose).await?;
-    Ok(stream)
+    })
 }
 
-async fn introduce(stream: &mut Stream, purpose: Purpose) -> Result<(), DialError> {
+async fn introduce(stream: &mut Stream, purpose: Purpose) -> Result<Option<ClusterId>, DialError> {
     send(stream, &opening(purpose))
         .await
         .map_err(DialError::Broken)?;
@@ -202,7 +228,10 @@ async fn introduce(stream: &mut Stream, purpose: Purpose) -> Result<(), DialErro
         return Err(DialError::Rejected(Rejection::Version { theirs }));
     }
     match stream.read_u8().await.map_err(DialError::Broken)? {
-        WELCOME => Ok(()),
+        WELCOME => {
+            let cluster = stream.read_u64().await.map_err(DialError::Broken)?;
+            Ok((cluster != NO_CLUSTER).then_some(ClusterId(cluster)))
+        }
         verdict => Err(Rejection::of_verdict(verdict, theirs)
             .map_or(DialError::NotALockServer, DialError::Rejected)),
     }
@@ -293,7 +322,7 @@ async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
     })
 }
 
-/// Welcomes the dialer: from here on the stream carries tarpc.
+/// Welcomes the dialer, as a server that is no member of a cluster yet: from here on the stream carries tarpc.
 ///
 /// # Errors
 ///
@@ -303,7 +332,23 @@ async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
 ///
 /// Not safe: a part of the answer may have been sent.
 pub async fn accept(stream: &mut Stream) -> io::Result<()> {
-    send(stream, &verdict(WELCOME)).await
+    welcome(stream, None).await
+}
+
+/// Welcomes the dialer, as a member of `cluster`: from here on the stream carries tarpc.
+///
+/// # Errors
+///
+/// When the connection is broken.
+///
+/// # Cancel safety
+///
+/// Not safe: a part of the answer may have been sent.
+pub async fn welcome(stream: &mut Stream, cluster: Option<ClusterId>) -> io::Result<()> {
+    let mut bytes = verdict(WELCOME);
+    let cluster = cluster.map_or(NO_CLUSTER, |cluster| cluster.0);
+    bytes.extend(cluster.to_be_bytes());
+    send(stream, &bytes).await
 }
 
 /// Turns the dialer away, and waits a moment for it to read why.

@@ -33,10 +33,10 @@ use crate::engine::pair::core::InLink;
 use crate::net::framing::Incoming;
 use crate::net::{
     GreetError, PairId, Purpose, Rejection, RunId, ServerTransport, Stream, accept, greet, reject,
-    server_transport,
+    server_transport, welcome,
 };
 use crate::service::{LockService as _, LockServiceRequest, Replication as _};
-use crate::types::{ClientAddress, ServerId};
+use crate::types::{ClientAddress, ClusterId, ServerId};
 
 /// How many requests of the peer may be in flight on one connection: every client's call may be
 /// relayed, and is counted against the limit of calls.
@@ -126,7 +126,9 @@ async fn turn_away(shared: &Shared, stream: &mut Stream, who: &str, why: Rejecti
 }
 
 async fn serve_client(shared: &Arc<Shared>, mut stream: Stream, address: ClientAddress) {
-    if accept(&mut stream).await.is_err() {
+    let mut cluster = shared.pair.cluster();
+    let told = *cluster.borrow_and_update();
+    if welcome(&mut stream, told).await.is_err() {
         return;
     }
     let rpc = LockRpc::new(shared.clone(), address).serve();
@@ -140,7 +142,14 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream, address: ClientA
         )
     };
     let idle = Idle::new(shared.config.timing.record_time_to_live);
-    answer_requests(transport, rpc, is_look, most, share, idle, &shared.stopping).await;
+    // Clients go by what they were told, so they are told anew when it is something else. A server
+    // that has no cluster answers no call, and may find back to the same one.
+    let is_another = |now: &Option<ClusterId>| now.is_some() && *now != told;
+    tokio::select! {
+        biased;
+        Ok(_) = cluster.wait_for(is_another) => {}
+        () = answer_requests(transport, rpc, is_look, most, share, idle, &shared.stopping) => {}
+    }
 }
 
 async fn serve_peer(

@@ -23,6 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::accept::Acceptor;
 use self::burden::Burden;
@@ -229,13 +230,17 @@ impl Shared {
 fn settings(config: &ServerConfig) -> Settings {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH);
     let started_at = clock.map_or(0, |since| since.as_micros());
-    Settings::new(
-        config.me,
-        config.alone,
-        config.timing,
-        config.limits,
-        u64::try_from(started_at).unwrap_or(u64::MAX),
-    )
+    let started_at = u64::try_from(started_at).unwrap_or(u64::MAX);
+    Settings {
+        cluster_seed: Uuid::new_v4().as_u64_pair().0,
+        ..Settings::new(
+            config.me,
+            config.alone,
+            config.timing,
+            config.limits,
+            started_at,
+        )
+    }
 }
 
 fn peer(config: &ServerConfig, warnings: &Arc<Warnings>) -> Peer {

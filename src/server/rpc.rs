@@ -195,6 +195,7 @@ impl LockService for LockRpc {
         let (server, uptime) = (self.shared.config.me, self.shared.started.elapsed());
         Box::new(ServerStatus {
             server,
+            cluster: overview.cluster,
             role: overview.role,
             view: overview.view,
             op: overview.op,

@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Obstacle, RoleName};
-use crate::types::{Digest, OpNumber, ProcessId, ServerId, View};
+use crate::types::{ClusterId, Digest, OpNumber, ProcessId, ServerId, View};
 
 /// How a server sees itself and its peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// Which server of the pair it is.
     pub server: ServerId,
+    /// The cluster that it is a member of; none while it is starting.
+    pub cluster: Option<ClusterId>,
     /// Its role.
     pub role: RoleName,
     /// Its view; none while it is starting.

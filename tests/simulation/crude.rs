@@ -376,6 +376,7 @@ impl LockService for Server {
             acked: None,
             in_sync: true,
             obstacle: None,
+            cluster: None,
             clients: 0,
             locks: 0,
             waiters: 0,

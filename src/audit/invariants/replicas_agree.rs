@@ -90,6 +90,7 @@ mod tests {
             acked: Some(OpNumber(7)),
             in_sync: true,
             obstacle: None,
+            cluster: None,
             clients: 2,
             locks: 3,
             waiters: 0,

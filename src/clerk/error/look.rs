@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Tried;
+use crate::clerk::MixedClusters;
 use crate::service::Resource;
 use crate::types::NameError;
 
@@ -38,6 +39,9 @@ pub enum LookError {
         /// What there were too many of.
         resource: Resource,
     },
+    /// The servers of the list are members of two clusters.
+    #[error("{0}; nothing was changed")]
+    MixedClusters(MixedClusters),
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.
     #[error("the clerk is closed; nothing was changed")]
     Closed,

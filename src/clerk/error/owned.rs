@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Tried;
-use crate::clerk::LossReason;
+use crate::clerk::{LossReason, MixedClusters};
 use crate::service::Resource;
 use crate::types::{LockName, NameError, RetentionError};
 
@@ -55,6 +55,9 @@ pub enum AcquireError {
         /// What there were too many of.
         resource: Resource,
     },
+    /// The servers of the list are members of two clusters.
+    #[error(transparent)]
+    MixedClusters(MixedClusters),
     /// Its place in the queue was lost with the session: no server could be reached for a whole lease, or
     /// the pair lost its state. The next request opens another session.
     #[error("the session was lost, and its places in all queues with it")]
@@ -89,6 +92,9 @@ pub enum ReleaseError {
     /// The guard was lost before. Others can have held the lock meanwhile.
     #[error("the lock was lost before it was released: {0}")]
     Lost(LossReason),
+    /// The servers of the list are members of two clusters. The lock is free when its lease is over.
+    #[error(transparent)]
+    MixedClusters(MixedClusters),
     /// What [`LockGuard::retain`](crate::clerk::LockGuard::retain) was given is longer than a day.
     #[error(transparent)]
     TooLong(#[from] RetentionError),
@@ -129,6 +135,8 @@ impl ReleaseError {
             Self::Unanswered {
                 may_have_happened, ..
             } => *may_have_happened,
+            // By a try before the mix was found.
+            Self::MixedClusters(_) => true,
             Self::NotHeld | Self::Lost(_) | Self::TooLong(_) | Self::Overloaded { .. } => false,
         }
     }

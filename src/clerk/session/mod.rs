@@ -156,6 +156,7 @@ impl Session {
             Err(AskError::Overloaded(Overload { resource, after })) => {
                 Err(ReleaseError::Overloaded { after, resource })
             }
+            Err(AskError::Mixed { clusters, .. }) => Err(ReleaseError::MixedClusters(clusters)),
             // A server that refuses a call of this record for ever does not know it.
             Err(AskError::Refused(..)) => {
                 Err(ReleaseError::Lost(self.life.end(LossReason::SessionLost)))

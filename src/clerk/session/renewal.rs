@@ -84,7 +84,7 @@ async fn poll(session: &Session, pair: &Pair, begun: Instant) -> Result<Option<N
         Ok(Answer::News(news)) => Ok(Some(*news)),
         Ok(answer) => unreachable!("a poll was answered with {answer:?}"),
         Err(AskError::Unanswered(_)) => Ok(None),
-        Err(AskError::Overloaded(_)) => {
+        Err(AskError::Overloaded(_) | AskError::Mixed { .. }) => {
             sleep(SHORTEST_PAUSE).await;
             Ok(None)
         }
@@ -110,7 +110,7 @@ async fn keep_alive(session: &Session, pair: &Pair, start: Instant) -> Refusal {
         match pair.ask_at(pace, &request, begun, deadline).await {
             Ok(_) => session.life.renewed(begun),
             Err(AskError::Refused(refusal, _)) => return refusal,
-            Err(AskError::Unanswered(_) | AskError::Overloaded(_)) => {}
+            Err(AskError::Unanswered(_) | AskError::Overloaded(_) | AskError::Mixed { .. }) => {}
         }
         sleep(hold).await;
     }

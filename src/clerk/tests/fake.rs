@@ -624,6 +624,7 @@ impl LockService for Handler {
             acked: None,
             in_sync: false,
             obstacle: None,
+            cluster: None,
             clients: 0,
             locks: 0,
             waiters: 0,

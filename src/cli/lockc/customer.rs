@@ -71,12 +71,18 @@ pub(super) fn is_refused(error: &TryError) -> bool {
 impl Failure {
     pub(super) const fn exit(&self) -> Exit {
         match self {
-            Self::Call(CallError::InvalidName(_))
-            | Self::Look(LookError::InvalidName(_))
-            | Self::Acquire(AcquireError::InvalidName(_) | AcquireError::NoPermits)
-            | Self::Connect(ConnectError::InvalidLease(_) | ConnectError::InvalidName(_)) => {
-                Exit::Usage
-            }
+            Self::Call(CallError::InvalidName(_) | CallError::MixedClusters { .. })
+            | Self::Look(LookError::InvalidName(_) | LookError::MixedClusters(_))
+            | Self::Acquire(
+                AcquireError::InvalidName(_)
+                | AcquireError::NoPermits
+                | AcquireError::MixedClusters(_),
+            )
+            | Self::Connect(
+                ConnectError::InvalidLease(_)
+                | ConnectError::InvalidName(_)
+                | ConnectError::MixedClusters(_),
+            ) => Exit::Usage,
             Self::Call(CallError::Owned { .. }) => Exit::No,
             Self::Call(CallError::Closed)
             | Self::Look(LookError::Closed)

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::customer::is_refused;
 use super::table::{Column, table};
-use crate::clerk::{ServerReport, is_whole};
+use crate::clerk::{ServerReport, is_whole, mix};
 use crate::cli::escape::escaped;
 use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
@@ -18,6 +18,9 @@ const ROWS: [&str; 10] = [
 #[derive(Debug, Serialize)]
 pub(super) struct PairStatus {
     whole: bool,
+    /// Which server is a member of which cluster, if not of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixed_clusters: Option<String>,
     servers: Vec<ServerLine>,
     #[serde(skip)]
     nobody_listens: bool,
@@ -37,6 +40,8 @@ struct ServerLine {
 
 #[derive(Debug, Serialize)]
 struct Known {
+    /// None while it is starting.
+    cluster: Option<String>,
     role: &'static str,
     /// A primary without a backup.
     alone: bool,
@@ -67,6 +72,7 @@ impl PairStatus {
     pub(super) fn new(reports: &[ServerReport; 2]) -> Self {
         Self {
             whole: is_whole(reports),
+            mixed_clusters: mix(reports).map(|mix| mix.to_string()),
             servers: reports.iter().map(ServerLine::new).collect(),
             nobody_listens: reports
                 .iter()
@@ -105,6 +111,11 @@ impl PairStatus {
         };
         let mut lines = vec![table(columns, rows.collect(), width), String::new()];
         lines.extend(self.servers.iter().filter_map(ServerLine::complaint));
+        lines.extend(
+            self.mixed_clusters
+                .as_ref()
+                .map(|mix| format!("Not a pair: {mix}.")),
+        );
         lines.push(verdict.to_owned());
         lines.join("\n")
     }
@@ -149,6 +160,7 @@ impl ServerLine {
 impl Known {
     fn new(status: &ServerStatus) -> Self {
         Self {
+            cluster: status.cluster.map(|cluster| cluster.to_string()),
             role: match status.role {
                 RoleName::Starting => "starting",
                 RoleName::Alone | RoleName::Primary => "primary",
@@ -217,7 +229,7 @@ pub(super) mod tests {
     use crate::clerk::TryError;
     use crate::net::Addr;
     use crate::service::Obstacle;
-    use crate::types::{Digest, OpNumber, ProcessId, View};
+    use crate::types::{ClusterId, Digest, OpNumber, ProcessId, View};
 
     fn status(server: ServerId, role: RoleName) -> ServerStatus {
         ServerStatus {
@@ -232,6 +244,7 @@ pub(super) mod tests {
             acked: None,
             in_sync: true,
             obstacle: None,
+            cluster: Some(ClusterId(0xc1)),
             clients: 2,
             locks: 1,
             waiters: 0,
@@ -301,7 +314,8 @@ pub(super) mod tests {
         assert_eq!(
             json["servers"][1],
             json!({
-                "server": "B", "address": "host-B:5100", "reachable": true, "role": "backup",
+                "server": "B", "address": "host-B:5100", "reachable": true,
+                "cluster": "00000000000000c1", "role": "backup",
                 "alone": false, "view": 3, "view_primary": "A", "op": 41, "acked": null,
                 "in_sync": true, "clients": 2, "locks": 1, "waiters": 0, "state_bytes": 2_560,
                 "state_limit_bytes": null, "memory_limit_bytes": null, "digest": "00000000000000ab",

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use super::probe;
 use super::relay::Relays;
 use super::report::{Reporter, report};
 use crate::service::{Frame, FrameAnswer, Introduction, Request};
-use crate::types::View;
+use crate::types::{ClusterId, View};
 
 /// How much is taken in before what there is is sent: some 100 us of work, so that the first of many
 /// waiting calls is not held up for the last.
@@ -50,6 +50,8 @@ pub(super) struct Driver {
     peers: mpsc::Receiver<FromPeer>,
     inbox: PeerInbox,
     activity: Arc<Activity>,
+    /// Tells the connections which cluster this server is a member of.
+    cluster: watch::Sender<Option<ClusterId>>,
     peer: Peer,
     relay_capacity: usize,
     /// The connections that were accepted from the peer, and how to hang up.
@@ -70,6 +72,7 @@ impl Driver {
         peers: mpsc::Receiver<FromPeer>,
         inbox: PeerInbox,
         activity: Arc<Activity>,
+        cluster: watch::Sender<Option<ClusterId>>,
     ) -> Self {
         Self {
             core: Core::new(settings, Now::default()),
@@ -80,6 +83,7 @@ impl Driver {
             peers,
             inbox,
             activity,
+            cluster,
             peer,
             relay_capacity: settings.limits.relays(),
             accepted: BTreeMap::new(),
@@ -259,11 +263,21 @@ impl Driver {
     fn flush(&mut self) {
         let now = self.now();
         self.core.flush(now, &mut self.effects);
+        self.announce_cluster();
         self.perform_all(Some);
         if self.core.has_handed_over() {
             // Nobody waits for it any more when the server ends anyway.
             let _ = self.handed_over.take().map(|to| to.send(()));
         }
+    }
+
+    fn announce_cluster(&self) {
+        let cluster = self.core.cluster();
+        self.cluster.send_if_modified(|announced| {
+            let is_new = *announced != cluster;
+            *announced = cluster;
+            is_new
+        });
     }
 
     /// Carries out what the core wants, but for what `first` takes.

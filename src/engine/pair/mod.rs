@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::activity::Activity;
@@ -49,7 +49,7 @@ use self::inbox::{FromClient, FromPeer, PeerInbox};
 pub(crate) use self::peer::Peer;
 use crate::net::RunId;
 use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request, Resource};
-use crate::types::View;
+use crate::types::{ClusterId, View};
 
 /// How many messages may wait for the driver in each inbox: a few rounds of its work. Who has more to
 /// tell waits.
@@ -64,6 +64,7 @@ pub(crate) struct Pair {
     activity: Arc<Activity>,
     next_link: Arc<AtomicU64>,
     run: RunId,
+    cluster: watch::Receiver<Option<ClusterId>>,
 }
 
 /// A request on its way to the driver, or there.
@@ -85,6 +86,7 @@ impl Pair {
         let peers = PeerInbox(peers);
         let activity = Arc::new(Activity::default());
         let run = peer.run;
+        let (announce, cluster) = watch::channel(None);
         let driver = Driver::new(
             settings,
             peer,
@@ -92,6 +94,7 @@ impl Pair {
             from_peers,
             peers.clone(),
             activity.clone(),
+            announce,
         );
         let pair = Self {
             clients,
@@ -100,6 +103,7 @@ impl Pair {
             activity,
             next_link: Arc::new(AtomicU64::new(0)),
             run,
+            cluster,
         };
         (pair, driver.run())
     }
@@ -183,6 +187,11 @@ impl Pair {
     /// What tells this run of the server from all others.
     pub(crate) const fn run(&self) -> RunId {
         self.run
+    }
+
+    /// The cluster that this server is a member of, as it changes.
+    pub(crate) fn cluster(&self) -> watch::Receiver<Option<ClusterId>> {
+        self.cluster.clone()
     }
 
     /// Numbers a connection. To be called in the order in which connections are accepted.

@@ -81,6 +81,7 @@ const fn kind(error: &CallError) -> &'static str {
         CallError::Overloaded { .. } => "overloaded",
         CallError::RecordLost => "record_lost",
         CallError::Owned { .. } => "owned",
+        CallError::MixedClusters { .. } => "mixed_clusters",
         CallError::Closed => "closed",
     }
 }

@@ -7,7 +7,7 @@ use crate::config::{Limits, Timing};
 use crate::service::{
     Answer, Frame, FrameAnswer, Introduction, Obstacle, Refusal, Request, RoleName,
 };
-use crate::types::{Digest, OpNumber, ServerId, View};
+use crate::types::{ClusterId, Digest, OpNumber, ServerId, View};
 
 /// A moment: how long the server has been running.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,10 +73,12 @@ pub struct Settings {
     /// The wall clock when it started, in microseconds since 1970. A new pair's op numbers begin at
     /// the wall clock, so that they are above those of any pair before it.
     pub started_at: u64,
+    /// What makes the [`ClusterId`](crate::types::ClusterId) of a pair that it forms: random, from the shell.
+    pub cluster_seed: u64,
 }
 
 impl Settings {
-    /// The settings of server `me`.
+    /// The settings of server `me`, with a seed of 0.
     #[must_use]
     pub const fn new(
         me: ServerId,
@@ -92,6 +94,7 @@ impl Settings {
             record_time_to_live: timing.record_time_to_live,
             limits,
             started_at,
+            cluster_seed: 0,
         }
     }
 }
@@ -250,6 +253,8 @@ pub enum Effect<T> {
 /// How a server stands, for `status`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Overview {
+    /// The cluster that it is a member of.
+    pub cluster: Option<ClusterId>,
     /// Its role.
     pub role: RoleName,
     /// Its view.

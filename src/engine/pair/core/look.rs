@@ -7,7 +7,7 @@ use super::primary::Mode;
 use super::{Core, Now, Overview, Role};
 use crate::machine::Machine;
 use crate::service::{Introduction, RoleName, Standing};
-use crate::types::{Digest, OpNumber};
+use crate::types::{ClusterId, Digest, OpNumber};
 
 impl<T> Core<T> {
     /// How this server stands.
@@ -41,6 +41,7 @@ impl<T> Core<T> {
             ),
         };
         Overview {
+            cluster: machine.map(Machine::cluster),
             role,
             view,
             op: machine.map_or(OpNumber(0), Machine::op),
@@ -52,6 +53,16 @@ impl<T> Core<T> {
             locks: machine.map_or(0, Machine::locks),
             waiters: machine.map_or(0, Machine::waiters),
             state_bytes: machine.map_or(0, Machine::footprint),
+        }
+    }
+
+    /// The cluster that this server is a member of; none while it has no state.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<ClusterId> {
+        match &self.role {
+            Role::Starting(_) | Role::Retired(_) => None,
+            Role::Primary(primary) => Some(primary.machine.cluster()),
+            Role::Backup(backup) => Some(backup.machine.cluster()),
         }
     }
 

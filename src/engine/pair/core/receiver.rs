@@ -155,14 +155,14 @@ impl<T> Core<T> {
         effects: &mut Vec<Effect<T>>,
     ) -> FrameAnswer {
         let op = match (&mut self.role, purpose) {
-            (Role::Starting(starting), LinkPurpose::Form { base }) => {
+            (Role::Starting(starting), LinkPurpose::Form { base, cluster }) => {
                 if !self.floor.admit(link) {
                     return FrameAnswer::Closed;
                 }
                 effects.extend(starting.drop_copy().map(Effect::CloseInLink));
                 let backup = Backup {
                     view,
-                    machine: Machine::new(base),
+                    machine: Machine::new(base).of_cluster(cluster),
                     link: Some(link),
                 };
                 let event = Event::BecameBackup { view, op: base };
@@ -218,7 +218,7 @@ impl<T> Core<T> {
             Ok(Received::Join(backup)) => {
                 let (view, op) = (backup.view, backup.machine.op());
                 let event = Event::BecameBackup { view, op };
-                self.enter(now, Role::Backup(backup), event, effects);
+                self.enter(now, Role::Backup(*backup), event, effects);
                 FrameAnswer::Ack { op }
             }
             Err(_) => {
@@ -279,7 +279,7 @@ enum Received {
     /// The copy stands at this op.
     Op(OpNumber),
     /// The copy is the state of a backup.
-    Join(Backup),
+    Join(Box<Backup>),
 }
 
 impl Starting {
@@ -313,11 +313,11 @@ impl Starting {
                     return Err(Misfit::Gap);
                 };
                 let link = Some(link);
-                Ok(Received::Join(Backup {
+                Ok(Received::Join(Box::new(Backup {
                     view,
                     machine,
                     link,
-                }))
+                })))
             }
             _ => Err(Misfit::Gap),
         }

@@ -8,7 +8,7 @@ use super::waiting::{Pending, Waiting};
 use super::{Core, Death, Descent, Effect, Event, Now, Role};
 use crate::machine::Machine;
 use crate::service::LinkPurpose;
-use crate::types::{OpNumber, View};
+use crate::types::{ClusterId, OpNumber, View};
 
 impl<T> Core<T> {
     pub(super) fn peer_is_dead(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
@@ -26,7 +26,9 @@ impl<T> Core<T> {
     pub(super) fn form(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         let view = View::first(self.settings.me);
         let base = self.base(now);
-        let mut primary = Primary::alone(view, Machine::new(base), &self.settings, now);
+        let machine = self.empty_machine(base);
+        let cluster = machine.cluster();
+        let mut primary = Primary::alone(view, machine, &self.settings, now);
         primary.mode = Mode::Paired {
             outbox: Outbox::new(base),
             waiting: Waiting::new(),
@@ -37,13 +39,13 @@ impl<T> Core<T> {
             Event::Formed { view },
             effects,
         );
-        self.open_link(now, LinkPurpose::Form { base }, effects);
+        self.open_link(now, LinkPurpose::Form { base, cluster }, effects);
         self.execute_relays(now, effects);
     }
 
     pub(super) fn form_alone(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         let view = View::first(self.settings.me);
-        let machine = Machine::new(self.base(now));
+        let machine = self.empty_machine(self.base(now));
         let primary = Primary::alone(view, machine, &self.settings, now);
         self.enter(
             now,
@@ -52,6 +54,12 @@ impl<T> Core<T> {
             effects,
         );
         self.execute_relays(now, effects);
+    }
+
+    /// The state of a cluster that begins.
+    fn empty_machine(&self, base: OpNumber) -> Machine {
+        let cluster = ClusterId::formed_at(base, self.settings.cluster_seed);
+        Machine::new(base).of_cluster(cluster)
     }
 
     /// Where the op numbers of a new pair begin: at the wall clock.

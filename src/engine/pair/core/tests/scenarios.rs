@@ -429,3 +429,29 @@ fn every_change_is_told_in_one_line() {
     let told = |event: &Event| !doubts.is_empty() && event.to_string().contains(&doubts);
     assert!(world.events(A).iter().any(told));
 }
+
+#[test]
+fn a_cluster_is_kept_through_failovers_and_joins_and_is_new_when_both_servers_were_lost() {
+    let mut world = World::new().whole();
+    let cluster = world.machine(A).cluster();
+    for lost in [A, B] {
+        assert_eq!(world.machine(B).cluster(), cluster);
+        world.halt(lost);
+        world.run(PEER_TIMEOUT);
+        world.start(lost);
+        world.run(PEER_TIMEOUT * 3);
+        world.assert_whole(lost.peer());
+        assert_eq!(world.machine(lost).cluster(), cluster);
+    }
+    for server in [A, B] {
+        world.halt(server);
+    }
+    for server in [A, B] {
+        world.start(server);
+        assert_eq!(world.core(server).cluster(), None);
+    }
+    world.run(PEER_TIMEOUT);
+    world.assert_whole(A);
+    assert_ne!(world.machine(A).cluster(), cluster);
+    assert_eq!(world.machine(A).cluster(), world.machine(B).cluster());
+}
