@@ -123,7 +123,7 @@ impl LockGuard {
     /// # use lockservice::Clerk;
     /// # async fn report() {}
     /// # async fn example(clerk: Clerk) -> Result<(), Box<dyn std::error::Error>> {
-    /// if let Some(guard) = clerk.try_acquire("jobs/nightly").await? {
+    /// if let Some(guard) = clerk.try_acquire("jobs/nightly").await?.acquired() {
     ///     guard.retain(Duration::from_secs(60)).await?;
     ///     report().await;
     /// }
