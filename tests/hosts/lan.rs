@@ -158,9 +158,13 @@ impl Lan {
                 "ip",
                 &["-n", &switch, "link", "set", &port, "master", "sw0", "up"],
             );
-            let address = format!("{}/24", host.ip());
-            run("ip", &["-n", &ns, "addr", "add", &address, "dev", "eth0"]);
+            // No subnet: glibc would sort the addresses of a name by their distance within it.
+            run("ip", &["-n", &ns, "addr", "add", host.ip(), "dev", "eth0"]);
             run("ip", &["-n", &ns, "link", "set", "eth0", "up"]);
+            run(
+                "ip",
+                &["-n", &ns, "route", "add", "10.77.0.0/24", "dev", "eth0"],
+            );
             self.set_names(host, "10.77.0.1 a\n10.77.0.2 b\n");
             fs::write(self.file(host, "resolv"), "options attempts:1\n").expect("written");
         }
@@ -185,10 +189,27 @@ impl Lan {
         .expect("written");
     }
 
-    /// Has a name server that never answers asked on `host` for what is not in its file.
-    pub(crate) fn ask_silent_name_server(&self, host: Host) {
-        let silent = format!("nameserver {}\noptions timeout:30\n", Host::C.ip());
+    /// Makes `host` ask a name server that never answers for names that are not in its file.
+    ///
+    /// Each look-up fails after `seconds`. The filter of [`Host::C`] counts the questions, which are two
+    /// for each look-up.
+    pub(crate) fn ask_silent_name_server(&self, host: Host, seconds: u32) {
+        let options = format!("options timeout:{seconds} attempts:1");
+        let silent = format!("nameserver {}\n{options}\n", Host::C.ip());
         fs::write(self.file(host, "resolv"), silent).expect("written");
+        self.filter(Host::C, "udp dport 53 counter drop");
+    }
+
+    /// Makes `host` send packets for `ip` to a machine that does not exist, and wait for answers.
+    ///
+    /// Without this, the kernel reports after three seconds that nobody has the address.
+    pub(crate) fn silence(&self, host: Host, ip: &str) {
+        let ns = self.namespace(host.name());
+        let nobody = ["lladdr", "02:00:00:00:00:77", "dev", "eth0"];
+        run(
+            "ip",
+            &[&["-n", &ns, "neigh", "add", ip][..], &nobody].concat(),
+        );
     }
 
     /// The command that runs `program` on `host`, with its own files of names.
@@ -275,12 +296,18 @@ impl Lan {
         self.nft(host, &["delete", "table", "inet", "lan"]);
     }
 
-    /// Waits until the filter of `host`, which counts, has met a packet.
-    pub(crate) fn wait_filtered(&self, host: Host) {
-        wait("a packet is filtered", || {
-            let filters = self.nft(host, &["list", "table", "inet", "lan"]);
-            filters.contains("packets") && !filters.contains("packets 0 ")
-        });
+    /// How many packets the filter of `host`, whose rule counts, has met.
+    pub(crate) fn filtered(&self, host: Host) -> u64 {
+        let filters = self.nft(host, &["list", "table", "inet", "lan"]);
+        let mut words = filters.split_whitespace();
+        words.find(|word| *word == "packets").expect("it counts");
+        let count = words.next().expect("a number");
+        count.parse().expect("a number")
+    }
+
+    /// Waits until the filter of `host`, whose rule counts, has met `packets` packets.
+    pub(crate) fn wait_filtered(&self, host: Host, packets: u64) {
+        wait("packets are filtered", || self.filtered(host) >= packets);
     }
 
     fn nft(&self, host: Host, args: &[&str]) -> String {

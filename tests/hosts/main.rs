@@ -15,7 +15,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 /// A test, and what it is about.
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     (
         "a_dead_primary_whose_name_is_withdrawn_is_taken_over_from",
         names::withdrawn,
@@ -25,8 +25,12 @@ const SCENARIOS: [Scenario; 7] = [
         names::hanging_resolver,
     ),
     (
-        "a_name_is_reached_by_its_second_address_when_its_first_is_silent",
-        names::silent_first_address,
+        "a_server_that_cannot_look_up_its_peer_does_not_take_it_for_dead",
+        names::unknown_peer,
+    ),
+    (
+        "a_name_is_reached_by_its_last_address_when_the_others_are_silent",
+        names::silent_first_addresses,
     ),
     (
         "a_vanished_primary_to_which_no_route_leads_is_taken_over_from",
