@@ -13,6 +13,12 @@ pub struct Timing {
     /// wait that much longer when a server hangs (a server that *dies* is noticed at once). Default
     /// 1 s: ten times the longest scheduling delay seen on a loaded two-core machine.
     pub peer_timeout: Duration,
+    /// How long a backup that answers, but acknowledges nothing that it is sent, is kept. Then it is asked
+    /// to step down, so that the primary can go on alone.
+    ///
+    /// Clients get no answer meanwhile. Too low, and a backup is let go that smaller frames could have fed;
+    /// too high, and calls fail. Default 4 s: four `peer_timeout`s, and well below [`CALL_TIMEOUT`].
+    pub feed_timeout: Duration,
     /// How long a client's record is kept when nothing is heard of the client, and a connection of a
     /// client when nothing is heard on it and no request waits there.
     ///
@@ -40,6 +46,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             peer_timeout: Duration::from_secs(1),
+            feed_timeout: Duration::from_secs(4),
             record_time_to_live: Duration::from_mins(10),
             preface_timeout: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
@@ -170,6 +177,13 @@ pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 /// How much of a frame a batch of commands or a chunk of a copy may fill, in bytes. The rest is for
 /// what tarpc puts around it.
 pub const MAX_PAYLOAD_BYTES: usize = 48 * 1024;
+
+/// How much of a frame a batch may fill when larger ones got lost on the way, in bytes. 1 KiB: with what is
+/// put around it, it fits into one packet of any path that carries IPv6.
+pub const MIN_PAYLOAD_BYTES: usize = 1024;
+
+/// The size of a TCP segment on a way that loses large packets, in bytes. 500: every path carries that.
+pub const SMALL_SEGMENT_BYTES: u32 = 500;
 
 /// How far a client's calls may run ahead of its oldest unanswered one. Bounds what a record holds.
 pub const CALL_WINDOW: u64 = 4_096;

@@ -90,6 +90,8 @@ pub trait Replication {
     async fn fence(view: View);
     /// A client's request that a backup hands on to its primary.
     async fn relay(request: Request) -> Result<Answer, Refusal>;
+    /// Asks a backup of `view` that cannot be fed to step down. Answered like `who`.
+    async fn dismiss(view: View) -> Introduction;
 }
 
 /// A question or an answer of which it can be told to which method it belongs.
@@ -123,7 +125,7 @@ kinds!(
     Open, Lock, Unlock, Acquire, Release, Retain, BreakLock, Show, List, Poll, KeepAlive, Goodbye,
     Status
 );
-kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay);
+kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay, Dismiss);
 
 /// Identifies a call, so that a repeated one is recognised (RIFL, Lee et al. 2015).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

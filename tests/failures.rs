@@ -406,3 +406,46 @@ async fn a_primary_that_is_asked_to_stop_waits_for_no_poll_of_its_own_clients() 
 async fn a_backup_that_is_asked_to_stop_waits_for_no_poll_of_its_own_clients() {
     waits_for_no_poll_of_its_own_clients(B).await;
 }
+
+/// A burst is one large frame; a lone call is a small one.
+#[tokio::test]
+async fn a_burst_through_a_way_that_loses_large_packets_is_answered_and_status_tells_the_truth() {
+    const CALLS: usize = 96;
+    let mut pair = Pair::start(processes().peer_timeout(Duration::from_secs(1))).await;
+    let view = view(&pair).await;
+    let (clerk, _nobody) = clerk_that_reaches_only(&pair, A).await;
+    pair.lose_large_packets(1_400);
+    assert!(clerk.lock("lone").await.expect("an answer"));
+
+    let names: Vec<_> = (0..CALLS).map(|n| format!("burst/{n}")).collect();
+    let burst = stream::iter(&names)
+        .map(|name| clerk.lock(name))
+        .buffered(CALLS);
+    let mut burst = std::pin::pin!(burst.collect::<Vec<_>>());
+    let mut is_behind = false;
+    let answers = loop {
+        tokio::select! {
+            biased;
+            answers = &mut burst => break answers,
+            status = pair.status(A) => {
+                let status = status.expect("it answers");
+                is_behind |= !status.in_sync && status.acked < Some(status.op);
+            }
+        }
+    };
+    assert!(
+        answers.iter().all(|answer| matches!(answer, Ok(true))),
+        "{answers:?}"
+    );
+    assert!(is_behind, "status said that all was well");
+    assert_eq!(self::view(&pair).await, view, "no failover");
+    let log = pair.log(A);
+    assert!(log.contains("was not acknowledged, though"), "{log}");
+
+    pair.kill(A);
+    let clerk = pair.clerk().await;
+    for name in &names {
+        let kept = clerk.unlock(name).await;
+        assert!(matches!(kept, Ok(true)), "{name}: {kept:?}");
+    }
+}

@@ -15,6 +15,7 @@ pub mod preface;
 mod race;
 mod redial;
 mod resolve;
+mod segments;
 mod stream;
 mod stub;
 mod system;
@@ -33,6 +34,7 @@ pub use preface::{
 };
 pub(crate) use redial::Redial;
 pub use resolve::{Resolve, SystemResolver};
+pub(crate) use segments::SmallSegments;
 pub use stream::{Accept, Listener, Stream};
 pub use stub::Checked;
 pub use system::SystemNetwork;

@@ -36,6 +36,17 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
         ready(Ok(())).boxed()
     }
 
+    /// Connects as [`Self::connect`] does, so that neither side sends large packets: the servers found that
+    /// those get lost on the way.
+    ///
+    /// The default is for a network that knows no packets. A network around another one has to ask that one.
+    fn connect_in_small_segments<'a>(
+        &'a self,
+        addr: &'a Addr,
+    ) -> BoxFuture<'a, io::Result<Stream>> {
+        self.connect(addr)
+    }
+
     /// Begins to listen on `addr`.
     ///
     /// The error is of kind `AddrInUse` when somebody else listens there.

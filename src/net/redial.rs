@@ -29,11 +29,14 @@ impl Redial {
         Self { network, patience }
     }
 
-    async fn connect(&self, addr: &Addr) -> io::Result<Stream> {
+    async fn dial<'a>(
+        &'a self,
+        dial: impl Fn(&'a dyn Network) -> BoxFuture<'a, io::Result<Stream>>,
+    ) -> io::Result<Stream> {
         let mut dials = FuturesUnordered::new();
         loop {
             if dials.len() < DIALS {
-                dials.push(self.network.connect(addr));
+                dials.push(dial(&*self.network));
             }
             if let Ok(Some(first)) = timeout(self.patience, dials.next()).await {
                 return first;
@@ -44,7 +47,15 @@ impl Redial {
 
 impl Network for Redial {
     fn connect<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Stream>> {
-        self.connect(addr).boxed()
+        self.dial(|network| network.connect(addr)).boxed()
+    }
+
+    fn connect_in_small_segments<'a>(
+        &'a self,
+        addr: &'a Addr,
+    ) -> BoxFuture<'a, io::Result<Stream>> {
+        self.dial(|network| network.connect_in_small_segments(addr))
+            .boxed()
     }
 
     fn locate<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<()>> {

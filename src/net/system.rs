@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 
 use super::names::Names;
+use super::tcp::Segments;
 use super::{Addr, Listener, Network, Resolve, Stream, SystemResolver, tcp, unix};
 
 /// TCP and Unix sockets.
@@ -35,9 +36,19 @@ impl Default for SystemNetwork {
 impl Network for SystemNetwork {
     fn connect<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<Stream>> {
         match addr {
-            Addr::Tcp(host_port) => tcp::connect(&self.names, host_port).boxed(),
+            Addr::Tcp(host_port) => tcp::connect(&self.names, host_port, Segments::Usual).boxed(),
             Addr::Unix(path) => unix::connect(path).boxed(),
             Addr::Memory(_) => async { Err(not_here(addr)) }.boxed(),
+        }
+    }
+
+    fn connect_in_small_segments<'a>(
+        &'a self,
+        addr: &'a Addr,
+    ) -> BoxFuture<'a, io::Result<Stream>> {
+        match addr {
+            Addr::Tcp(host_port) => tcp::connect(&self.names, host_port, Segments::Small).boxed(),
+            Addr::Unix(_) | Addr::Memory(_) => self.connect(addr),
         }
     }
 

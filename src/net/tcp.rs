@@ -11,13 +11,15 @@ use std::task::{Context, Poll, ready};
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::addr::{Host, host_and_port};
 use super::names::{Name, Names};
 use super::race::race;
 use super::{Accept, Addr, Listener, Stream};
-use crate::config::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_QUESTIONS, TCP_USER_TIMEOUT};
+use crate::config::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_QUESTIONS};
+use crate::config::{SMALL_SEGMENT_BYTES, TCP_USER_TIMEOUT};
 
 /// How many connections the kernel holds that have not been accepted yet.
 const BACKLOG: u32 = 1024;
@@ -84,7 +86,20 @@ pub(super) async fn locate(names: &Names, host_port: &str) -> io::Result<()> {
     looked_up.await.map(|_| ())
 }
 
-pub(super) async fn connect(names: &Names, host_port: &str) -> io::Result<Stream> {
+/// How much a packet of a connection may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Segments {
+    Usual,
+    /// Both sides keep to [`SMALL_SEGMENT_BYTES`].
+    Small,
+}
+
+pub(super) async fn connect(
+    names: &Names,
+    host_port: &str,
+    segments: Segments,
+) -> io::Result<Stream> {
+    let connect_to = |addr| connect_to(addr, segments);
     match target(names, host_port)? {
         Target::Address(addr) => connect_to(addr).await.map(Stream::new),
         Target::Name(name) => {
@@ -95,8 +110,16 @@ pub(super) async fn connect(names: &Names, host_port: &str) -> io::Result<Stream
     }
 }
 
-async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(addr).await?;
+async fn connect_to(addr: SocketAddr, segments: Segments) -> io::Result<TcpStream> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if segments == Segments::Small {
+        // Announced to the other side too, as the socket is not connected yet.
+        SockRef::from(&socket).set_tcp_mss(SMALL_SEGMENT_BYTES)?;
+    }
+    let stream = socket.connect(addr).await?;
     set_options(&stream)?;
     refuse_self_connection(stream)
 }
@@ -241,6 +264,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn small_segments_are_those_of_both_sides() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let (near, far) = tokio::join!(connect_to(addr, Segments::Small), listener.accept());
+        let (near, (far, _)) = (near.expect("it listens"), far.expect("one comes"));
+        for stream in [near, far] {
+            let mss = SockRef::from(&stream).tcp_mss().expect("it is TCP");
+            assert!(mss <= SMALL_SEGMENT_BYTES, "{mss}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_connection_that_met_itself_counts_as_refused() {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket
@@ -257,7 +292,7 @@ mod tests {
         let addrs = [host_port.parse().expect("an address")];
         let mut incoming = bind_all(host_port, &addrs).expect("a free port");
         let addr = incoming.listeners[0].local_addr().expect("an address");
-        let dialled = connect_to(addr).await.expect("connected");
+        let dialled = connect_to(addr, Segments::Usual).await.expect("connected");
         let accepted = poll_fn(|cx| incoming.poll_stream(cx)).await;
         [dialled, accepted.expect("accepted").0]
     }
@@ -296,7 +331,7 @@ mod tests {
         let port: u16 = port.expect("the port");
         assert_ne!(port, 0);
         for addr in [addrs(port)[0], addrs(port)[2]] {
-            let dialled = connect_to(addr).await.expect("it listens");
+            let dialled = connect_to(addr, Segments::Usual).await.expect("it listens");
             let (_, from) = poll_fn(|cx| incoming.poll_stream(cx))
                 .await
                 .expect("accepted");

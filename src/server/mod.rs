@@ -255,5 +255,6 @@ fn peer(config: &ServerConfig, warnings: &Arc<Warnings>) -> Peer {
         run: RunId::random(),
         pair: config.servers.pair_id(),
         warnings: warnings.clone(),
+        small_segments: false,
     }
 }

@@ -40,4 +40,12 @@ impl Replication for ReplicationRpc {
     async fn relay(self, _: Context, request: Request) -> Result<Answer, Refusal> {
         self.pair.submit(Via::Peer, request).await
     }
+
+    async fn dismiss(self, _: Context, view: View) -> Introduction {
+        match self.pair.dismissed(self.link, view).await {
+            Some(introduction) => introduction,
+            // The server is stopping, as above.
+            None => std::future::pending().await,
+        }
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! No clock, no IO, no randomness, no tasks: the shell (the driver) hands in what happened and when,
 //! and carries out what comes back. So the very code that runs can be explored, replayed and simulated.
-//! The rules M1 to M11 of the protocol are marked where they are kept; leaving any of them out loses an
+//! The rules M1 to M12 of the protocol are marked where they are kept; leaving any of them out loses an
 //! acknowledged call, splits the pair or hangs a call within a few steps.
 //!
 //! A *link* is a connection on which a primary feeds the other server. It is [`OutLink`] to the
 //! primary, which dials it, and [`InLink`] to the other side, which accepts it.
 
+mod dismissal;
 mod due;
 mod event;
 mod fullness;
@@ -16,6 +17,7 @@ mod io;
 mod leases;
 mod look;
 mod outbox;
+mod passage;
 mod polls;
 mod primary;
 mod receiver;
@@ -120,6 +122,7 @@ impl<T> Core<T> {
             Input::Probed { probe, result } => self.probed(now, probe, result, effects),
             Input::Relayed { relay, result } => self.relayed(now, relay, result, effects),
             Input::Fenced { view } => self.fenced(now, view, effects),
+            Input::Dismissed { link, view } => self.dismissed(now, link, view, effects),
             Input::End => self.retiring = true,
         }
     }

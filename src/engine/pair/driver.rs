@@ -26,7 +26,7 @@ use super::core::{
 use super::forward::Forwarder;
 use super::inbox::{FromClient, FromPeer, PeerInbox, ReplyTo};
 use super::peer::{Peer, unhurried};
-use super::probe;
+use super::probe::{self, Question};
 use super::relay::Relays;
 use super::report::{Reporter, report};
 use crate::service::{Frame, FrameAnswer, Introduction, Request};
@@ -58,6 +58,8 @@ pub(super) struct Driver {
     accepted: BTreeMap<InLink, CancellationToken>,
     forwarder: Option<(OutLink, Forwarder)>,
     relays: Option<Relays>,
+    /// A connection for relays led nowhere: the next ones have small segments.
+    small_relays: bool,
     probe: Option<AbortHandle>,
     reporter: Reporter,
     /// Whom to tell when this server has handed over to its peer.
@@ -89,6 +91,7 @@ impl Driver {
             accepted: BTreeMap::new(),
             forwarder: None,
             relays: None,
+            small_relays: false,
             probe: None,
             reporter: Reporter::default(),
             handed_over: None,
@@ -186,7 +189,12 @@ impl Driver {
                 self.accepted.insert(link, hang_up);
                 return;
             }
-            FromPeer::Who { link, asker, to } => return self.answer_who(link, asker, to),
+            FromPeer::Who { link, asker, to } => {
+                return self.introduce(Input::Who { link, asker }, to);
+            }
+            FromPeer::Dismissed { link, view, to } => {
+                return self.introduce(Input::Dismissed { link, view }, to);
+            }
             FromPeer::Frame { link, frame, to } => return self.answer_frame(link, frame, to),
             FromPeer::Fence { view } => Input::Fenced { view },
             FromPeer::InLinkClosed { link } => {
@@ -212,9 +220,9 @@ impl Driver {
         self.step(input);
     }
 
-    fn answer_who(&mut self, link: InLink, asker: Introduction, to: oneshot::Sender<Introduction>) {
+    fn introduce(&mut self, input: Input<ReplyTo>, to: oneshot::Sender<Introduction>) {
         let mut to = Some(to);
-        self.step_and(Input::Who { link, asker }, |effect| match effect {
+        self.step_and(input, |effect| match effect {
             Effect::Introduction(introduction) => {
                 let _ = to.take().map(|to| to.send(introduction));
                 None
@@ -299,8 +307,10 @@ impl Driver {
                 link,
                 number,
                 frame,
+                small_segments,
             } => {
-                let forwarder = Forwarder::spawn(self.peer.clone(), link, self.inbox.clone());
+                let peer = self.peer.clone().in_small_segments(small_segments);
+                let forwarder = Forwarder::spawn(peer, link, self.inbox.clone());
                 self.forwarder = Some((link, forwarder));
                 self.send(link, number, frame);
             }
@@ -321,7 +331,12 @@ impl Driver {
                 probe,
                 pause,
                 asker,
-            } => self.ask_peer(probe, pause, asker),
+            } => self.ask_peer(probe, pause, Question::Who(asker)),
+            Effect::Dismiss { probe, view } => {
+                let peer_timeout = self.core.peer_timeout();
+                let question = Question::StepDown { view, peer_timeout };
+                self.ask_peer(probe, Duration::ZERO, question);
+            }
             Effect::Fence { view } => self.fence(view),
             Effect::Relay { relay, request } => self.relay(relay, &request),
             Effect::AbandonRelays => self.relays = None,
@@ -340,7 +355,7 @@ impl Driver {
         }
     }
 
-    fn ask_peer(&mut self, probe: ProbeId, pause: Duration, asker: Introduction) {
+    fn ask_peer(&mut self, probe: ProbeId, pause: Duration, question: Question) {
         if let Some(void) = self.probe.take() {
             if !void.is_finished() {
                 self.reporter.probed(None);
@@ -350,7 +365,7 @@ impl Driver {
         let (peer, inbox) = (self.peer.clone(), self.inbox.clone());
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            let result = probe::ask(&peer, asker).await;
+            let result = probe::ask(&peer, question).await;
             inbox.send(FromPeer::Probed { probe, result }).await;
         });
         self.probe = Some(task.abort_handle());
@@ -379,7 +394,13 @@ impl Driver {
             return;
         }
         // There is no connection, or it has broken and reports what was on it.
-        let relays = Relays::spawn(self.peer.clone(), self.relay_capacity, self.inbox.clone());
+        self.small_relays |= self.relays.as_ref().is_some_and(Relays::led_nowhere);
+        let relays = Relays::spawn(
+            self.peer.clone().in_small_segments(self.small_relays),
+            self.relay_capacity,
+            self.core.peer_timeout() * 2,
+            self.inbox.clone(),
+        );
         relays.send(relay, request);
         self.relays = Some(relays);
     }

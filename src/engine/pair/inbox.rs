@@ -48,6 +48,11 @@ pub(super) enum FromPeer {
     Fence {
         view: View,
     },
+    Dismissed {
+        link: InLink,
+        view: View,
+        to: oneshot::Sender<Introduction>,
+    },
     InLinkClosed {
         link: InLink,
     },

@@ -12,6 +12,7 @@
 //! | one server halts | nothing acknowledged is lost, nothing runs twice, the survivor answers at once |
 //! | one server is asked to end | the same, and its peer goes on as soon as nothing waits for an answer |
 //! | one server hangs and wakes | the same; the one that woke never answers from its old state |
+//! | the servers lose large packets on the way | the backup is fed in small ones; if that fails too, it is let go by agreement |
 //! | the link between the servers resets | it is resumed where it stopped; no failover |
 //! | a halted server is started again | it joins by state transfer, while clients go on |
 //! | a second failure before the pair is whole again | the locks may be gone; never an answer from an old state |
@@ -213,6 +214,14 @@ impl Pair {
     pub(crate) async fn who(&self, link: InLink, asker: Introduction) -> Option<Introduction> {
         let (to, introduction) = oneshot::channel();
         self.peers.send(FromPeer::Who { link, asker, to }).await;
+        introduction.await.ok()
+    }
+
+    /// The peer asks this server to step down as its backup; no answer if it is stopping.
+    pub(crate) async fn dismissed(&self, link: InLink, view: View) -> Option<Introduction> {
+        let (to, introduction) = oneshot::channel();
+        let dismissed = FromPeer::Dismissed { link, view, to };
+        self.peers.send(dismissed).await;
         introduction.await.ok()
     }
 

@@ -12,9 +12,8 @@ use tarpc::context::{self, Context};
 use tokio::time::sleep;
 
 use crate::config::{LOOK_UP_AGAIN, LOOK_UP_EVERY, MAX_FRAME_BYTES};
-use crate::net::{
-    Addr, Checked, DialError, Network, PairId, Purpose, RunId, client_transport, dial,
-};
+use crate::net::{Addr, Checked, DialError, Network, PairId, Purpose, RunId, SmallSegments};
+use crate::net::{client_transport, dial};
 use crate::service::{ReplicationClient, ReplicationRequest, ReplicationResponse};
 use crate::throttle::Warnings;
 use crate::types::ServerId;
@@ -31,6 +30,8 @@ pub(crate) struct Peer {
     pub(crate) run: RunId,
     /// What has been told of what can be told again and again.
     pub(crate) warnings: Arc<Warnings>,
+    /// Large packets may get lost on the way.
+    pub(crate) small_segments: bool,
 }
 
 type Client = ReplicationClient<Checked<ReplicationRequest, ReplicationResponse>>;
@@ -43,6 +44,14 @@ pub(super) struct Connection {
 }
 
 impl Peer {
+    /// The peer, dialled so that small packets carry everything, if they are to.
+    pub(super) fn in_small_segments(self, small_segments: bool) -> Self {
+        Self {
+            small_segments,
+            ..self
+        }
+    }
+
     /// Whether an address of the peer is known. Waits for the look-up when none is.
     pub(super) async fn locate(&self) -> bool {
         self.network.locate(&self.address).await.is_ok()
@@ -73,7 +82,13 @@ impl Peer {
             pair: self.pair,
             run: self.run,
         };
-        let stream = dial(&*self.network, &self.address, purpose).await?;
+        let small = SmallSegments(self.network.clone());
+        let network: &dyn Network = if self.small_segments {
+            &small
+        } else {
+            &*self.network
+        };
+        let stream = dial(network, &self.address, purpose).await?;
         let mut config = Config::default();
         config.max_in_flight_requests = max_in_flight;
         config.pending_request_buffer = max_in_flight;

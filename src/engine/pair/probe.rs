@@ -23,17 +23,44 @@ use super::core::ProbeResult;
 use super::peer::{Connection, Peer, unhurried};
 use crate::net::{DialError, Rejection};
 use crate::service::{Introduction, Obstacle, Standing};
+use crate::types::View;
 
 /// How long to wait before an address that cannot be reached is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Asks the peer who it is. Never ends while the peer cannot be reached or does not answer.
-pub(super) async fn ask(peer: &Peer, asker: Introduction) -> ProbeResult {
+/// What the peer is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Question {
+    /// Who it is.
+    Who(Introduction),
+    /// To step down as backup of `view`.
+    StepDown {
+        /// The asker's view.
+        view: View,
+        /// See [`Introduction::peer_timeout`].
+        peer_timeout: Duration,
+    },
+}
+
+impl Question {
+    /// How long the asker may go on trying, unless it has no state to lose.
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Who(asker) if asker.standing == Standing::Starting => None,
+            Self::Who(Introduction { peer_timeout, .. }) | Self::StepDown { peer_timeout, .. } => {
+                Some(*peer_timeout)
+            }
+        }
+    }
+}
+
+/// Asks the peer who it is, or to step down. Never ends while the peer cannot be reached or does not answer.
+pub(super) async fn ask(peer: &Peer, question: Question) -> ProbeResult {
     loop {
         if peer.locate().now_or_never() != Some(true) {
-            if asker.standing != Standing::Starting {
+            if let Some(patience) = question.patience() {
                 // Well before the time is over: it has to begin anew once the peer can be asked.
-                let _ = timeout(asker.peer_timeout / 4, peer.locate()).await;
+                let _ = timeout(patience / 4, peer.locate()).await;
                 return ProbeResult::Broken;
             }
             if !peer.locate().await {
@@ -61,9 +88,15 @@ pub(super) async fn ask(peer: &Peer, asker: Introduction) -> ProbeResult {
                 return ProbeResult::Broken;
             }
         };
+        let ask = async {
+            match question {
+                Question::Who(asker) => client.who(unhurried(), asker).await,
+                Question::StepDown { view, .. } => client.dismiss(unhurried(), view).await,
+            }
+        };
         let answer = tokio::select! {
             biased;
-            answer = client.who(unhurried(), asker) => answer.ok(),
+            answer = ask => answer.ok(),
             () = running => None,
         };
         return answer.map_or(ProbeResult::Broken, ProbeResult::Answered);
@@ -167,9 +200,10 @@ mod tests {
             pair: servers.pair_id(),
             run: RunId(1),
             warnings: Arc::default(),
+            small_segments: false,
         };
         let start = Instant::now();
-        let probed = timeout(PEER_TIMEOUT * 100, ask(&peer, asker)).await;
+        let probed = timeout(PEER_TIMEOUT * 100, ask(&peer, Question::Who(asker))).await;
         let dialled = network.dialled.load(Ordering::Relaxed);
         (probed.ok(), start.elapsed(), dialled)
     }

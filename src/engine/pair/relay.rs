@@ -1,8 +1,17 @@
 //! Hands clients' requests to the primary, over a connection that is kept while it works.
+//!
+//! A primary answers a call soon, or not at all. A connection on which nothing comes for two
+//! `peer_timeout`s while a call waits leads nowhere: it is given up, and the next one is dialled with
+//! small segments. Polls may wait for long, and say nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::core::RelayId;
@@ -14,19 +23,38 @@ use crate::service::Request;
 #[derive(Debug)]
 pub(super) struct Relays {
     requests: mpsc::Sender<(RelayId, Request)>,
+    led_nowhere: Arc<AtomicBool>,
     _hang_up: DropGuard,
 }
 
 impl Relays {
     /// Dials the peer; what is sent meanwhile follows. `capacity`: how many may be on their way.
-    pub(super) fn spawn(peer: Peer, capacity: usize, inbox: PeerInbox) -> Self {
+    /// `patience`: how long nothing may come while a call waits.
+    pub(super) fn spawn(peer: Peer, capacity: usize, patience: Duration, inbox: PeerInbox) -> Self {
         let (requests, queue) = mpsc::channel(capacity);
         let hang_up = CancellationToken::new();
-        tokio::spawn(run(peer, capacity, queue, inbox, hang_up.clone()));
+        let led_nowhere = Arc::<AtomicBool>::default();
+        let (end, nowhere) = (hang_up.clone(), led_nowhere.clone());
+        tokio::spawn(async move {
+            let relaying = Relaying {
+                patience,
+                calls: 0,
+                heard: Instant::now(),
+            };
+            if relaying.run(peer, capacity, queue, inbox, end).await == End::Silence {
+                nowhere.store(true, Ordering::Relaxed);
+            }
+        });
         Self {
             requests,
+            led_nowhere,
             _hang_up: hang_up.drop_guard(),
         }
+    }
+
+    /// Whether the connection was given up since nothing came on it.
+    pub(super) fn led_nowhere(&self) -> bool {
+        self.led_nowhere.load(Ordering::Relaxed)
     }
 
     /// Sends a request. False when the connection is gone.
@@ -35,48 +63,83 @@ impl Relays {
     }
 }
 
-/// Runs until the connection ends. Every request that was taken is reported, answered or not.
-async fn run(
-    peer: Peer,
-    capacity: usize,
-    mut queue: mpsc::Receiver<(RelayId, Request)>,
-    inbox: PeerInbox,
-    hang_up: CancellationToken,
-) {
-    let mut answers = FuturesUnordered::new();
-    let connection = tokio::select! {
-        biased;
-        () = hang_up.cancelled() => None,
-        connection = peer.connect("relayed requests", capacity) => connection.ok(),
-    };
-    if let Some(Connection {
-        client,
-        mut running,
-    }) = connection
-    {
-        loop {
-            tokio::select! {
-                biased;
-                () = hang_up.cancelled() => break,
-                () = &mut running => break,
-                Some((relay, result)) = answers.next() => {
-                    inbox.send(FromPeer::Relayed { relay, result }).await;
-                }
-                Some((relay, request)) = queue.recv() => {
-                    let client = client.clone();
-                    answers.push(async move {
-                        (relay, client.relay(unhurried(), request).await.ok())
-                    });
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Closed,
+    /// A call was waiting, and nothing came.
+    Silence,
+}
+
+/// What is on its way over a connection.
+#[derive(Debug)]
+struct Relaying {
+    patience: Duration,
+    /// How many wait that are no polls.
+    calls: usize,
+    /// When the last answer came, or the first of the calls that wait was sent.
+    heard: Instant,
+}
+
+impl Relaying {
+    /// Runs until the connection ends. Every request that was taken is reported, answered or not.
+    async fn run(
+        mut self,
+        peer: Peer,
+        capacity: usize,
+        mut queue: mpsc::Receiver<(RelayId, Request)>,
+        inbox: PeerInbox,
+        hang_up: CancellationToken,
+    ) -> End {
+        let mut answers = FuturesUnordered::new();
+        let mut end = End::Closed;
+        let connection = tokio::select! {
+            biased;
+            () = hang_up.cancelled() => None,
+            connection = peer.connect("relayed requests", capacity) => connection.ok(),
+        };
+        if let Some(Connection {
+            client,
+            mut running,
+        }) = connection
+        {
+            loop {
+                let silence = sleep_until(self.heard + self.patience);
+                tokio::select! {
+                    biased;
+                    () = hang_up.cancelled() => break,
+                    () = &mut running => break,
+                    Some((relay, is_call, result)) = answers.next() => {
+                        self.calls -= usize::from(is_call);
+                        self.heard = Instant::now();
+                        inbox.send(FromPeer::Relayed { relay, result }).await;
+                    }
+                    Some((relay, request)) = queue.recv() => {
+                        let client = client.clone();
+                        let is_call = !matches!(request, Request::Poll { .. });
+                        if is_call && self.calls == 0 {
+                            self.heard = Instant::now();
+                        }
+                        self.calls += usize::from(is_call);
+                        answers.push(async move {
+                            (relay, is_call, client.relay(unhurried(), request).await.ok())
+                        });
+                    }
+                    () = silence, if self.calls > 0 => {
+                        end = End::Silence;
+                        break;
+                    }
                 }
             }
         }
-    }
-    queue.close();
-    while let Some((relay, result)) = answers.next().await {
-        inbox.send(FromPeer::Relayed { relay, result }).await;
-    }
-    while let Some((relay, _)) = queue.recv().await {
-        let result = None;
-        inbox.send(FromPeer::Relayed { relay, result }).await;
+        queue.close();
+        while let Some((relay, _, result)) = answers.next().await {
+            inbox.send(FromPeer::Relayed { relay, result }).await;
+        }
+        while let Some((relay, _)) = queue.recv().await {
+            let result = None;
+            inbox.send(FromPeer::Relayed { relay, result }).await;
+        }
+        end
     }
 }

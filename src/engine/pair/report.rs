@@ -63,7 +63,9 @@ pub(super) fn report(event: &Event, peer: &Peer) {
         | Event::Doubt { .. }
         | Event::LockBroken { .. }
         | Event::NearLimit { .. }
-        | Event::Refusing { .. } => {
+        | Event::Refusing { .. }
+        | Event::FrameLost { .. }
+        | Event::Dismissing { .. } => {
             tracing::warn!("{event}");
         }
         Event::Obstructed { obstacle } => tracing::error!(

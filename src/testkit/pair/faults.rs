@@ -3,6 +3,7 @@
 use super::host::Host;
 use super::{Pair, SOON};
 use crate::server::ServerConfig;
+use crate::testkit::Direction;
 use crate::types::ServerId;
 
 /// What can happen to a server.
@@ -120,6 +121,15 @@ impl Pair {
     pub fn mend_link(&self) {
         self.a.link.mend();
         self.b.link.mend();
+    }
+
+    /// Loses packets of more than `bytes` between the servers, as a broken tunnel does. See
+    /// [`Proxy::lose_larger_than`](crate::testkit::Proxy::lose_larger_than).
+    pub fn lose_large_packets(&self, bytes: usize) {
+        for link in [&self.a.link, &self.b.link] {
+            link.lose_larger_than(Direction::Requests, bytes);
+            link.lose_larger_than(Direction::Replies, bytes);
+        }
     }
 
     /// Resets the connections between the servers once.

@@ -119,7 +119,24 @@ impl Pump {
                 self.gate().await;
                 return to.shutdown_write();
             }
+            let hole = self.gauge.treatment(self.direction).hole;
+            if hole.is_some_and(|bytes| length > bytes) {
+                self.count(|flow| flow.discarded += length as u64);
+                return self.swallow(from, &mut buffer).await;
+            }
             self.deliver(&buffer[..length], to).await?;
+        }
+    }
+
+    /// A large packet got lost, and what comes behind it waits for it: nothing more arrives. An error once
+    /// the sender has hung up.
+    async fn swallow(&mut self, from: &Socket, buffer: &mut [u8]) -> io::Result<()> {
+        loop {
+            let length = from.read(buffer).await?;
+            if length == 0 {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            self.count(|flow| flow.discarded += length as u64);
         }
     }
 

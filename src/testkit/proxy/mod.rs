@@ -110,6 +110,7 @@ pub struct Proxy {
 enum Control {
     Change(fn(&mut Faults)),
     Delay(Direction, Duration),
+    Hole(Direction, Option<usize>),
     Refuse,
     Listen,
     Reset,
@@ -146,6 +147,8 @@ struct Treatment {
     held: bool,
     discarded: bool,
     delay: Duration,
+    /// A connection on which more than this comes at once carries nothing more in this direction.
+    hole: Option<usize>,
 }
 
 impl Proxy {
@@ -264,6 +267,17 @@ impl Proxy {
     /// closer together than `delay` wait for each other.
     pub fn delay(&self, direction: Direction, delay: Duration) {
         self.order(Control::Delay(direction, delay));
+    }
+
+    /// Loses large packets of a direction, as a broken tunnel does: once more than `bytes` come at a time on
+    /// a connection, it carries nothing more in this direction, and stays open.
+    pub fn lose_larger_than(&self, direction: Direction, bytes: usize) {
+        self.order(Control::Hole(direction, Some(bytes)));
+    }
+
+    /// Ends what [`Self::lose_larger_than`] began, for connections that have lost nothing yet.
+    pub fn lose_nothing(&self, direction: Direction) {
+        self.order(Control::Hole(direction, None));
     }
 
     /// Has the proxy's task obey, and waits for it.

@@ -339,3 +339,25 @@ async fn unix_sockets_are_carried_and_cut_too() {
     proxy.mend();
     UnixStream::connect(front).await.expect("it listens again");
 }
+
+#[tokio::test]
+async fn a_connection_that_lost_a_large_packet_carries_nothing_more_that_way_and_others_go_on() {
+    let echo = Echo::start().await;
+    let proxy = echo.proxy().await;
+    proxy.lose_larger_than(Direction::Requests, 8);
+    let (mut one, mut other) = (client(&proxy).await, client(&proxy).await);
+    says(&mut one, "small").await;
+    hears(&mut one, "small").await;
+    says(&mut one, "larger than that").await;
+    traffic(&proxy, "the loss", |seen| seen.requests.discarded == 16).await;
+    says(&mut one, "small").await;
+    traffic(&proxy, "the rest", |seen| seen.requests.discarded == 21).await;
+    assert_eq!(has_heard(&one), None);
+    says(&mut other, "small").await;
+    hears(&mut other, "small").await;
+
+    proxy.lose_nothing(Direction::Requests);
+    let mut third = client(&proxy).await;
+    says(&mut third, "larger than that").await;
+    hears(&mut third, "larger than that").await;
+}

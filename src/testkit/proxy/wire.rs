@@ -132,6 +132,11 @@ impl Wire {
                     .send_modify(|faults| faults.of_mut(direction).delay = delay);
                 Ok(())
             }
+            Control::Hole(direction, bytes) => {
+                self.faults
+                    .send_modify(|faults| faults.of_mut(direction).hole = bytes);
+                Ok(())
+            }
             Control::Refuse => {
                 self.reach = Reach::Closed;
                 Ok(())

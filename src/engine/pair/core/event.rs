@@ -62,6 +62,8 @@ pub enum Death {
     Diverged,
     /// It was asked to end, and has given up its role.
     Retired,
+    /// It could not be fed, and has stepped down when it was asked to.
+    LetGo,
 }
 
 impl fmt::Display for Death {
@@ -71,6 +73,7 @@ impl fmt::Display for Death {
             Self::Restarted => "the peer was restarted and has lost its state",
             Self::Silent => "the peer did not answer a probe for a whole peer timeout",
             Self::Diverged => "the peer's log does not fit this server's",
+            Self::LetGo => "the peer could not be fed and has stepped down, as it was asked to",
             Self::Retired => "the peer was asked to end and has handed over",
         })
     }
@@ -83,6 +86,8 @@ pub enum Descent {
     HigherView(View),
     /// This server was stopped for so long that the peer may have taken over, and the peer is gone.
     Doubt(Death),
+    /// The primary cannot feed this server, and asked it to.
+    Dismissed,
     /// This server's state differs from the primary's.
     Diverged {
         /// Where.
@@ -97,6 +102,7 @@ pub enum Descent {
 impl fmt::Display for Descent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Dismissed => f.write_str("the primary cannot feed this server, and asked it to"),
             Self::HigherView(view) => write!(f, "the peer has the higher view {view}"),
             Self::Doubt(death) => write!(
                 f,
@@ -180,6 +186,24 @@ pub enum Event {
         /// Why.
         reason: Suspicion,
     },
+    /// A frame was not acknowledged for a whole `peer_timeout`, while the peer answers probes: large
+    /// packets get lost, it seems. From now on frames are small.
+    FrameLost {
+        /// How much it held.
+        bytes: usize,
+    },
+    /// A frame as large as the one that got lost has passed.
+    FramePassed {
+        /// How much it held.
+        bytes: usize,
+    },
+    /// The backup answers and cannot be fed: it is asked to step down.
+    Dismissing {
+        /// The view.
+        view: View,
+        /// For how long nothing has got through.
+        unfed: Duration,
+    },
     /// The peer answered as expected: its link goes on.
     Resumed,
     /// This server was not running for so long that the peer may have decided without it.
@@ -241,6 +265,8 @@ pub enum Suspicion {
     StrangeQuestion,
     /// A frame did not fit the link.
     BadFrame,
+    /// A frame was not acknowledged for too long.
+    Unacknowledged,
     /// This server was not running for a while.
     Doubt,
 }
@@ -253,6 +279,7 @@ impl fmt::Display for Suspicion {
             Self::RelayFailed => "a relayed request failed on the way",
             Self::StrangeQuestion => "the peer's view is not the expected one",
             Self::BadFrame => "a frame did not fit",
+            Self::Unacknowledged => "a frame was not acknowledged",
             Self::Doubt => "this server was not running for a while",
         })
     }
@@ -310,6 +337,22 @@ impl fmt::Display for Event {
                 write!(f, "the pair is whole: the peer is backup of view {view}")
             }
             Self::Suspect { reason } => write!(f, "the link with the peer is suspect: {reason}"),
+            Self::FrameLost { bytes } => write!(
+                f,
+                "a frame of {bytes} bytes was not acknowledged, though the peer answers: large packets \
+                 seem to get lost between the servers; frames are small from now on"
+            ),
+            Self::FramePassed { bytes } => {
+                write!(
+                    f,
+                    "a frame of {bytes} bytes has passed: frames may be large again"
+                )
+            }
+            Self::Dismissing { view, unfed } => write!(
+                f,
+                "the backup of view {view} answers, but nothing got through to it for {unfed:?}: \
+                 asking it to step down"
+            ),
             Self::Resumed => f.write_str("the peer answered: the link goes on"),
             Self::Doubt { late } => write!(
                 f,

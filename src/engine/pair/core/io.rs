@@ -66,6 +66,8 @@ pub struct Settings {
     pub alone: bool,
     /// See [`Timing::peer_timeout`].
     pub peer_timeout: Duration,
+    /// See [`Timing::feed_timeout`].
+    pub feed_timeout: Duration,
     /// See [`Timing::record_time_to_live`].
     pub record_time_to_live: Duration,
     /// What it accepts at the most.
@@ -91,6 +93,7 @@ impl Settings {
             me,
             alone,
             peer_timeout: timing.peer_timeout,
+            feed_timeout: timing.feed_timeout,
             record_time_to_live: timing.record_time_to_live,
             limits,
             started_at,
@@ -165,6 +168,14 @@ pub enum Input<T> {
         /// That view.
         view: View,
     },
+    /// The peer asks this server to step down as its backup. Answered in the same step by
+    /// [`Effect::Introduction`].
+    Dismissed {
+        /// The connection that it came on.
+        link: InLink,
+        /// The peer's view.
+        view: View,
+    },
     /// This server is asked to end: it hands over to its peer first. Done at
     /// [`Core::has_handed_over`](super::Core::has_handed_over).
     End,
@@ -209,6 +220,8 @@ pub enum Effect<T> {
         number: FrameNumber,
         /// The opening frame.
         frame: Frame,
+        /// Large packets may get lost on the way.
+        small_segments: bool,
     },
     /// Send a frame on a link.
     Send {
@@ -231,6 +244,13 @@ pub enum Effect<T> {
         pause: Duration,
         /// What this server says of itself.
         asker: Introduction,
+    },
+    /// Dial the peer anew and ask it to step down as backup of `view`. Its answer is that of a probe.
+    Dismiss {
+        /// As a probe.
+        probe: ProbeId,
+        /// This server's view.
+        view: View,
     },
     /// Tell the peer that this server has a higher view.
     Fence {

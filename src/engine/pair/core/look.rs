@@ -13,8 +13,10 @@ impl<T> Core<T> {
     /// How this server stands.
     #[must_use]
     pub fn overview(&self, now: Now) -> Overview {
-        let trusted =
-            self.is_linked() && !self.watch.is_in_doubt() && !self.watch.link_is_silent(now);
+        let trusted = self.is_linked()
+            && !self.retiring
+            && !self.watch.is_in_doubt()
+            && !self.watch.link_is_silent(now);
         let (role, view, machine, acked, in_sync) = match &self.role {
             Role::Starting(_) | Role::Retired(_) => (RoleName::Starting, None, None, None, false),
             Role::Primary(primary) => {
@@ -22,7 +24,13 @@ impl<T> Core<T> {
                     Mode::Alone { .. } => (RoleName::Alone, None),
                     Mode::Paired { outbox, .. } => (RoleName::Primary, Some(outbox)),
                 };
-                let in_sync = trusted && outbox.is_some_and(Outbox::is_followed);
+                // Under load there is always something under way; it must not be for long.
+                let is_fed = |outbox: &Outbox| {
+                    outbox.is_followed()
+                        && primary.passage.is_fed()
+                        && outbox.overdue(now, self.watch.quiet()).is_none()
+                };
+                let in_sync = trusted && outbox.is_some_and(is_fed);
                 let acked = outbox.map(Outbox::acked);
                 (
                     role,
@@ -131,7 +139,9 @@ impl<T> Core<T> {
             Role::Starting(_) => self.probe_wake(watch.next_probe()),
             Role::Primary(primary) => {
                 let of_peer = match &primary.mode {
-                    Mode::Alone { sync: Some(_) } => watch.silence_deadline(),
+                    Mode::Alone { sync: Some(_) } => {
+                        watch.silence_deadline().min(self.overdue_wake())
+                    }
                     Mode::Alone { sync: None } => self.probe_wake(watch.next_probe()),
                     Mode::Paired { .. } => self.watch_wake(),
                 };
@@ -147,6 +157,17 @@ impl<T> Core<T> {
         self.watch.probe_deadline().unwrap_or(next)
     }
 
+    /// When the frame under way is overdue, if there is one.
+    fn overdue_wake(&self) -> Now {
+        let Role::Primary(primary) = &self.role else {
+            return Now(Duration::MAX);
+        };
+        let overdue = primary
+            .outbox()
+            .and_then(|outbox| outbox.overdue_at(self.settings.peer_timeout));
+        overdue.unwrap_or(Now(Duration::MAX))
+    }
+
     /// When [`Self::watch_peer`] has something to do.
     fn watch_wake(&self) -> Now {
         let next = match (self.is_linked(), self.is_joined()) {
@@ -154,7 +175,7 @@ impl<T> Core<T> {
             (true, true) => self.watch.quiet_deadline(),
             (true, false) => self.watch.silence_deadline(),
         };
-        self.probe_wake(next)
+        self.probe_wake(next.min(self.overdue_wake()))
     }
 
     /// See [`Settings::peer_timeout`](super::Settings::peer_timeout).

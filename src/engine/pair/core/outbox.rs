@@ -11,7 +11,7 @@ use std::time::Duration;
 #[cfg(test)]
 use super::tests::Names;
 use super::{FrameNumber, Now, OutLink};
-use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_PAYLOAD_BYTES, MAX_UNACKED_COMMANDS};
+use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS};
 use crate::machine::{Command, Machine, Snapshot};
 use crate::service::Frame;
 use crate::types::{OpNumber, View};
@@ -35,9 +35,17 @@ struct Link {
     stage: Stage,
     /// The last op that was sent on it.
     sent: OpNumber,
-    payload: Option<FrameNumber>,
+    payload: Option<Payload>,
     heartbeat: Option<FrameNumber>,
     last_sent: Now,
+}
+
+/// A frame with a payload that is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Payload {
+    number: FrameNumber,
+    sent: Now,
+    bytes: usize,
 }
 
 /// How far a link has come.
@@ -143,7 +151,11 @@ impl Outbox {
             view,
             stage: Stage::Opening { copy },
             sent: self.acked,
-            payload: Some(frame),
+            payload: Some(Payload {
+                number: frame,
+                sent: now,
+                bytes: 0,
+            }),
             heartbeat: None,
             last_sent: now,
         });
@@ -190,7 +202,7 @@ impl Outbox {
             return Acked::Stale;
         };
         let mut joined = false;
-        if link.payload == Some(frame) {
+        if link.payload.is_some_and(|payload| payload.number == frame) {
             link.payload = None;
             joined = link.advance();
         } else if link.heartbeat == Some(frame) {
@@ -215,22 +227,64 @@ impl Outbox {
         &mut self,
         machine: &Machine,
         wanted: bool,
+        limit: usize,
         number: FrameNumber,
         now: Now,
     ) -> Option<(OutLink, Frame)> {
         let acked = self.acked;
         let link = self.link.as_mut().filter(|link| link.payload.is_none())?;
         let frame = link
-            .next_chunk()
-            .or_else(|| link.next_batch(&self.queue, acked, machine))
+            .next_chunk(limit)
+            .or_else(|| link.next_batch(&self.queue, acked, machine, limit))
             .or_else(|| link.next_join())
             .or_else(|| {
                 let idle = wanted && matches!(link.stage, Stage::Following);
                 idle.then(|| link.heartbeat(acked, machine))
             })?;
-        link.payload = Some(number);
+        link.payload = Some(Payload {
+            number,
+            sent: now,
+            bytes: payload_bytes(&frame, limit),
+        });
         link.last_sent = now;
         Some((link.id, frame))
+    }
+
+    /// How much `frame` holds, if it is the payload under way.
+    pub(super) fn bytes_of(&self, frame: FrameNumber) -> Option<usize> {
+        let payload = self.payload().filter(|payload| payload.number == frame)?;
+        Some(payload.bytes)
+    }
+
+    /// When the payload under way was sent and how much it holds, if it is not acknowledged within `span`.
+    pub(super) fn overdue(&self, now: Now, span: Duration) -> Option<(Now, usize)> {
+        let payload = self.payload()?;
+        let late = now.since(payload.sent) >= span;
+        late.then_some((payload.sent, payload.bytes))
+    }
+
+    /// When the payload under way is overdue.
+    pub(super) fn overdue_at(&self, span: Duration) -> Option<Now> {
+        self.payload().map(|payload| payload.sent.after(span))
+    }
+
+    /// This server did not run for a while: the acknowledgement may lie unread.
+    pub(super) fn wait_anew(&mut self, now: Now) {
+        if let Some(payload) = self.link.as_mut().and_then(|link| link.payload.as_mut()) {
+            payload.sent = now;
+        }
+    }
+
+    fn payload(&self) -> Option<Payload> {
+        self.link.as_ref().and_then(|link| link.payload)
+    }
+
+    /// Lets the payload under way be `span` old at `now`. False if there is none.
+    #[cfg(test)]
+    pub(super) fn delay(&mut self, now: Now, span: Duration) -> bool {
+        let sent = Now(now.0.saturating_sub(span));
+        let payload = self.link.as_mut().and_then(|link| link.payload.as_mut());
+        payload.map(|payload| payload.sent = sent).is_some()
     }
 
     /// A heartbeat, when nothing was sent for `interval` and none is on its way.
@@ -262,12 +316,22 @@ impl Outbox {
     }
 
     #[cfg(test)]
-    pub(super) fn name(&mut self, interval: Duration, names: &mut impl Names) {
+    pub(super) fn name(
+        &mut self,
+        interval: Duration,
+        peer_timeout: Duration,
+        names: &mut impl Names,
+    ) {
         let Some(link) = &mut self.link else { return };
         names.out_link(&mut link.id);
         names.past(&mut link.last_sent, interval);
-        let frames = link.payload.iter_mut().chain(&mut link.heartbeat);
-        frames.for_each(|frame| names.frame(frame));
+        if let Some(payload) = &mut link.payload {
+            names.frame(&mut payload.number);
+            names.past(&mut payload.sent, peer_timeout);
+        }
+        link.heartbeat
+            .iter_mut()
+            .for_each(|frame| names.frame(frame));
     }
 }
 
@@ -287,11 +351,11 @@ impl Link {
         }
     }
 
-    fn next_chunk(&mut self) -> Option<Frame> {
+    fn next_chunk(&mut self, limit: usize) -> Option<Frame> {
         let Stage::Copying(snapshot) = &mut self.stage else {
             return None;
         };
-        let Some(chunk) = snapshot.next_chunk(MAX_PAYLOAD_BYTES) else {
+        let Some(chunk) = snapshot.next_chunk(limit) else {
             self.stage = Stage::Following;
             return None;
         };
@@ -306,6 +370,7 @@ impl Link {
         queue: &VecDeque<Command>,
         acked: OpNumber,
         machine: &Machine,
+        limit: usize,
     ) -> Option<Frame> {
         let until = match self.stage {
             Stage::Following => machine.op(),
@@ -314,7 +379,7 @@ impl Link {
         };
         let unsent = usize::try_from(self.sent.0 - acked.0).ok()?;
         let ready = usize::try_from(until.0 - acked.0).ok()?;
-        let commands = batch(queue.range(unsent..ready));
+        let commands = batch(queue.range(unsent..ready), limit);
         if commands.is_empty() {
             return None;
         }
@@ -349,16 +414,25 @@ impl Link {
     }
 }
 
-/// The longest prefix that fits into one frame.
-fn batch<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<Command> {
-    let mut room = MAX_PAYLOAD_BYTES;
+/// The longest prefix that fits into `limit` bytes, and one command in any case.
+fn batch<'a>(commands: impl Iterator<Item = &'a Command>, limit: usize) -> Vec<Command> {
+    let mut bytes = 0;
     commands
         .take(MAX_BATCH_COMMANDS)
         .take_while(|command| {
-            let fits = command.max_encoded_bytes() <= room;
-            room = room.saturating_sub(command.max_encoded_bytes());
-            fits
+            let is_first = bytes == 0;
+            bytes += command.max_encoded_bytes();
+            is_first || bytes <= limit
         })
         .cloned()
         .collect()
+}
+
+/// How much a frame holds, at most.
+fn payload_bytes(frame: &Frame, limit: usize) -> usize {
+    match frame {
+        Frame::Copy { .. } => limit.max(Snapshot::MIN_CHUNK_BYTES),
+        Frame::Forward { commands, .. } => commands.iter().map(Command::max_encoded_bytes).sum(),
+        Frame::Open { .. } | Frame::Join { .. } => 0,
+    }
 }

@@ -1,9 +1,12 @@
 //! A primary: it decides the order of commands, and answers when that is safe.
 
+use std::time::Duration;
+
 use super::fullness::{Fullness, lacking_for_lock};
 use super::heard::Heard;
 use super::leases::Leases;
 use super::outbox::Outbox;
+use super::passage::Passage;
 use super::polls::{Poll, Polls, Question};
 use super::retentions::Retentions;
 use super::sessions::broken;
@@ -28,6 +31,8 @@ pub(super) struct Primary<T> {
     pub(super) clock: UnixTime,
     /// What was said last of how full it is.
     fullness: Fullness,
+    /// What gets through to the other server.
+    pub(super) passage: Passage,
     pub(super) mode: Mode<T>,
 }
 
@@ -76,6 +81,7 @@ impl<T> Primary<T> {
             told: Vec::new(),
             clock: UnixTime(0),
             fullness: Fullness::default(),
+            passage: Passage::new(),
             mode: Mode::Alone { sync: None },
         }
     }
@@ -216,6 +222,13 @@ impl<T> Primary<T> {
                 Some((outbox, &self.machine))
             }
         }
+    }
+
+    /// Whether the peer answers while the payload under way is overdue: it must have got lost.
+    pub(super) fn lose_payload(&mut self, now: Now, peer_timeout: Duration) -> Option<Event> {
+        let (sent, bytes) = self.outbox()?.overdue(now, peer_timeout)?;
+        let is_new = self.passage.lose(bytes, sent, now, peer_timeout);
+        is_new.then_some(Event::FrameLost { bytes })
     }
 
     /// Whether an answer waits for a frame that may be empty.

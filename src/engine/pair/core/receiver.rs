@@ -77,10 +77,15 @@ impl Floor {
         self.last_closed = self.last_closed.max(current).max(Some(link));
     }
 
+    /// Whether `link` is newer than everything that was opened or closed.
+    pub(super) fn is_below(&self, link: InLink) -> bool {
+        Some(link) > self.last_closed
+    }
+
     /// Whether `link` may open: it is newer than everything that was opened or closed. From here on
     /// only newer ones may.
     fn admit(&mut self, link: InLink) -> bool {
-        let newer = Some(link) > self.last_closed;
+        let newer = self.is_below(link);
         if newer {
             self.last_closed = Some(link);
         }

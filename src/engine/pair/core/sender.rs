@@ -44,8 +44,9 @@ impl<T> Core<T> {
             return;
         };
         let wanted = primary.waits_for_frame();
+        let limit = primary.passage.limit();
         if let Some((outbox, machine)) = primary.sending() {
-            let payload = outbox.next_payload(machine, wanted, self.next_frame, now);
+            let payload = outbox.next_payload(machine, wanted, limit, self.next_frame, now);
             send(payload, &mut self.next_frame, effects);
         }
     }
@@ -65,15 +66,18 @@ impl<T> Core<T> {
     }
 
     pub(super) fn break_sync(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let peer_timeout = self.settings.peer_timeout;
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
+        let lost = primary.lose_payload(now, peer_timeout);
         let Mode::Alone { sync } = &mut primary.mode else {
             return;
         };
         let Some(mut outbox) = sync.take() else {
             return;
         };
+        effects.extend(lost.map(Effect::Event));
         effects.extend(outbox.close().map(Effect::CloseOutLink));
         effects.push(Effect::Event(Event::SyncBroken));
         self.watch.back_off(now);
@@ -120,6 +124,7 @@ impl<T> Core<T> {
             return;
         };
         let view = primary.view;
+        let small_segments = primary.passage.needs_small_segments();
         let Some((outbox, machine)) = primary.sending() else {
             return;
         };
@@ -139,6 +144,7 @@ impl<T> Core<T> {
                 purpose,
                 peer_timeout: self.settings.peer_timeout,
             },
+            small_segments,
         });
     }
 
@@ -168,6 +174,7 @@ impl<T> Core<T> {
             }
             _ => return self.out_link_closed(now, link, effects),
         };
+        let bytes = outbox.bytes_of(frame);
         let acked = outbox.acknowledge(link, frame, op);
         let safe = outbox.acked();
         match acked {
@@ -175,6 +182,14 @@ impl<T> Core<T> {
             Acked::Impossible => return self.peer_is_dead(now, Death::Diverged, effects),
             Acked::Joined => effects.push(Effect::Event(Event::BackupJoined { view })),
             Acked::Progress => {}
+        }
+        if let Some(bytes) = bytes
+            && primary.passage.pass(bytes, now)
+        {
+            effects.push(Effect::Event(Event::FramePassed { bytes }));
+        }
+        if primary.outbox().is_some_and(|outbox| outbox.len() == 0) {
+            primary.passage.feed();
         }
         self.watch.hear_on_link(now);
         self.watch.note_acked(frame);

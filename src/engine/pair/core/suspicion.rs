@@ -24,6 +24,9 @@ impl<T> Core<T> {
         // The same holds for clients: their renewals may lie unread.
         if let Role::Primary(primary) = &mut self.role {
             primary.leases.renew_all(now);
+            if let Some((outbox, _)) = primary.sending() {
+                outbox.wait_anew(now);
+            }
         }
         // [M1] A verdict counts only if this server ran throughout. The void probe's answer may lie
         // unread beside the timer; it must not be believed either.
@@ -66,7 +69,10 @@ impl<T> Core<T> {
                 primary.clock = self.clock;
                 primary.wake(now, &self.settings, self.next_frame, effects);
                 match &primary.mode {
-                    Mode::Alone { sync: Some(_) } if self.watch.link_is_silent(now) => {
+                    Mode::Alone { sync: Some(outbox) }
+                        if self.watch.link_is_silent(now)
+                            || outbox.overdue(now, self.settings.peer_timeout).is_some() =>
+                    {
                         self.break_sync(now, effects);
                     }
                     Mode::Alone { sync: Some(_) } => {}
@@ -102,9 +108,20 @@ impl<T> Core<T> {
             (false, true) => self.watch.is_quiet(now),
             (false, false) => self.watch.link_is_silent(now),
         };
-        if due {
+        if self.is_unacknowledged(now) {
+            self.suspect(now, Suspicion::Unacknowledged, effects);
+        } else if due {
             self.probe(now, effects);
         }
+    }
+
+    /// Whether a frame was not acknowledged for a whole `peer_timeout`, whatever else was heard.
+    fn is_unacknowledged(&self, now: Now) -> bool {
+        let Role::Primary(primary) = &self.role else {
+            return false;
+        };
+        let mut outbox = primary.outbox().into_iter();
+        outbox.any(|outbox| outbox.overdue(now, self.settings.peer_timeout).is_some())
     }
 
     /// False of a primary whose backup has not taken the join yet: to be asked makes a starting server
@@ -281,7 +298,14 @@ impl<T> Core<T> {
             None if alone && !fits => self.watch.back_off(now),
             None => {
                 if !alone {
-                    self.peer_is_dead(now, Death::Restarted, effects);
+                    // [M12]
+                    let is_let_go = self.gives_up_feeding(now);
+                    let death = if is_let_go {
+                        Death::LetGo
+                    } else {
+                        Death::Restarted
+                    };
+                    self.peer_is_dead(now, death, effects);
                 }
                 if fits {
                     self.sync(now, effects);
@@ -319,6 +343,7 @@ impl<T> Core<T> {
     /// The peer is where it should be.
     fn resume(&mut self, now: Now, peer: Standing, effects: &mut Vec<Effect<T>>) {
         let silent = self.watch.link_is_silent(now);
+        let peer_timeout = self.settings.peer_timeout;
         self.watch.satisfy(now);
         match (&mut self.role, peer) {
             (Role::Primary(primary), Standing::Backup { op, .. }) => {
@@ -328,15 +353,25 @@ impl<T> Core<T> {
                 // [M9] The op that it names counts as its acknowledgement: the one it sent may be lost
                 // with the link, and no further call may come. It may also be older than one that has
                 // arrived since.
-                let known = op <= outbox.acked() || outbox.settle(op);
-                if !known {
+                let is_fed = op > outbox.acked();
+                if is_fed && !outbox.settle(op) {
                     return self.peer_is_dead(now, Death::Diverged, effects);
                 }
                 let acked = outbox.acked();
                 let cut = outbox.link().is_none();
+                let overdue = outbox.overdue(now, peer_timeout).is_some();
+                effects.extend(primary.lose_payload(now, peer_timeout).map(Effect::Event));
+                if is_fed {
+                    primary.passage.feed();
+                }
                 primary.release(acked, None, effects);
-                if cut || silent {
+                if self.gives_up_feeding(now) {
+                    return self.dismiss(now, effects);
+                }
+                if cut || silent || overdue {
                     self.open_link(now, LinkPurpose::Resume, effects);
+                }
+                if (cut || silent) && !overdue {
                     effects.push(Effect::Event(Event::Resumed));
                 }
             }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::world::{Message, PEER_TIMEOUT, World};
+use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::config::Limits;
 use crate::engine::pair::core::{Death, Event, Input, Now};
-use crate::service::{Answer, FrameAnswer, Refusal, Request, Resource, RoleName};
+use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Resource, RoleName};
 use crate::types::ServerId::{A, B};
 use crate::types::View;
 
@@ -77,7 +77,7 @@ fn an_answer_waits_for_the_backup() {
             session: None,
         },
     );
-    let acks = |envelope: &super::world::Envelope| {
+    let acks = |envelope: &Envelope| {
         matches!(
             envelope.message,
             Message::FrameAnswer {
@@ -385,7 +385,7 @@ fn a_primary_is_not_in_sync_before_its_backup_has_taken_the_join() {
     world.run(PEER_TIMEOUT / 100);
     world.start(A);
     let alone = world.view(B).expect("B has a view");
-    let join = |envelope: &super::world::Envelope| matches!(&envelope.message, Message::Frame { frame, .. } if frame.view() > alone);
+    let join = |envelope: &Envelope| matches!(&envelope.message, Message::Frame { frame, .. } if frame.view() > alone);
     world.run_but(PEER_TIMEOUT / 2, join);
     assert_eq!(world.role(B), RoleName::Primary);
     assert!(!world.core(B).overview(Now(world.now)).in_sync);
@@ -454,4 +454,87 @@ fn a_cluster_is_kept_through_failovers_and_joins_and_is_new_when_both_servers_we
     world.assert_whole(A);
     assert_ne!(world.machine(A).cluster(), cluster);
     assert_eq!(world.machine(A).cluster(), world.machine(B).cluster());
+}
+
+/// The servers lose every frame with more than one command.
+fn is_large(envelope: &Envelope) -> bool {
+    let Message::Frame { frame, .. } = &envelope.message else {
+        return false;
+    };
+    matches!(frame, Frame::Forward { commands, .. } if commands.len() > 1)
+}
+
+#[test]
+fn a_burst_that_gets_lost_on_the_way_is_sent_again_in_small_frames() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let name = "n".repeat(600);
+    let tokens: Vec<_> = (0..64)
+        .map(|n| world.ask(A, client.lock(&format!("{name}{n}"))))
+        .collect();
+    world.lose(PEER_TIMEOUT / 2, is_large);
+    let overview = world.core(A).overview(Now(world.now));
+    assert!(!overview.in_sync, "it is not acknowledged");
+    world.lose(PEER_TIMEOUT * 2, is_large);
+    for token in tokens {
+        assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
+    }
+    world.assert_whole(A);
+    assert_eq!(world.view(A), Some(View::first(A)), "no failover");
+    let told =
+        |wanted: fn(&Event) -> bool| world.events(A).iter().filter(|event| wanted(event)).count();
+    assert_eq!(told(|event| matches!(event, Event::FrameLost { .. })), 1);
+    assert_eq!(told(|event| matches!(event, Event::Resumed)), 0);
+}
+
+/// Heartbeats and probes pass, and nothing else does.
+fn has_commands(envelope: &Envelope) -> bool {
+    let Message::Frame { frame, .. } = &envelope.message else {
+        return false;
+    };
+    match frame {
+        Frame::Forward { commands, .. } => !commands.is_empty(),
+        Frame::Copy { .. } => true,
+        Frame::Open { .. } | Frame::Join { .. } => false,
+    }
+}
+
+#[test]
+fn a_backup_that_answers_and_cannot_be_fed_is_let_go_after_a_while() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let call = world.ask(A, client.lock("x"));
+    world.lose(PEER_TIMEOUT * 7 / 2, has_commands);
+    assert_eq!(world.reply_to(call), None);
+    assert_eq!(
+        (world.role(A), world.role(B)),
+        (RoleName::Primary, RoleName::Backup)
+    );
+    world.lose(PEER_TIMEOUT * 2, has_commands);
+    assert_eq!(world.reply_to(call), Some(Ok(Answer::Call(true))));
+    assert_eq!(
+        (world.role(A), world.role(B)),
+        (RoleName::Alone, RoleName::Starting)
+    );
+    world.lose(PEER_TIMEOUT * 8, has_commands);
+    assert_eq!(world.answer(A, client.lock("y")), Ok(Answer::Call(true)));
+
+    world.run(PEER_TIMEOUT * 8);
+    world.assert_whole(A);
+    assert!(world.is_held(B, "x"));
+}
+
+#[test]
+fn a_frame_that_is_late_for_its_sender_slept_is_not_taken_for_lost() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let call = world.ask(A, client.lock("x"));
+    world.stop(A);
+    world.run(PEER_TIMEOUT / 2);
+    world.run_but(PEER_TIMEOUT / 2, |envelope| envelope.to == B);
+    world.wake(A);
+    world.run(PEER_TIMEOUT);
+    assert!(world.reply_to(call).is_some());
+    let lost = |event: &Event| matches!(event, Event::FrameLost { .. });
+    assert!(!world.events(A).iter().any(lost));
 }

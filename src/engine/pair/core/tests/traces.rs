@@ -3,7 +3,7 @@
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Event, Input, ProbeId, ProbeResult};
-use crate::service::{Answer, FrameAnswer, Refusal, Request, RoleName, Standing};
+use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, RoleName, Standing};
 use crate::types::ServerId::{self, A, B};
 use crate::types::View;
 
@@ -460,4 +460,45 @@ fn m11_a_server_retires_when_nothing_waits_and_answers_nobody_after_that() {
     assert_eq!(world.role(B), RoleName::Alone);
     assert!(world.is_held(B, "x") && !world.is_held(B, "y"));
     assert_eq!(world.answer(A, client.lock("z")), Err(Refusal::NotReady));
+}
+
+/// Nothing gets through to B, and A asks it to step down. While that is on its way, what was lost arrives
+/// after all, and A feeds B on a new link. The dismissal comes late, and then A halts.
+#[test]
+fn m12_a_late_dismissal_changes_nothing() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    let call = world.ask(A, client.lock("x"));
+    let is_late = |envelope: &Envelope| match &envelope.message {
+        Message::Frame { frame, .. } => {
+            matches!(frame, Frame::Forward { commands, .. } if !commands.is_empty())
+        }
+        Message::Closed { .. } => envelope.to == B,
+        message => matches!(message, Message::Dismiss { .. }),
+    };
+    let dismissal = |envelope: &Envelope| matches!(envelope.message, Message::Dismiss { .. });
+    while !world.wire.iter().any(dismissal) {
+        world.run_but(PEER_TIMEOUT / 16, is_late);
+    }
+    assert_eq!(world.role(A), RoleName::Primary, "B has not agreed");
+    assert_eq!(world.reply_to(call), None);
+    let link = world.accept();
+    let late = world.take(dismissal);
+    let Message::Dismiss { probe, view } = late[0].message else {
+        unreachable!()
+    };
+    for frame in world.take(is_late) {
+        world.deliver(frame);
+    }
+    let result = ProbeResult::Broken;
+    world.input(A, Input::Probed { probe, result });
+    world.settle();
+    world.assert_whole(A);
+    assert_eq!(world.reply_to(call), Some(Ok(Answer::Call(true))));
+
+    world.dismiss(B, link, view);
+    assert_eq!(world.role(B), RoleName::Backup);
+    world.halt(A);
+    world.run(PEER_TIMEOUT);
+    assert!(world.is_held(B, "x"));
 }

@@ -17,6 +17,7 @@ use crate::service::{
 use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, UnixTime, View};
 
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_millis(800);
+const FEED_TIMEOUT: Duration = PEER_TIMEOUT.saturating_mul(4);
 
 /// Who waits for an answer: a client, or a server that relayed for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,10 @@ pub(super) enum Message {
     Who {
         probe: ProbeId,
         asker: Introduction,
+    },
+    Dismiss {
+        probe: ProbeId,
+        view: View,
     },
     WhoResult {
         probe: ProbeId,
@@ -160,6 +165,7 @@ impl World {
     pub(super) fn start_as(&mut self, server: ServerId, alone: bool, peer_timeout: Duration) {
         let timing = Timing {
             peer_timeout,
+            feed_timeout: FEED_TIMEOUT,
             record_time_to_live: self.ttl,
             ..Timing::default()
         };
@@ -264,7 +270,7 @@ impl World {
             self.hosts[index(envelope.to)].life,
         );
         let message = match &envelope.message {
-            Message::Who { probe, .. } => Message::WhoResult {
+            Message::Who { probe, .. } | Message::Dismiss { probe, .. } => Message::WhoResult {
                 probe: *probe,
                 result: ProbeResult::Broken,
             },
@@ -395,7 +401,9 @@ impl World {
                 );
             }
             Effect::Introduction(peer) => {
-                let Some(Message::Who { probe, .. }) = asked.map(|asked| &asked.message) else {
+                let asked = asked.map(|asked| &asked.message);
+                let Some(Message::Who { probe, .. } | Message::Dismiss { probe, .. }) = asked
+                else {
                     panic!("an answer without a question");
                 };
                 let (probe, result) = (*probe, ProbeResult::Answered(peer));
@@ -405,6 +413,7 @@ impl World {
                 link,
                 number,
                 frame,
+                ..
             } => self.open(me, link, number, frame),
             Effect::Send {
                 link,
@@ -439,13 +448,10 @@ impl World {
                 }
             }
             Effect::Probe { probe, asker, .. } => {
-                let message = if self.is_running(me.peer()) {
-                    Message::Who { probe, asker }
-                } else {
-                    let result = ProbeResult::Refused;
-                    return self.push(me, me.peer(), 0, Message::WhoResult { probe, result });
-                };
-                self.send(me, life, message);
+                self.question(me, probe, Message::Who { probe, asker });
+            }
+            Effect::Dismiss { probe, view } => {
+                self.question(me, probe, Message::Dismiss { probe, view });
             }
             Effect::Fence { view } => self.send(me, life, Message::Fence { view }),
             Effect::Relay { relay, request } => {
@@ -459,6 +465,33 @@ impl World {
             Effect::AbandonRelays => {}
             Effect::Event(event) => self.hosts[index(me)].events.push(event),
         }
+    }
+
+    /// A connection that the peer dials; what comes on it comes later.
+    pub(super) fn accept(&mut self) -> InLink {
+        self.next_accepted += 1;
+        InLink(self.next_accepted)
+    }
+
+    /// Asks a server to step down on `link`. Nobody hears its answer.
+    pub(super) fn dismiss(&mut self, server: ServerId, link: InLink, view: View) {
+        let now = Now(self.now);
+        let core = self.hosts[index(server)].core.as_mut().expect("it runs");
+        let mut effects = Vec::new();
+        core.step(now, Input::Dismissed { link, view }, &mut effects);
+        effects.retain(|effect| !matches!(effect, Effect::Introduction(_)));
+        for effect in effects {
+            self.perform(server, effect, None);
+        }
+    }
+
+    fn question(&mut self, me: ServerId, probe: ProbeId, question: Message) {
+        if self.is_running(me.peer()) {
+            let life = self.hosts[index(me)].life;
+            return self.send(me, life, question);
+        }
+        let result = ProbeResult::Refused;
+        self.push(me, me.peer(), 0, Message::WhoResult { probe, result });
     }
 
     fn is_running(&self, server: ServerId) -> bool {
@@ -568,6 +601,13 @@ impl World {
                     asker,
                 }
             }
+            Message::Dismiss { view, .. } => {
+                self.next_accepted += 1;
+                Input::Dismissed {
+                    link: InLink(self.next_accepted),
+                    view,
+                }
+            }
             Message::WhoResult { probe, result } => Input::Probed { probe, result },
             Message::Relay { relay, request } => Input::Request {
                 to: Caller::Server {
@@ -646,6 +686,22 @@ impl World {
             self.input(server, Input::Wake);
             self.settle_but(&held);
         }
+    }
+
+    /// Like [`Self::run`], on a way that loses what fits: it, and all behind it on its link, never arrives.
+    pub(super) fn lose(&mut self, span: Duration, fits: impl Fn(&Envelope) -> bool) {
+        let stuck = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let is_lost = |envelope: &Envelope| {
+            let (Message::Frame { conn, .. } | Message::Closed { conn }) = envelope.message else {
+                return false;
+            };
+            let mut stuck = stuck.borrow_mut();
+            if fits(envelope) {
+                stuck.insert(conn);
+            }
+            matches!(envelope.message, Message::Frame { .. }) && stuck.contains(&conn)
+        };
+        self.run_but(span, is_lost);
     }
 
     /// A client asks `server`. Gives the token of the answer.

@@ -37,6 +37,12 @@ pub(super) enum Action {
     End(ServerId),
     /// It has handed over, and ends.
     Exit(ServerId),
+    /// Nothing more gets through on a link, whose ends do not notice.
+    Stick(usize),
+    /// A frame on such a link is not acknowledged for a `peer_timeout`; or so many that the backup is
+    /// let go.
+    Overdue(ServerId),
+    Unfed(ServerId),
     Reset,
     Drop(u8, u8, ServerId),
     Copy(u8, u8, ServerId),
@@ -51,6 +57,7 @@ impl Action {
             Self::Stop(_)
                 | Self::Halt(_)
                 | Self::End(_)
+                | Self::Stick(_)
                 | Self::Reset
                 | Self::Drop(..)
                 | Self::Copy(..)
@@ -101,6 +108,13 @@ impl World {
                 }
             }
         }
+        if self.budget.holes > 0 {
+            let open = self.conns.iter().enumerate();
+            let open = open.filter(|(_, conn)| {
+                conn.forth.read && conn.back.read && !conn.forth.ended && !conn.forth.stuck
+            });
+            actions.extend(open.map(|(at, _)| Action::Stick(at)));
+        }
         if self.budget.fences > 0 {
             let late = self.fences.iter().enumerate();
             let late = late.filter(|(_, (to, _))| self.runs(*to));
@@ -125,6 +139,11 @@ impl World {
             return actions.push(Action::Wake(server));
         }
         let core = cores.look(core);
+        let mut links = self.conns.iter();
+        let is_stuck = links.any(|conn| conn.from == server && conn.back.read && conn.forth.stuck);
+        if is_stuck && core.has_payload_under_way() {
+            actions.extend([Action::Overdue(server), Action::Unfed(server)]);
+        }
         let peer_is_stopped = self.host(server.peer()).stopped.is_some();
         if (scope.beats || still) && core.is_linked() {
             actions.push(Action::Beat(server));

@@ -8,7 +8,7 @@ use super::clients::{self, Step};
 use super::cores::{Caller, Cores, Drive, Late, Try};
 use super::effects::Asked;
 use super::history::{Call, Moment};
-use super::network::{Conn, Flight, Message};
+use super::network::{Conn, Flight, Message, Question};
 use super::scope::Scope;
 use super::world::{Host, World};
 use crate::engine::pair::core::{Event, Input, OutLink, ProbeId, Via};
@@ -87,6 +87,16 @@ impl World {
                 self.input(server, Input::End, None, context)?;
             }
             Action::Exit(server) => self.halt(server, context),
+            Action::Stick(at) => {
+                self.budget.holes -= 1;
+                self.conns[at].forth.stuck = true;
+            }
+            Action::Overdue(server) => self.drive(server, Drive::Overdue, None, context)?,
+            Action::Unfed(server) => {
+                // The backup is about to give its state up.
+                self.failures = (self.failures + 1).min(2);
+                self.drive(server, Drive::Unfed, None, context)?;
+            }
             Action::Reset => self.reset(context),
             Action::Drop(client, step, at) => {
                 self.budget.drops -= 1;
@@ -118,10 +128,16 @@ impl World {
         let via = Via::Client;
         let (input, asked) = match message {
             Message::Who {
-                asker,
+                asks,
                 link,
                 awaited,
-            } => (Input::Who { link, asker }, Some(Asked::Who { awaited })),
+            } => {
+                let input = match asks {
+                    Question::Who(asker) => Input::Who { link, asker },
+                    Question::StepDown(view) => Input::Dismissed { link, view },
+                };
+                (input, Some(Asked::Who { awaited }))
+            }
             Message::Probed(result) => {
                 let probe = ProbeId(0);
                 (Input::Probed { probe, result }, None)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 
 use super::names::InUse;
+use super::network::Question;
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::{
     Core, Effect, Event, FrameNumber, InLink, Input, Now, Overview, Reply, Role, Settings,
@@ -21,6 +22,10 @@ use crate::types::{OpNumber, RecordNumber, ServerId, Token, View};
 /// The moment at which every kept core stands.
 pub(super) const NOW: Now = Now(Duration::from_secs(10));
 const PEER_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Longer than a server's clock is turned while it runs, so that a backup is let go by [`Drive::Unfed`]
+/// alone.
+const FEED_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Longer than a server's clock is turned while it runs, so that a lease ends by [`Drive::LeaseEnds`] alone;
 /// shorter than the longest stop, so that a server which held that against its clients would be found out.
@@ -78,6 +83,10 @@ pub(super) enum Drive {
     Quiet,
     /// Nothing is heard for more than a `peer_timeout`, or until that leads to something.
     Timeout,
+    /// The frame under way was not acknowledged for a `peer_timeout`. As below, the clock is not turned.
+    Overdue,
+    /// Nor was anything else, for as long as a backup is kept that cannot be fed.
+    Unfed,
     /// Nothing was heard of a session for as long as its lease. What else there was in that time has
     /// happened already, so the clock is not turned: the last renewal is put back.
     LeaseEnds(RecordNumber),
@@ -98,7 +107,7 @@ pub(super) enum Deed {
     CloseOutLink,
     /// By its name before the step.
     CloseInLink(InLink),
-    Probe(Introduction),
+    Probe(Question),
     Fence(View),
     Relay(Caller, Rc<Request>),
     Event(Event),
@@ -131,6 +140,7 @@ impl Cores {
     pub(super) fn start(&mut self, me: ServerId) -> CoreId {
         let timing = Timing {
             peer_timeout: PEER_TIMEOUT,
+            feed_timeout: FEED_TIMEOUT,
             record_time_to_live: Duration::from_hours(1_000_000),
             ..Timing::default()
         };
@@ -194,6 +204,14 @@ fn drive_core(
             Drive::LeaseEnds(record) => primary.leases.let_end(record, NOW),
             Drive::RetentionEnds(token) => primary.retentions.let_end(token, NOW),
             Drive::PollEnds(record) => primary.polls.let_end(record, NOW),
+            Drive::Overdue | Drive::Unfed => {
+                if let Some((outbox, _)) = primary.sending() {
+                    outbox.delay(NOW, PEER_TIMEOUT);
+                }
+                if drive == Drive::Unfed {
+                    primary.passage.starve(NOW, FEED_TIMEOUT);
+                }
+            }
             _ => {}
         }
     }
@@ -214,7 +232,11 @@ fn drive_core(
             step(now, input);
             now
         }
-        Drive::LeaseEnds(_) | Drive::PollEnds(_) | Drive::RetentionEnds(_) => {
+        Drive::LeaseEnds(_)
+        | Drive::PollEnds(_)
+        | Drive::RetentionEnds(_)
+        | Drive::Overdue
+        | Drive::Unfed => {
             step(NOW, Input::Wake);
             NOW
         }
@@ -270,7 +292,8 @@ fn deed(effect: Effect<Caller>, names: &InUse, core: &Servant) -> Option<Deed> {
         }
         Effect::CloseOutLink(_) => Deed::CloseOutLink,
         Effect::CloseInLink(link) => Deed::CloseInLink(link),
-        Effect::Probe { asker, .. } => Deed::Probe(asker),
+        Effect::Probe { asker, .. } => Deed::Probe(Question::Who(asker)),
+        Effect::Dismiss { view, .. } => Deed::Probe(Question::StepDown(view)),
         Effect::Fence { view } => Deed::Fence(view),
         Effect::Relay { relay, request } => {
             let (_, caller) = core.relays.callers().find(|(id, _)| *id == relay)?;
@@ -287,6 +310,8 @@ pub(super) trait Look {
     fn machine(&self) -> Option<&Machine>;
     fn is_starting(&self) -> bool;
     fn is_retired(&self) -> bool;
+    /// It has sent a frame with a payload, and no answer has come.
+    fn has_payload_under_way(&self) -> bool;
     fn is_probing(&self) -> bool;
     fn is_primary(&self) -> bool;
     /// It is a primary that may find the lease of this session over.
@@ -316,6 +341,14 @@ impl Look for Servant {
 
     fn is_retired(&self) -> bool {
         matches!(self.role, Role::Retired(_))
+    }
+
+    fn has_payload_under_way(&self) -> bool {
+        let Role::Primary(primary) = &self.role else {
+            return false;
+        };
+        let mut outbox = primary.outbox().into_iter();
+        outbox.any(|outbox| outbox.overdue_at(Duration::ZERO).is_some())
     }
 
     fn is_primary(&self) -> bool {

@@ -7,10 +7,10 @@ use super::checks::{self, Violation};
 use super::clients::{self, slot_of};
 use super::cores::{Caller, Deed, Drive, Late, Look as _, Moved, Try};
 use super::names::FLOOR;
-use super::network::{Conn, Flight, Message};
+use super::network::{Conn, Flight, Message, Question};
 use super::world::World;
 use crate::engine::pair::core::{Death, Descent, Event, FrameNumber, InLink, Input, ProbeResult};
-use crate::service::{Answer, Frame, Introduction, Refusal, Request};
+use crate::service::{Answer, Frame, Refusal, Request};
 use crate::types::ServerId;
 
 type Outcome = Result<(), Violation>;
@@ -129,7 +129,7 @@ impl World {
                 let closed = conns.filter(|conn| conn.from == peer && conn.accepted == *link);
                 closed.for_each(Conn::close_by_acceptor);
             }
-            Deed::Probe(question) => self.probe(me, *question),
+            Deed::Probe(asks) => self.probe(me, *asks),
             Deed::Fence(view) => {
                 self.remember_fence(peer, *view);
                 self.send(peer, Message::Fence(*view));
@@ -140,7 +140,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn probe(&mut self, me: ServerId, asker: Introduction) {
+    pub(super) fn probe(&mut self, me: ServerId, asks: Question) {
         self.void_probe(me);
         if self.is_halted(me.peer()) {
             let message = Message::Probed(ProbeResult::Refused);
@@ -151,7 +151,7 @@ impl World {
         self.send(
             me.peer(),
             Message::Who {
-                asker,
+                asks,
                 link,
                 awaited,
             },

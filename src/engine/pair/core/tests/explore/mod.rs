@@ -61,6 +61,11 @@ fn every_state_of_a_pair_of_which_one_halts_is_safe() {
 }
 
 #[test]
+fn every_state_of_a_pair_between_whose_servers_frames_get_lost_is_safe() {
+    explore("hole");
+}
+
+#[test]
 fn every_state_of_a_pair_of_which_one_is_asked_to_end_is_safe() {
     explore("end");
 }

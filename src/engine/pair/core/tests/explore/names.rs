@@ -35,6 +35,7 @@ pub(super) const FLOOR: InLink = InLink(3);
 
 fn show(core: &mut Servant, names: &mut impl Names) {
     let interval = core.watch.heartbeat_interval();
+    let (peer_timeout, feed_timeout) = (core.settings.peer_timeout, core.settings.feed_timeout);
     let ttl = core.settings.record_time_to_live;
     core.watch.name(names);
     core.floor.name(names);
@@ -50,14 +51,15 @@ fn show(core: &mut Servant, names: &mut impl Names) {
             primary.leases.name(names);
             primary.retentions.name(RETENTION, names);
             primary.polls.name(LEASE / 4, names);
+            primary.passage.name(feed_timeout, names);
             match &mut primary.mode {
                 Mode::Alone { sync } => {
                     if let Some(outbox) = sync {
-                        outbox.name(interval, names);
+                        outbox.name(interval, peer_timeout, names);
                     }
                 }
                 Mode::Paired { outbox, waiting } => {
-                    outbox.name(interval, names);
+                    outbox.name(interval, peer_timeout, names);
                     waiting.name(names);
                 }
             }

@@ -16,6 +16,8 @@ pub(super) struct Pipe<M> {
     pub(super) ended: bool,
     /// There is somebody who reads it.
     pub(super) read: bool,
+    /// What is in it gets no further: large packets are lost.
+    pub(super) stuck: bool,
 }
 
 impl<M> Pipe<M> {
@@ -24,11 +26,12 @@ impl<M> Pipe<M> {
             queue: VecDeque::new(),
             ended: false,
             read: true,
+            stuck: false,
         }
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.read && (self.ended || !self.queue.is_empty())
+        self.read && !self.stuck && (self.ended || !self.queue.is_empty())
     }
 
     pub(super) fn send(&mut self, message: M) {
@@ -47,6 +50,7 @@ impl<M> Pipe<M> {
     pub(super) fn break_off(&mut self) {
         self.queue.clear();
         self.ended = true;
+        self.stuck = false;
     }
 }
 
@@ -72,6 +76,8 @@ impl Conn {
 
     /// The server that dialled it hangs up; what it sent can still be read.
     pub(super) fn close_by_dialler(&mut self) {
+        // What is on the way may come late, or never.
+        self.forth.stuck = false;
         self.forth.ended = true;
         self.back.abandon();
         for (number, _) in &mut self.forth.queue {
@@ -95,12 +101,19 @@ impl Conn {
     }
 }
 
+/// What a probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Question {
+    Who(Introduction),
+    StepDown(View),
+}
+
 /// A message outside of the links.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Message {
     /// A probe, on a connection of its own. Unless it is awaited, its sender has begun another one.
     Who {
-        asker: Introduction,
+        asks: Question,
         link: InLink,
         awaited: bool,
     },

@@ -53,6 +53,7 @@ const NONE: Budget = Budget {
     ends: 0,
     failures: 0,
     resets: 0,
+    holes: 0,
     drops: 0,
     copies: 0,
     leases: 0,
@@ -122,6 +123,13 @@ pub(super) const SCOPES: &[Scope] = &[
         name: "halt",
         views: 5,
         budget: halts(1),
+        ..QUIET
+    },
+    Scope {
+        name: "hole",
+        views: 9,
+        budget: Budget { holes: 2, ..NONE },
+        asked: &[A],
         ..QUIET
     },
     Scope {
@@ -252,6 +260,36 @@ pub(super) const SCOPES: &[Scope] = &[
         asked: &[A],
         ..QUIET
     },
+    // Large packets get lost between the servers.
+    Scope {
+        name: "hole-halt",
+        budget: Budget {
+            holes: 1,
+            ..halts(1)
+        },
+        asked: &[A],
+        ..QUIET
+    },
+    Scope {
+        name: "hole-reset",
+        budget: Budget {
+            holes: 1,
+            resets: 1,
+            ..NONE
+        },
+        ..QUIET
+    },
+    Scope {
+        name: "hole-stop-halt",
+        budget: Budget {
+            holes: 1,
+            ..both(1, 1)
+        },
+        halting: &[A],
+        stopping: &[A],
+        asked: &[A],
+        ..QUIET
+    },
     // A server is asked to end.
     Scope {
         name: "end-owned",
@@ -270,7 +308,7 @@ pub(super) const SCOPES: &[Scope] = &[
     },
     Scope {
         name: "end-reset",
-        views: 5,
+        views: 9,
         budget: Budget {
             resets: 1,
             ..ends(1)

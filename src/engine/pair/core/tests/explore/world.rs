@@ -37,6 +37,8 @@ pub(super) struct Budget {
     /// Halts, stops and ends together.
     pub(super) failures: u8,
     pub(super) resets: u8,
+    /// Links on which nothing more gets through.
+    pub(super) holes: u8,
     /// Connections of clients that break.
     pub(super) drops: u8,
     /// Late copies of clients' requests.
