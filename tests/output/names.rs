@@ -2,12 +2,15 @@
 
 use std::process::Stdio;
 
-use lockservice::ServerId;
+use lockservice::testkit::wait_until;
+use lockservice::{Clerk, ServerId};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::fault::PATIENCE;
+use crate::fault::{Fault, PATIENCE, Which};
 use crate::lockc::Stage;
 
 /// An escape, a new line, marks that turn the direction of a text, a tab, a control sequence.
@@ -87,20 +90,82 @@ async fn no_text_output_shows_a_name_that_cannot_be_printed_as_it_is() {
     drop(held_too);
 }
 
-#[tokio::test]
-async fn a_watch_shows_no_name_as_it_is_either() {
-    use tokio::io::{AsyncBufReadExt as _, BufReader};
-
-    use crate::fault::{Fault, Which};
-
-    let stage = Stage::new().await;
-    let _held = stage.clerk.acquire(HOSTILE).await.expect("it is free");
+/// The first line of a watch.
+async fn watched(stage: &Stage) -> String {
     let mut watch = stage.start("watch", Which::Stderr, Fault::Closed);
     let stdout = watch.child.stdout.take().expect("a pipe");
-    let line = BufReader::new(stdout).lines().next_line().await;
-    let line = line.expect("it is text").expect("what is held");
+    let line = timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await;
+    let line = line.expect("it comes in time").expect("it is text");
+    line.expect("what is held")
+}
+
+#[tokio::test]
+async fn a_watch_shows_no_name_as_it_is_either() {
+    let stage = Stage::new().await;
+    let _held = stage.clerk.acquire(HOSTILE).await.expect("it is free");
+    let line = watched(&stage).await;
     assert!(
         line.starts_with(&format!("{SHOWN}: granted to ")),
         "{line:?}"
     );
+}
+
+/// A clerk whose session has a name that cannot be printed.
+async fn stranger(stage: &Stage) -> Clerk {
+    let builder = Clerk::builder(stage.pair.servers().clone()).lease(PATIENCE);
+    let connect = builder.name(HOSTILE).connect();
+    connect.await.expect("a server answers")
+}
+
+/// Lets a clerk wait for the lock `name`, and sees it in the queue.
+async fn queue(stage: &Stage, clerk: Clerk, name: &'static str) -> JoinHandle<()> {
+    let waits = tokio::spawn(async move { drop(clerk.acquire(name).await) });
+    wait_until("it waits", PATIENCE, async || {
+        let lock = stage.clerk.show(name).await;
+        lock.expect("an answer").waiters == 1
+    })
+    .await;
+    waits
+}
+
+#[tokio::test]
+async fn the_name_of_a_session_is_shown_no_other_way() {
+    let stage = Stage::new().await;
+    let (one, other) = (stranger(&stage).await, stranger(&stage).await);
+    let held = one.acquire("a").await.expect("it is free");
+    let line = watched(&stage).await;
+    assert!(
+        line.starts_with(&format!("a: granted to {SHOWN}, ")),
+        "{line:?}"
+    );
+    let _held_too = other.acquire("b").await.expect("it is free");
+    let _one_waits = queue(&stage, one, "b").await;
+    let _other_waits = queue(&stage, other, "a").await;
+
+    let names = |json: &str| json.matches(&Value::from(HOSTILE).to_string()).count();
+    for (args, places) in [(&["ls"][..], 2), (&["show", "a"], 2), (&["why", "a"], 4)] {
+        let (text, _) = written(&stage, args, "").await;
+        assert!(is_harmless(&text), "{args:?}: {text:?}");
+        assert!(text.matches(SHOWN).count() >= places, "{args:?}: {text}");
+        let (_, json) = written(&stage, &[args, &["--json"]].concat(), "").await;
+        assert!(names(&json) >= places, "{args:?}: {json}");
+    }
+    let wrong = (held.token().get() + 1).to_string();
+    let right = held.token().to_string();
+    for args in [
+        &["run", "-n", "a", "--", "true"][..],
+        &["break", "a", "--token", &wrong, "--reason", "a test"],
+    ] {
+        let (text, _) = written(&stage, args, "").await;
+        assert!(is_harmless(&text), "{args:?}: {text:?}");
+        assert!(text.contains(SHOWN), "{args:?}: {text}");
+    }
+    let args = ["break", "a", "--token", &right, "--reason", "a test"];
+    assert_eq!(written(&stage, &args, "").await.0, "true\n");
+    let logs = ServerId::BOTH.map(|server| stage.pair.log(server));
+    let logs = logs.join("");
+    assert!(is_harmless(&logs), "{logs:?}");
+    let broken = logs.lines().find(|line| line.contains("was broken"));
+    let broken = broken.expect("it is logged");
+    assert!(broken.contains(SHOWN), "{broken}");
 }

@@ -151,6 +151,34 @@ async fn who_holds_a_lock_and_who_waits_is_shown_with_a_name_and_an_address() {
     drop((held, waits));
 }
 
+#[tokio::test]
+async fn a_crowd_of_waiters_with_the_longest_names_is_shown_as_far_as_it_fits_into_a_frame() {
+    const CROWD: u64 = 300;
+    let pair = Pair::start(PairOptions::threads()).await;
+    let name = "x".repeat(SessionName::MAX_BYTES);
+    let builder = Clerk::builder(pair.servers().clone()).lease(LONG);
+    let connect = builder.name(&*name).connect();
+    let clerk = connect.await.expect("a server answers");
+    let held = clerk.acquire("job").await.expect("it is free");
+    let crowd = (0..CROWD).map(|_| {
+        let clerk = clerk.clone();
+        tokio::spawn(async move { clerk.acquire("job").await })
+    });
+    let crowd: Vec<_> = crowd.collect();
+    wait_until("all of them wait", PATIENCE, async || {
+        let listed = clerk.list("job").await.expect("an answer");
+        listed[0].waiters == CROWD
+    })
+    .await;
+    let shown = clerk.show("job").await.expect("an answer");
+    assert_eq!(shown.waiters, CROWD);
+    assert_eq!(shown.places[0].token, Some(held.token()), "{shown:?}");
+    assert!((70..256).contains(&shown.places.len()), "{shown:?}");
+    for waits in crowd {
+        waits.abort();
+    }
+}
+
 fn of_holder(change: &LockChange) -> (&str, Option<Token>) {
     let token = change.event.place().and_then(|place| place.token);
     (change.name.as_str(), token)

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
+use lockservice::Clerk;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -336,6 +337,22 @@ async fn it_says_what_it_waits_for_until_the_command_starts() {
     let before = shell.shows("mine").await;
     assert!(before.ends_with(CLEARED), "{before:?}");
     shell.shows("READY> ").await;
+}
+
+#[tokio::test]
+async fn the_name_of_the_holder_cannot_write_to_the_terminal() {
+    let stage = Stage::new().await;
+    let builder = Clerk::builder(stage.pair.servers().clone());
+    let connect = builder.name("a\x1b[31m\nb\u{202e}\tc").connect();
+    let clerk = connect.await.expect("the pair answers");
+    let guard = clerk.acquire("x").await.expect("it is free");
+    let mut shell = Shell::start(&stage).await;
+    shell.runs("echo mi\"\"ne").await;
+    shell.shows("waiting for x, held by ").await;
+    let name = shell.shows(" for ").await;
+    assert_eq!(name, r"a\u{1b}[31m\nb\u{202e}\tc");
+    guard.release().await.expect("it is held");
+    shell.shows("mine").await;
 }
 
 #[tokio::test]
