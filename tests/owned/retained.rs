@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockservice::testkit::{Pair, PairOptions};
+use lockservice::testkit::{Pair, PairOptions, wait_until};
 use lockservice::types::Retention;
 use lockservice::{ReleaseError, ServerId};
 use tokio::time::Instant;
@@ -58,8 +58,17 @@ async fn a_guard_holds_its_lock_also_when_the_time_is_over_or_taken_back() {
         matches!(too_long, Err(ReleaseError::TooLong(_))),
         "{too_long:?}"
     );
+    let short = guard.retain(Duration::from_millis(1)).await;
+    short.expect("it is held");
+    wait_until("its time is over", LONG, async || {
+        let shown = bob.show("job").await.expect("an answer");
+        let mut holders = shown.holders();
+        holders.all(|holder| holder.retained_for.is_none())
+    })
+    .await;
     guard.retain(LONG).await.expect("it is held");
     guard.retain(Duration::ZERO).await.expect("it is held");
     guard.release().await.expect("it is held");
-    drop(bob.acquire("job").await.expect("it is free"));
+    let free = bob.try_acquire("job").await.expect("an answer");
+    assert!(free.is_acquired(), "{free:?}");
 }
