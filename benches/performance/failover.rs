@@ -1,22 +1,35 @@
-//! How long a client waits when the primary fails: the longest gap between two answers to a client that
-//! calls without a pause.
+//! How long clients wait when the primary fails: the longest gap between two answers to a client
+//! that calls without a pause.
 
 use std::time::{Duration, Instant};
 
-use lockservice::Clerk;
+use lockservice::clerk::{Clerk, ClerkBuilder, GuardState, LockGuard};
+use lockservice::testkit::wait_until;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::Scale;
 use super::results::{Results, median};
 use super::stage::{Sockets, Stage};
 
-/// How many calls are answered before the failure, and after it.
-const CALLS: usize = 500;
+/// How long the clients call before the failure, and at least after it.
+const CALLING: Duration = Duration::from_millis(100);
+
+/// The lease of the session.
+const LEASE: Duration = Duration::from_secs(2);
+
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What happens to the primary.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Failure {
+    /// `kill -9`.
     Kill,
+    /// It is asked to end.
+    End,
+    /// It hangs.
     Stop,
 }
 
@@ -24,20 +37,41 @@ impl Failure {
     const fn name(self) -> &'static str {
         match self {
             Self::Kill => "failover-kill",
+            Self::End => "failover-end",
             Self::Stop => "failover-stop",
+        }
+    }
+
+    const fn signal(self) -> Signal {
+        match self {
+            Self::Kill => Signal::KILL,
+            Self::End => Signal::TERM,
+            Self::Stop => Signal::STOP,
         }
     }
 }
 
-/// In milliseconds.
+/// What the clients saw in all rounds.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Failovers {
-    /// The longest gap before the failure, in each round.
-    pub(crate) undisturbed: Vec<f64>,
-    /// The longest gap after it.
-    pub(crate) gaps: Vec<f64>,
-    /// The calls of the first round: when each was answered, counted from the failure, and how long it took.
+    /// A client that calls the primary.
+    pub(crate) primary: Gaps,
+    /// One that calls the backup.
+    pub(crate) backup: Gaps,
+    /// One that calls the backup too, holds a lock, and acquires and releases another one.
+    pub(crate) session: Gaps,
+    /// In how many rounds it lost the lock that it held.
+    pub(crate) lost: usize,
+    /// The calls of the first of these clients in the first round, in milliseconds: when each was
+    /// answered, counted from the failure, and how long it took.
     pub(crate) calls: Vec<(f64, f64)>,
+}
+
+/// The longest gap of every round, in milliseconds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Gaps {
+    pub(crate) before: Vec<f64>,
+    pub(crate) after: Vec<f64>,
 }
 
 impl Failovers {
@@ -45,18 +79,44 @@ impl Failovers {
         results.read(failure.name())
     }
 
+    /// What each client does, and how many locks it lost, if it held one.
+    pub(crate) const fn clients(&self) -> [(&'static str, &Gaps, Option<usize>); 3] {
+        [
+            ("calls the primary", &self.primary, None),
+            ("calls the backup", &self.backup, None),
+            (
+                "calls the backup, with a lease of 2 s",
+                &self.session,
+                Some(self.lost),
+            ),
+        ]
+    }
+
     fn add(&mut self, round: &Round) {
-        self.undisturbed.push(longest(&round.before));
-        self.gaps.push(longest(&round.after));
+        let gaps = [&mut self.primary, &mut self.backup, &mut self.session];
+        for (gaps, calls) in gaps.into_iter().zip(&round.clients) {
+            gaps.add(calls, round.failed);
+        }
+        self.lost += usize::from(round.lost);
         if self.calls.is_empty() {
-            let calls = round.before.iter().chain(&round.after);
             let from = |call: &Call| {
                 let since = call.answered.saturating_duration_since(round.failed);
                 let until = round.failed.saturating_duration_since(call.answered);
-                (since.as_secs_f64() - until.as_secs_f64()) * 1e3
+                ms(since) - ms(until)
             };
+            let [primary, ..] = &round.clients;
+            let calls = primary.iter();
             self.calls = calls.map(|call| (from(call), ms(call.took))).collect();
         }
+    }
+}
+
+impl Gaps {
+    fn add(&mut self, calls: &[Call], failed: Instant) {
+        let count = calls.partition_point(|call| call.answered < failed);
+        let (before, after) = calls.split_at(count);
+        self.before.push(longest(before));
+        self.after.push(longest(after));
     }
 }
 
@@ -68,30 +128,40 @@ pub(crate) fn median_least_most(figures: &[f64]) -> [f64; 3] {
 }
 
 pub(crate) async fn measure(scale: &Scale) {
-    println!("longest gap between two answers, ms      median     least      most");
-    for (failure, rounds) in [(Failure::Kill, scale.kills), (Failure::Stop, scale.stops)] {
+    println!("longest gap between two answers, ms                     median     least      most");
+    for (failure, rounds) in [
+        (Failure::Kill, scale.kills),
+        (Failure::End, scale.ends),
+        (Failure::Stop, scale.stops),
+    ] {
         let mut failovers = Failovers::default();
         for _ in 0..rounds {
-            failovers.add(&round(failure).await);
+            failovers.add(&Box::pin(round(failure)).await);
         }
         if rounds > 0 {
-            tell(&format!("{failure:?}, before it"), &failovers.undisturbed);
-            tell(&format!("{failure:?}"), &failovers.gaps);
+            println!(
+                "{failure:?}, {rounds} rounds, {} locks lost",
+                failovers.lost
+            );
+            for (client, gaps, _) in failovers.clients() {
+                tell(client, "before", &gaps.before);
+                tell(client, "after", &gaps.after);
+            }
             scale.results.write(failure.name(), &failovers);
         }
     }
 }
 
-fn tell(what: &str, gaps: &[f64]) {
+fn tell(client: &str, when: &str, gaps: &[f64]) {
     let [median, least, most] = median_least_most(gaps);
-    let rounds = gaps.len();
-    println!("{what:<18} {rounds:>3} rounds        {median:>9.2} {least:>9.2} {most:>9.2}");
+    println!("  {client:<38} {when:<8} {median:>12.2} {least:>9.2} {most:>9.2}");
 }
 
 struct Round {
-    before: Vec<Call>,
     failed: Instant,
-    after: Vec<Call>,
+    /// As in [`Failovers::clients`].
+    clients: [Vec<Call>; 3],
+    lost: bool,
 }
 
 struct Call {
@@ -99,41 +169,82 @@ struct Call {
     took: Duration,
 }
 
-/// Runs a pair and a client, and fails the primary in between.
+/// Runs a pair and its clients, and fails the primary meanwhile.
 async fn round(failure: Failure) -> Round {
     let mut stage = Stage::set(Sockets::Tcp).await;
-    let clerk = stage.clerk().await;
     let primary = stage.primary().await;
-    let before = calls(&clerk).await;
+    let backup = primary.peer();
+    let builders = [primary, backup, backup].map(|server| stage.clerk_through(server).lease(LEASE));
+    let [one, other, session] = builders.map(ClerkBuilder::connect);
+    let clerks = tokio::try_join!(one, other, session);
+    let (one, other, session) = clerks.expect("a pair");
+    let guard = session.acquire("office").await.expect("it is free");
+    let over = CancellationToken::new();
+    let clients = [
+        tokio::spawn(lock_and_unlock(one, "one", over.clone())),
+        tokio::spawn(lock_and_unlock(other, "other", over.clone())),
+        tokio::spawn(acquire_and_release(session, over.clone())),
+    ];
+    sleep(CALLING).await;
+
     let process = stage.process(primary);
+    let pid = Pid::from_raw(process.id().cast_signed()).expect("not zero");
     let failed = Instant::now();
-    match failure {
-        Failure::Kill => drop(process.kill()),
-        Failure::Stop => process.stop(),
+    kill_process(pid, failure.signal()).expect("it runs");
+    wait_for_renewal(&guard, failed).await;
+    if !matches!(failure, Failure::Stop) {
+        process.wait(PATIENCE).await;
     }
-    let after = calls(&clerk).await;
+    sleep_until((failed + CALLING).into()).await;
+    over.cancel();
+    let [one, other, session] = clients;
+    let calls = tokio::try_join!(one, other, session);
+    let (one, other, session) = calls.expect("no client panics");
     Round {
-        before,
         failed,
-        after,
+        clients: [one, other, session],
+        lost: guard.state() == GuardState::Lost,
     }
 }
 
-async fn calls(clerk: &Clerk) -> Vec<Call> {
-    let mut calls = Vec::with_capacity(CALLS);
-    for n in 0..CALLS {
-        let asked = Instant::now();
-        let answer = if n % 2 == 0 {
-            clerk.lock("steady").await
-        } else {
-            clerk.unlock("steady").await
-        };
-        assert!(answer.expect("an answer"), "nobody else uses the lock");
-        let answered = Instant::now();
-        let took = answered - asked;
-        calls.push(Call { answered, took });
+/// Waits until the lease was renewed after the failure, or is over.
+async fn wait_for_renewal(guard: &LockGuard, failed: Instant) {
+    wait_until("the lease is renewed, or over", PATIENCE, async || {
+        let renewed = guard.safe_until().into_std() >= failed + LEASE;
+        renewed || guard.state() == GuardState::Lost
+    })
+    .await;
+}
+
+async fn lock_and_unlock(clerk: Clerk, name: &str, over: CancellationToken) -> Vec<Call> {
+    let mut calls = Vec::new();
+    while !over.is_cancelled() {
+        let locked = timed(&mut calls, clerk.lock(name)).await;
+        let unlocked = timed(&mut calls, clerk.unlock(name)).await;
+        let both = locked.expect("an answer") && unlocked.expect("an answer");
+        assert!(both, "nobody else uses the lock");
     }
     calls
+}
+
+async fn acquire_and_release(clerk: Clerk, over: CancellationToken) -> Vec<Call> {
+    let mut calls = Vec::new();
+    while !over.is_cancelled() {
+        // When the session is lost, the lock that it holds all the time tells.
+        if let Ok(guard) = timed(&mut calls, clerk.acquire("errand")).await {
+            let _ = timed(&mut calls, guard.release()).await;
+        }
+    }
+    calls
+}
+
+async fn timed<T>(calls: &mut Vec<Call>, call: impl Future<Output = T>) -> T {
+    let asked = Instant::now();
+    let answer = call.await;
+    let answered = Instant::now();
+    let took = answered - asked;
+    calls.push(Call { answered, took });
+    answer
 }
 
 fn longest(calls: &[Call]) -> f64 {

@@ -106,6 +106,7 @@ struct Scale {
     clerks: usize,
     idle: Duration,
     kills: usize,
+    ends: usize,
     stops: usize,
 }
 
@@ -125,7 +126,8 @@ impl Scale {
             waiters: 10_000,
             clerks: 5_000,
             idle: Duration::from_secs(10),
-            kills: 20,
+            kills: 40,
+            ends: 40,
             stops: 5,
         }
     }
@@ -145,6 +147,7 @@ impl Scale {
             clerks: 50,
             idle: Duration::from_millis(200),
             kills: 1,
+            ends: 1,
             stops: 0,
             ..Self::whole()
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use lockservice::clerk::{self, Clerk, ServerReport};
+use lockservice::clerk::{self, Clerk, ClerkBuilder, ServerReport};
 use lockservice::net::{Network, Servers, SystemNetwork};
 use lockservice::service::ServerStatus;
 use lockservice::testkit::{Process, Reserved, wait_until};
@@ -72,6 +72,12 @@ impl Stage {
 
     pub(crate) async fn clerk(&self) -> Clerk {
         Clerk::connect(self.servers.clone()).await.expect("a pair")
+    }
+
+    /// Describes a clerk that calls `server` as long as it answers.
+    pub(crate) fn clerk_through(&self, server: ServerId) -> ClerkBuilder {
+        let [first, second] = [server, server.peer()].map(|it| self.servers.address(it).clone());
+        Clerk::builder(Servers::new(first, second).expect("two addresses"))
     }
 
     async fn reports(&self) -> [ServerReport; 2] {

@@ -4,7 +4,7 @@ use lockservice::{ServerId, Token};
 use rustix::process::Signal;
 
 use crate::program::Program;
-use crate::stage::{Stage, wait_for_waiters};
+use crate::stage::{Stage, queue, wait_for_waiters};
 
 /// The token of a program that has been elected.
 async fn elected(candidate: &mut Program) -> u64 {
@@ -106,6 +106,26 @@ async fn a_leader_whose_lock_is_broken_ends_with_75_and_the_next_is_elected() {
     assert_eq!(stage.run(&line).await.code, Some(0));
     assert_eq!(first.ended().await.code, Some(75));
     assert!(elected(&mut second).await > token);
+}
+
+#[tokio::test]
+async fn a_leader_with_a_short_lease_outlives_a_primary_that_is_asked_to_end() {
+    let mut stage = Stage::new().await;
+    // So everybody calls the backup, which hands polls to the primary. That may hold the next one's
+    // for a quarter of a minute.
+    stage.pair.cut_client(ServerId::A);
+    let mut leader = stage.start("elect boss --lease 2s");
+    let token = elected(&mut leader).await;
+    let clerk = stage.clerk().await;
+    let next = queue(&clerk, "boss", 0).await;
+    stage.pair.terminate(ServerId::A).await;
+    let lock = clerk.show("boss").await.expect("an answer");
+    let held_by = lock.places[0].token.map(Token::get);
+    assert_eq!(held_by, Some(token), "{lock:?}");
+    leader.send(Signal::TERM);
+    let ended = leader.ended().await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert!(next.await.expect("no panic").token().get() > token);
 }
 
 #[tokio::test]

@@ -97,22 +97,22 @@ fn curves(area: &Area<'_>, measured: &[(Load, Measured)], title: &str, latency: 
     Ok(())
 }
 
-/// The calls of one client while the primary is killed, and the longest gap of every round.
+/// The calls of the client that calls the primary, while that is killed, and the longest gap of
+/// every round.
 pub(super) fn failover(results: &Results, file: &Path) {
-    let killed = Failovers::read(results, Failure::Kill);
-    let stopped = Failovers::read(results, Failure::Stop);
-    if let Some(killed) = killed {
-        draw_failover(&killed, &stopped.unwrap_or_default(), file)
-            .expect("a picture that can be written");
+    let read = |failure| Failovers::read(results, failure);
+    if let Some(killed) = read(Failure::Kill) {
+        let others = [Failure::End, Failure::Stop].map(|failure| read(failure).unwrap_or_default());
+        draw_failover(&killed, &others, file).expect("a picture that can be written");
     }
 }
 
-fn draw_failover(killed: &Failovers, stopped: &Failovers, file: &Path) -> Drawn {
+fn draw_failover(killed: &Failovers, others: &[Failovers; 2], file: &Path) -> Drawn {
     let root = SVGBackend::new(file, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let (left, right) = root.split_horizontally(450);
     calls(&left, killed)?;
-    gaps(&right, killed, stopped)?;
+    gaps(&right, killed, others)?;
     root.present()?;
     Ok(())
 }
@@ -149,11 +149,12 @@ fn calls(area: &Area<'_>, killed: &Failovers) -> Drawn {
     Ok(())
 }
 
-fn gaps(area: &Area<'_>, killed: &Failovers, stopped: &Failovers) -> Drawn {
+fn gaps(area: &Area<'_>, killed: &Failovers, [ended, stopped]: &[Failovers; 2]) -> Drawn {
     let groups = [
-        ("undisturbed", &killed.undisturbed, COLOURS[0]),
-        ("killed", &killed.gaps, COLOURS[2]),
-        ("stopped", &stopped.gaps, COLOURS[1]),
+        ("undisturbed", &killed.primary.before, COLOURS[0]),
+        ("killed", &killed.primary.after, COLOURS[2]),
+        ("asked to end", &ended.primary.after, COLOURS[2]),
+        ("stopped", &stopped.primary.after, COLOURS[1]),
     ];
     let all = groups.iter().flat_map(|(_, gaps, _)| gaps.iter().copied());
     let mut chart = ChartBuilder::on(area)
@@ -161,7 +162,7 @@ fn gaps(area: &Area<'_>, killed: &Failovers, stopped: &Failovers) -> Drawn {
         .margin(10)
         .x_label_area_size(40)
         .y_label_area_size(62)
-        .build_cartesian_2d(0.0..3.0, span(all).log_scale())?;
+        .build_cartesian_2d(0.0..groups.len() as f64, span(all).log_scale())?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -180,8 +181,8 @@ fn gaps(area: &Area<'_>, killed: &Failovers, stopped: &Failovers) -> Drawn {
         });
         chart.draw_series(dots)?;
         let (pixels, _) = chart.plotting_area().get_pixel_range();
-        let width = (pixels.end - pixels.start) / 3;
-        let at = pixels.start + width * i32::try_from(group)? + width / 4;
+        let width = (pixels.end - pixels.start) / 4;
+        let at = pixels.start + width * i32::try_from(group)? + width / 8;
         let bottom = i32::try_from(SIZE.1)? - 42;
         area.draw(&Text::new(
             name,

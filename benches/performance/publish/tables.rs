@@ -224,20 +224,35 @@ fn loads(results: &Results) -> String {
 
 fn failover(results: &Results) -> String {
     let mut table =
-        "| the primary is | rounds | median | least | most |\n|---|---|---|---|---|\n".to_owned();
+        "| the primary is | the client | rounds | median | least | most | locks lost |\n\
+        |---|---|---|---|---|---|---|\n"
+            .to_owned();
     let failures = [
         (Failure::Kill, "killed (`kill -9`)"),
+        (Failure::End, "asked to end (`kill -TERM`)"),
         (Failure::Stop, "stopped (`kill -STOP`)"),
     ];
     for (failure, what) in failures {
         let Some(failovers) = Failovers::read(results, failure) else {
             continue;
         };
-        let gaps = median_least_most(&failovers.gaps);
-        let digits = usize::from(gaps[0] < 100.0);
-        let [median, least, most] = gaps.map(|gap| format!("{} ms", cell(Some(gap), digits)));
-        let rounds = failovers.gaps.len().to_string();
-        row(&mut table, &[what.to_owned(), rounds, median, least, most]);
+        for (client, gaps, lost) in failovers.clients() {
+            let rounds = gaps.after.len().to_string();
+            let gaps = median_least_most(&gaps.after);
+            let digits = usize::from(gaps[0] < 100.0);
+            let [median, least, most] = gaps.map(|gap| format!("{} ms", cell(Some(gap), digits)));
+            let lost = lost.map(|lost| lost.to_string()).unwrap_or_default();
+            let cells = [
+                what.to_owned(),
+                client.to_owned(),
+                rounds,
+                median,
+                least,
+                most,
+                lost,
+            ];
+            row(&mut table, &cells);
+        }
     }
     table
 }
