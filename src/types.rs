@@ -469,6 +469,13 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_a_number_for_what_stores_numbers() {
+        let token = Token::new(1_795_577_617_491_901);
+        assert_eq!(u64::from(token), 1_795_577_617_491_901);
+        assert_eq!(Token::new(u64::from(token)), token);
+    }
+
+    #[test]
     fn views_are_ordered_by_number_then_by_server() {
         let first = View::first(ServerId::B);
         assert!(first > View::first(ServerId::A));

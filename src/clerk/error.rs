@@ -20,7 +20,7 @@ use crate::types::{LeaseError, NameError, ServerId, SessionNameError};
 /// Why [`Clerk::lock`](super::Clerk::lock) or [`Clerk::unlock`](super::Clerk::unlock) has no answer.
 ///
 /// [`may_have_happened`](Self::may_have_happened) says whether the operation can have been carried out.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The name is no lock name. The operation has not happened.
@@ -105,7 +105,7 @@ impl CallError {
 }
 
 /// Why [`Clerk::connect`](super::Clerk::connect) gave no clerk. Nothing has happened to any lock.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// What [`ClerkBuilder::lease`](super::ClerkBuilder::lease) was given is no lease.
@@ -139,7 +139,7 @@ pub enum ConnectError {
 }
 
 /// Why one try at one server brought no answer.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryError {
     /// There is no connection.
@@ -194,11 +194,11 @@ impl TryError {
 }
 
 /// What came of trying each server, as one line of text or one by one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried(Box<[TriedServer; 2]>);
 
 /// What came of trying one server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TriedServer {
     /// Which server.
@@ -282,6 +282,22 @@ mod tests {
         );
         assert!(error(false).to_string().contains("has not happened"));
         assert!(error(true).may_have_happened() && !error(false).may_have_happened());
+    }
+
+    #[test]
+    fn errors_are_equal_that_say_the_same() {
+        let dial = |kind: io::ErrorKind| {
+            TryError::Dial(Arc::new(DialError::Refused(io::Error::from(kind))))
+        };
+        let refused = dial(io::ErrorKind::ConnectionRefused);
+        assert_eq!(tried(), tried());
+        assert_eq!(refused, dial(io::ErrorKind::ConnectionRefused));
+        assert_ne!(refused, dial(io::ErrorKind::ConnectionReset));
+        let other = io::Error::new(io::ErrorKind::ConnectionRefused, "another text");
+        assert_ne!(refused, TryError::Dial(Arc::new(DialError::Refused(other))));
+        let same = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_ne!(refused, TryError::Dial(Arc::new(DialError::Broken(same))));
+        assert_ne!(TryError::NoAnswer, TryError::NoConnection);
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl Rejection {
 }
 
 /// Why [`dial`] failed.
+///
+/// Two errors are equal if they are the same variant and, where they hold an I/O error, its kind and
+/// its text are the same.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -143,6 +146,24 @@ pub enum DialError {
     #[error("what listens there is no lock server")]
     NotALockServer,
 }
+
+impl PartialEq for DialError {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Refused(one), Self::Refused(other))
+            | (Self::Unreachable(one), Self::Unreachable(other))
+            | (Self::NotAsked(one), Self::NotAsked(other))
+            | (Self::Broken(one), Self::Broken(other)) => {
+                one.kind() == other.kind() && one.to_string() == other.to_string()
+            }
+            (Self::Rejected(one), Self::Rejected(other)) => one == other,
+            (Self::NotALockServer, Self::NotALockServer) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for DialError {}
 
 /// Why [`greet`] failed.
 #[derive(Debug, thiserror::Error)]

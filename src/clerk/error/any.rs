@@ -15,7 +15,7 @@ use super::{AcquireError, CallError, ConnectError, LookError, ReleaseError};
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no clerk.
@@ -44,5 +44,48 @@ impl Error {
             Self::Release(error) => error.may_have_happened(),
             Self::Connect(_) | Self::Acquire(_) | Self::Look(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clerk::LossReason;
+
+    /// What `?` makes of an error, whether the operation can have happened, and its text.
+    fn told<E: Into<Error>>(error: E) -> (Error, bool, String) {
+        let error = error.into();
+        let may_have_happened = error.may_have_happened();
+        let text = error.to_string();
+        (error, may_have_happened, text)
+    }
+
+    #[test]
+    fn any_error_of_a_clerk_keeps_what_it_says() {
+        let connect = ConnectError::InvalidLease(crate::types::LeaseError);
+        let text = connect.to_string();
+        assert_eq!(
+            told(connect.clone()),
+            (Error::Connect(connect), false, text)
+        );
+        for call in [CallError::Closed, CallError::RecordLost] {
+            let (text, happened) = (call.to_string(), call.may_have_happened());
+            assert_eq!(told(call.clone()), (Error::Call(call), happened, text));
+        }
+        let acquire = AcquireError::SessionLost;
+        let text = acquire.to_string();
+        assert_eq!(
+            told(acquire.clone()),
+            (Error::Acquire(acquire), false, text)
+        );
+        let release = ReleaseError::Lost(LossReason::Broken);
+        let text = release.to_string();
+        assert_eq!(
+            told(release.clone()),
+            (Error::Release(release), false, text)
+        );
+        let look = LookError::Closed;
+        let text = look.to_string();
+        assert_eq!(told(look.clone()), (Error::Look(look), false, text));
     }
 }

@@ -11,7 +11,7 @@ use crate::types::NameError;
 /// [`why`](crate::Clerk::why), [`watch`](crate::Clerk::watch)) has no answer.
 ///
 /// Whatever the reason, nothing was changed: who looks again has lost nothing.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookError {
     /// The name is no lock name.

@@ -11,7 +11,7 @@ use crate::types::{LockName, NameError, RetentionError};
 ///
 /// Whatever the reason, nothing stays behind: a place in the queue is left, and a grant that crosses with
 /// it is given back, in the background; without a server to hear of it, when the lease is over.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
     /// The name is no lock name.
@@ -83,7 +83,7 @@ impl From<LossReason> for AcquireError {
 
 /// Why [`LockGuard::release`](crate::clerk::LockGuard::release) could not say that the lock was given back
 /// while it was held; or [`LockGuard::retain`](crate::clerk::LockGuard::retain), that it stays held.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
     /// The servers say that the guard did not hold the lock any more. Others can have held it meanwhile.
@@ -138,6 +138,56 @@ impl ReleaseError {
             // By a try before the mix was found.
             Self::MixedClusters(_) => true,
             Self::NotHeld | Self::Lost(_) | Self::TooLong(_) | Self::Overloaded { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clerk::Error;
+    use crate::clerk::error::TriedServer;
+    use crate::net::Addr;
+    use crate::types::ClusterId;
+
+    fn unanswered(may_have_happened: bool) -> ReleaseError {
+        let tried = Tried::new(|server| TriedServer {
+            server,
+            address: Addr::Memory(server.to_string()),
+            tries: 1,
+            last: None,
+            refused: None,
+        });
+        ReleaseError::Unanswered {
+            after: Duration::from_secs(1),
+            tried,
+            may_have_happened,
+        }
+    }
+
+    #[test]
+    fn a_release_that_failed_says_whether_it_may_have_happened() {
+        let member = |name: &str, cluster| (Addr::Memory(name.to_owned()), ClusterId(cluster));
+        let mix = MixedClusters::new([member("a", 1), member("b", 2)]);
+        let overloaded = ReleaseError::Overloaded {
+            after: Duration::from_secs(1),
+            resource: Resource::Calls,
+        };
+        for (error, may_have_happened) in [
+            (unanswered(true), true),
+            (unanswered(false), false),
+            (ReleaseError::MixedClusters(mix), true),
+            (ReleaseError::NotHeld, false),
+            (ReleaseError::Lost(LossReason::Expired), false),
+            (ReleaseError::TooLong(RetentionError), false),
+            (overloaded, false),
+        ] {
+            assert_eq!(error.may_have_happened(), may_have_happened, "{error}");
+            assert_eq!(
+                Error::from(error.clone()).may_have_happened(),
+                may_have_happened,
+                "{error}"
+            );
         }
     }
 }
