@@ -52,7 +52,7 @@ pub(super) struct Pace {
 }
 
 /// Why [`Pair::ask`] has no answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum AskError {
     /// The servers are members of two clusters.
     Mixed {
@@ -73,6 +73,22 @@ pub(super) struct Overload {
     pub(super) resource: Resource,
     /// How long it was tried.
     pub(super) after: Duration,
+}
+
+impl AskError {
+    /// The same error, for a call that needed the answer before it could be sent itself.
+    pub(super) fn before_the_call(self) -> Self {
+        match self {
+            Self::Refused(_, trail) | Self::Unanswered(trail) => {
+                Self::Unanswered(trail.before_the_call())
+            }
+            Self::Mixed { clusters, .. } => Self::Mixed {
+                clusters,
+                may_have_happened: false,
+            },
+            Self::Overloaded(_) => self,
+        }
+    }
 }
 
 /// How a try ends.

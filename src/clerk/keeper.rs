@@ -24,16 +24,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) async fn keep(shared: Arc<Shared>, mut clerk: mpsc::Receiver<Close>) {
     let close = loop {
-        let Some(record) = shared.record() else {
-            break None;
-        };
-        for server in ServerId::BOTH {
-            shared.pair.connections[server].look_up();
-        }
         tokio::select! {
             biased;
             close = clerk.recv() => break close,
-            () = tend(&shared, &record) => {}
+            () = tend(&shared) => {}
         }
     };
     if let Some(record) = shared.close() {
@@ -46,7 +40,11 @@ pub(super) async fn keep(shared: Arc<Shared>, mut clerk: mpsc::Receiver<Close>) 
 }
 
 /// Waits until something is to be done for the record, and does it.
-async fn tend(shared: &Shared, record: &Record) {
+async fn tend(shared: &Shared) {
+    let record = &*shared.opened().await;
+    for server in ServerId::BOTH {
+        shared.pair.connections[server].look_up();
+    }
     let pause = (record.time_to_live / 4).max(SHORTEST_PAUSE);
     let lost = timeout(pause, record.lost.notified()).await.is_ok();
     if !lost {
@@ -77,10 +75,11 @@ async fn is_unknown(shared: &Shared, record: &Record) -> bool {
 /// Tries for as long as a call would. When it is in vain, the next call that needs the record, or the
 /// next sign of life, leads here again.
 async fn renew(shared: &Shared, lost: &Record) {
-    match shared.open(None, Instant::now()).await {
+    let now = Instant::now();
+    match shared.open(None, now, now + shared.timeout()).await {
         Ok(opened) => {
             tracing::info!(record = %opened.record, "the servers had lost the record; opened another");
-            shared.publish(&opened);
+            shared.publish(&Arc::new(Record::new(&opened)));
         }
         Err(error) => {
             tracing::debug!(?error, "no record could be opened");

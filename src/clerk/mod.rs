@@ -69,11 +69,11 @@ use self::shared::Shared;
 use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
 use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::{SessionTerms, Verb};
-use crate::types::{ClientId, Lease, LockName, ServerId, SessionId, SessionName};
+use crate::types::{ClientId, Lease, LockName, SessionId, SessionName};
 
 /// A client of a lock pair. Clones are the same client.
 ///
-/// It can be used from any task. It needs the Tokio runtime in which it was connected: that runs the
+/// It can be used from any task. It needs the Tokio runtime in which it was created: that runs the
 /// tasks that keep its record and its session. When a task blocks the threads of that runtime, a thread of the
 /// library's own, one for all clerks of the process, renews the leases meanwhile, where
 /// [the network](Network::is_reached_from_any_runtime) allows it; the system's does. A child that is forked has
@@ -288,7 +288,7 @@ impl Clerk {
     /// Whether [`close`](Self::close) was called on a clone. Then every call fails.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.record().is_none()
+        self.shared.is_closed()
     }
 
     async fn close_record(&self) {
@@ -310,7 +310,7 @@ impl fmt::Debug for Clerk {
 
 /// A description of a [`Clerk`].
 #[derive(Debug, Clone)]
-#[must_use = "nothing happens before `connect`"]
+#[must_use = "nothing happens before `connect` or `connect_lazily`"]
 pub struct ClerkBuilder {
     servers: Servers,
     timeout: Duration,
@@ -381,6 +381,40 @@ impl ClerkBuilder {
     ///
     /// Safe.
     pub async fn connect(self) -> Result<Clerk, ConnectError> {
+        let clerk = self.connect_lazily()?;
+        let deadline = Instant::now() + clerk.shared.timeout();
+        match clerk.shared.record(deadline).await {
+            Ok(_) => Ok(clerk),
+            Err(error) => Err(not_connected(&clerk.shared, error)),
+        }
+    }
+
+    /// Creates a clerk without connecting, and returns at once.
+    ///
+    /// The first call connects, within its own timeout, and fails with its own errors. If that fails,
+    /// the next call connects.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] when the lease is too short or too long, or the name is too long.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use lockservice::{Clerk, Servers};
+    /// # async fn example() -> Result<(), lockservice::Error> {
+    /// let clerk = Clerk::builder(Servers::default()).connect_lazily()?;
+    /// let is_locked = clerk.lock("jobs/nightly").await?; // connects
+    /// # assert!(is_locked);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn connect_lazily(self) -> Result<Clerk, ConnectError> {
         expect_runtime();
         let pair = Pair::new(&self.network, &self.servers, clamp(self.patience));
         let terms = SessionTerms {
@@ -390,16 +424,6 @@ impl ClerkBuilder {
             address: None,
         };
         let shared = Arc::new(Shared::new(pair, clamp(self.timeout), terms));
-        // The server that is asked first says of which cluster it is; the other one has to be asked.
-        let other = shared.pair.clusters.check_server(ServerId::B);
-        match join(shared.open(None, Instant::now()), other).await {
-            (Ok(opened), Ok(())) => shared.publish(&opened),
-            (Ok(opened), Err(mixed)) => {
-                shared.say_goodbye(opened.record).await;
-                return Err(mixed.into());
-            }
-            (Err(error), _) => return Err(not_connected(&shared, error)),
-        }
         let (keeper, clerk) = mpsc::channel(1);
         tokio::spawn(keeper::keep(shared.clone(), clerk));
         Ok(Clerk {

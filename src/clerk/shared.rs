@@ -3,10 +3,14 @@
 //! A record can be lost: it expired while the clerk was cut off, or the pair lost its state. A call that
 //! certainly was not carried out under the lost record goes on under a new one; a call that may have been
 //! carried out must not, or it could be carried out twice. The keeper opens the new record, once for all.
+//!
+//! A clerk that was created without a connection has no record until its first call opens one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::join;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,12 +18,14 @@ use super::call::{AskError, Overload, Pair};
 use super::error::{
     AcquireError, CallError, LookError, ReleaseError, Tried, TriedServer, TryError,
 };
+use super::expect_runtime;
+use super::joint::Joint;
 use super::own::OwnLocks;
 use super::record::{Numbered, Record};
 use super::trail::Trail;
 use crate::config::GOODBYE_TIMEOUT;
 use crate::service::{Answer, CallId, Opened, Refusal, Request, Resource, SessionTerms, Verb};
-use crate::types::{ClientId, LockName, RecordNumber, Token};
+use crate::types::{ClientId, LockName, RecordNumber, ServerId, Token};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -29,12 +35,23 @@ pub(super) struct Shared {
     /// What its sessions are opened with.
     pub(super) terms: Arc<SessionTerms>,
     pub(super) own: OwnLocks,
-    /// The current record; none when the clerk is closed.
-    record: watch::Sender<Option<Arc<Record>>>,
+    record: watch::Sender<Current>,
+    /// The work of opening the first record.
+    opening: Joint<Record, AskError>,
+}
+
+/// The record that calls are numbered in.
+#[derive(Debug, Clone)]
+enum Current {
+    /// No call has needed one yet.
+    Unopened,
+    Open(Arc<Record>),
+    /// The clerk is closed.
+    Closed,
 }
 
 impl Shared {
-    /// What is shared but for the record, which [`publish`](Self::publish) adds.
+    /// Creates it without a record. [`record`](Self::record) opens the first one.
     pub(super) fn new(pair: Pair, timeout: Duration, terms: SessionTerms) -> Self {
         Self {
             client: ClientId::random(),
@@ -42,7 +59,8 @@ impl Shared {
             timeout,
             terms: Arc::new(terms),
             own: OwnLocks::default(),
-            record: watch::Sender::new(None),
+            record: watch::Sender::new(Current::Unopened),
+            opening: Joint::default(),
         }
     }
 
@@ -50,8 +68,79 @@ impl Shared {
         self.timeout
     }
 
-    pub(super) fn record(&self) -> Option<Arc<Record>> {
-        self.record.borrow().clone()
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.record.borrow(), Current::Closed)
+    }
+
+    /// Returns the current record, and opens the first one. None when the clerk is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a record that nobody waits for any more expires.
+    pub(super) async fn record(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Record>>, AskError> {
+        loop {
+            match &*self.record.borrow() {
+                Current::Open(record) => return Ok(Some(record.clone())),
+                Current::Closed => return Ok(None),
+                Current::Unopened => {}
+            }
+            let mut is_own = false;
+            let open = || {
+                is_own = true;
+                self.clone().open_first(deadline).boxed()
+            };
+            let opened = timeout_at(deadline, self.opening.get(|_| true, open)).await;
+            match opened {
+                // It was another call's, with an earlier deadline.
+                Ok(Err(AskError::Unanswered(_))) if !is_own && Instant::now() < deadline => {}
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(_)) => {}
+                Err(_) => return Err(AskError::Unanswered(Trail::default())),
+            }
+        }
+    }
+
+    /// Waits for the first record; for ever if the clerk is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(super) async fn opened(&self) -> Arc<Record> {
+        let mut changes = self.record.subscribe();
+        loop {
+            if let Current::Open(record) = &*changes.borrow_and_update() {
+                return record.clone();
+            }
+            // Its sender is `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Opens the first record, if the servers are members of one cluster.
+    async fn open_first(self: Arc<Self>, deadline: Instant) -> Result<Arc<Record>, AskError> {
+        // The server that is asked first says of which cluster it is; the other one has to be asked.
+        let other = self.pair.clusters.check_server(ServerId::B);
+        let opened = join(self.open(None, Instant::now(), deadline), other).await;
+        let opened = match opened {
+            (Ok(opened), Ok(())) => opened,
+            (Ok(opened), Err(clusters)) => {
+                self.say_goodbye(opened.record).await;
+                let may_have_happened = false;
+                return Err(AskError::Mixed {
+                    clusters,
+                    may_have_happened,
+                });
+            }
+            (Err(error), _) => return Err(error.before_the_call()),
+        };
+        let record = Arc::new(Record::new(&opened));
+        if !self.publish(&record) {
+            self.say_goodbye(record.number).await;
+        }
+        Ok(record)
     }
 
     /// Opens a record at the servers: that of a session, or none. `now` is when it begins.
@@ -59,19 +148,25 @@ impl Shared {
         &self,
         session: Option<Arc<SessionTerms>>,
         now: Instant,
+        deadline: Instant,
     ) -> Result<Opened, AskError> {
         let client = self.client;
         let request = Request::Open { client, session };
-        match self.pair.ask(&request, now, now + self.timeout).await? {
+        match self.pair.ask(&request, now, deadline).await? {
             Answer::Opened(opened) => Ok(opened),
             answer => unreachable!("open was answered with {answer:?}"),
         }
     }
 
-    /// Makes what was `opened` the record that calls are numbered in.
-    pub(super) fn publish(&self, opened: &Opened) {
-        self.record
-            .send_replace(Some(Arc::new(Record::new(opened))));
+    /// Makes `record` the one that calls are numbered in; false if the clerk is closed.
+    pub(super) fn publish(&self, record: &Arc<Record>) -> bool {
+        self.record.send_if_modified(|current| {
+            let is_closed = matches!(current, Current::Closed);
+            if !is_closed {
+                *current = Current::Open(record.clone());
+            }
+            !is_closed
+        })
     }
 
     /// Closes a record at the servers, or lets it expire if they do not hear of it.
@@ -87,7 +182,10 @@ impl Shared {
 
     /// Lets no more calls begin, and gives the record that they used.
     pub(super) fn close(&self) -> Option<Arc<Record>> {
-        self.record.send_replace(None)
+        match self.record.send_replace(Current::Closed) {
+            Current::Open(record) => Some(record),
+            Current::Unopened | Current::Closed => None,
+        }
     }
 
     /// Carries out one operation.
@@ -95,7 +193,11 @@ impl Shared {
     /// # Cancel safety
     ///
     /// Safe: the call counts as given up.
-    pub(super) async fn call(&self, verb: Verb, name: LockName) -> Result<bool, CallError> {
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        verb: Verb,
+        name: LockName,
+    ) -> Result<bool, CallError> {
         let request = |id| Request::Call {
             id,
             verb,
@@ -116,7 +218,7 @@ impl Shared {
     ///
     /// Safe: the call counts as given up.
     pub(super) async fn break_lock(
-        &self,
+        self: &Arc<Self>,
         name: LockName,
         token: Token,
         reason: &str,
@@ -134,7 +236,11 @@ impl Shared {
     }
 
     /// Carries out one operation.
-    async fn carry_out(&self, request: impl Fn(CallId) -> Request) -> Result<bool, CallError> {
+    async fn carry_out(
+        self: &Arc<Self>,
+        request: impl Fn(CallId) -> Request,
+    ) -> Result<bool, CallError> {
+        expect_runtime();
         let mut now = Instant::now();
         let deadline = now + self.timeout;
         loop {
@@ -162,18 +268,23 @@ impl Shared {
     /// # Cancel safety
     ///
     /// Safe.
-    pub(super) async fn look(&self, request: &Request) -> Result<Answer, LookError> {
-        if self.record().is_none() {
+    pub(super) async fn look(self: &Arc<Self>, request: &Request) -> Result<Answer, LookError> {
+        expect_runtime();
+        let begun = Instant::now();
+        let deadline = begun + self.timeout;
+        let record = self.record(deadline).await;
+        if record.map_err(|error| self.not_seen(error))?.is_none() {
             return Err(LookError::Closed);
         }
-        let now = Instant::now();
-        let answer = self.pair.ask(request, now, now + self.timeout).await;
+        let answer = self.pair.ask(request, Instant::now(), deadline).await;
         answer.map_err(|error| self.not_seen(error))
     }
 
     /// Gives a call its number in the current record.
-    async fn number(&self, deadline: Instant) -> Result<Numbered, CallError> {
-        let record = self.record().ok_or(CallError::Closed)?;
+    async fn number(self: &Arc<Self>, deadline: Instant) -> Result<Numbered, CallError> {
+        let record = self.record(deadline).await;
+        let record = record.map_err(|error| self.failed(error))?;
+        let record = record.ok_or(CallError::Closed)?;
         let after = self.timeout;
         let resource = Resource::Calls;
         record
@@ -193,7 +304,8 @@ impl Shared {
     ) -> Result<(), CallError> {
         let mut current = self.record.subscribe();
         let lost = call.record.number;
-        let other = current.wait_for(|record| record.as_ref().is_none_or(|it| it.number != lost));
+        let is_other = |it: &Current| !matches!(it, Current::Open(record) if record.number == lost);
+        let other = current.wait_for(is_other);
         let settled = async {
             tokio::select! {
                 biased;

@@ -4,6 +4,7 @@
 mod acquire;
 mod fake;
 mod guard;
+mod lazy;
 mod look;
 mod own;
 mod session;
@@ -795,4 +796,10 @@ async fn a_clerk_says_how_its_servers_are_and_whether_it_is_closed() {
 #[should_panic(expected = "a Clerk is used outside a Tokio runtime")]
 fn a_clerk_outside_a_runtime_says_what_is_missing() {
     let _ = Clerk::connect(Servers::default()).now_or_never();
+}
+
+#[test]
+#[should_panic(expected = "a Clerk is used outside a Tokio runtime")]
+fn a_clerk_that_connects_later_needs_a_runtime_too() {
+    let _ = Clerk::builder(Servers::default()).connect_lazily();
 }

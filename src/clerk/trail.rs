@@ -10,7 +10,7 @@ use crate::service::Resource;
 use crate::types::ServerId;
 
 /// What has come of the tries so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Trail {
     tries: Both<u32>,
     outstanding: Both<Option<Arc<Sent>>>,
@@ -62,6 +62,14 @@ impl Trail {
             return None;
         }
         ServerId::BOTH.into_iter().find_map(resource)
+    }
+
+    /// The same attempts, made before the call itself could be sent.
+    pub(super) fn before_the_call(self) -> Self {
+        Self {
+            may_have_happened: false,
+            ..self
+        }
     }
 
     pub(super) fn told(self, pair: &Pair) -> Tried {

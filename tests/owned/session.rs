@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use std::process::Stdio;
 
+use lockservice::clerk::{CallError, Clerk};
 use lockservice::fence::{FileGate, GateError};
 use lockservice::testkit::{Pair, PairOptions};
 use lockservice::types::{ServerId, Token, UnixTime};
@@ -22,6 +23,35 @@ async fn what_a_clerk_that_is_gone_held_is_free_at_once() {
     alice.close().await;
     let next = bob.acquire("job").await.expect("it is free again");
     drop((held, next));
+}
+
+#[tokio::test]
+async fn a_clerk_from_before_its_servers_connects_with_the_first_call() {
+    let mut pair = Pair::prepare(PairOptions::threads()).await;
+    let timeout = Duration::from_millis(500);
+    let builder = Clerk::builder(pair.servers().clone());
+    let early = builder.clone().timeout(timeout).connect_lazily();
+    let early = early.expect("described well");
+    let late = builder.connect_lazily().expect("described well");
+    let begun = Instant::now();
+    let error = early.lock("x").await.expect_err("no server runs");
+    assert!(begun.elapsed() >= timeout, "{:?}", begun.elapsed());
+    let CallError::Unanswered {
+        after,
+        may_have_happened: false,
+        ..
+    } = error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!(after, timeout);
+    for server in ServerId::BOTH {
+        pair.run(server);
+    }
+    pair.wait_whole().await;
+    let guard = late.acquire("x").await.expect("it is free");
+    guard.release().await.expect("it was held");
+    assert!(early.lock("x").await.expect("answered"));
 }
 
 #[tokio::test]

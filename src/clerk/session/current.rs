@@ -36,7 +36,7 @@ pub(in crate::clerk) struct Sessions {
 }
 
 impl Sessions {
-    /// The current session, which is opened if there is none.
+    /// The current session, which is opened if there is none, after the clerk's first record.
     ///
     /// # Cancel safety
     ///
@@ -47,6 +47,9 @@ impl Sessions {
         within: Within,
     ) -> Result<Arc<Handle>, AcquireError> {
         self.check()?;
+        let record = shared.record(within.deadline).await;
+        let record = record.map_err(|error| shared.not_acquired(error, within.after))?;
+        record.ok_or(AcquireError::Closed)?;
         let open = || Handle::open(shared.clone());
         let current = self.current.get(Handle::is_of_use, open);
         let handle = timeout_at(within.deadline, current)

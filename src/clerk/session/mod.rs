@@ -59,7 +59,8 @@ impl Handle {
     fn open(shared: Arc<Shared>) -> BoxFuture<'static, Result<Arc<Self>, AcquireError>> {
         let opening = async move {
             let begun = Instant::now();
-            match shared.open(Some(shared.terms.clone()), begun).await {
+            let (terms, deadline) = (shared.terms.clone(), begun + shared.timeout());
+            match shared.open(Some(terms), begun, deadline).await {
                 Ok(opened) => Ok(Self::new(shared, opened, begun)),
                 Err(error) => Err(shared.not_acquired(error, shared.timeout())),
             }
