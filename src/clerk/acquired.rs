@@ -71,6 +71,10 @@ impl LockGuards {
     /// [`ReleaseError`], the first by name. In any case the guards are gone, and what may be left of them is given
     /// back in the background.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: the locks are given back in the background.

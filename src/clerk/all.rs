@@ -64,6 +64,10 @@ impl AllRequest {
     /// [`AcquireError`]: of the first lock that was not to be had, or of the first that was lost while the others
     /// were waited for. Nothing stays behind.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: what it has come to is given back in the background.
@@ -83,6 +87,10 @@ impl AllRequest {
     /// # Errors
     ///
     /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///

@@ -16,6 +16,10 @@ impl Clerk {
     ///
     /// [`AcquireError`], but neither `SessionLost` nor `Ended`; nothing stays behind.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.

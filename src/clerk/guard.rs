@@ -76,6 +76,10 @@ impl LockGuard {
     ///
     /// It comes before the servers can grant the lock to others, also when none of them answers.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe.
@@ -112,6 +116,10 @@ impl LockGuard {
     ///
     /// [`ReleaseError`]; the lock may stay held for this time in spite of it, unless the time is too long.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe, but it can be carried out or not.
@@ -146,6 +154,10 @@ impl LockGuard {
     /// [`ReleaseError`]. In any case the guard is gone. Where the time could not be set, the lock is given
     /// back in the background, at once.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: the lock is given back in the background, at once or when the time is over.
@@ -160,6 +172,10 @@ impl LockGuard {
     ///
     /// [`ReleaseError`]. In any case the guard is gone, and what may be left of it is given back in the
     /// background.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///

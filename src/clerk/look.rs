@@ -13,6 +13,10 @@ impl Clerk {
     ///
     /// [`LookError`]; nothing was changed.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe.
@@ -31,6 +35,10 @@ impl Clerk {
     /// # Errors
     ///
     /// [`LookError`]; nothing was changed.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -64,6 +72,10 @@ impl Clerk {
     /// # Errors
     ///
     /// [`CallError`], which says whether the operation can have happened.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///

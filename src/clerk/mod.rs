@@ -97,7 +97,7 @@ impl Clerk {
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime, as all calls of a clerk do.
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -142,6 +142,10 @@ impl Clerk {
     ///
     /// [`CallError`], which says whether the operation can have happened.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: the operation has happened entirely or not at all, or does so a little later; the clerk
@@ -158,6 +162,10 @@ impl Clerk {
     /// # Errors
     ///
     /// [`CallError`], which says whether the operation can have happened.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -179,6 +187,10 @@ impl Clerk {
     /// # Errors
     ///
     /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -210,6 +222,10 @@ impl Clerk {
     ///
     /// [`AcquireError`]; nothing stays behind.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: the lock, if it was granted, is given back in the background.
@@ -226,6 +242,10 @@ impl Clerk {
     /// # Errors
     ///
     /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -376,6 +396,10 @@ impl ClerkBuilder {
     ///
     /// [`ConnectError`] when the lease is too short or too long, the name is too long, or no server took the
     /// client on in time.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///

@@ -59,6 +59,10 @@ impl LockRequest {
     ///
     /// [`AcquireError`]; nothing stays behind.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
@@ -72,6 +76,10 @@ impl LockRequest {
     /// # Errors
     ///
     /// [`AcquireError`]; nothing stays behind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -87,6 +95,10 @@ impl LockRequest {
     /// # Errors
     ///
     /// [`AcquireError`], but neither `SessionLost` nor `Ended`; nothing stays behind.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///

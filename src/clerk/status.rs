@@ -28,6 +28,10 @@ pub struct ServerReport {
 
 /// Asks each server of the pair how it sees itself and its peer, both at once, for at most `timeout`.
 ///
+/// # Panics
+///
+/// Outside a Tokio runtime.
+///
 /// # Cancel safety
 ///
 /// Safe.
@@ -44,6 +48,10 @@ impl Clerk {
     /// Asks each server of the pair how it sees itself and its peer, both at once, for at most the timeout of a call.
     ///
     /// It goes over the clerk's connections; [`status`] needs no clerk.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -66,6 +74,10 @@ impl Clerk {
 
 /// Asks one server of the pair how it sees itself and its peer, for at most `timeout`.
 ///
+/// # Panics
+///
+/// Outside a Tokio runtime.
+///
 /// # Cancel safety
 ///
 /// Safe.
@@ -75,6 +87,7 @@ pub async fn status_of(
     server: ServerId,
     timeout: Duration,
 ) -> ServerReport {
+    expect_runtime();
     let deadline = Instant::now() + clamp(timeout);
     let address = servers.address(server).clone();
     let connection = Connection::new(network.clone(), address.clone());

@@ -6,6 +6,7 @@ mod fake;
 mod guard;
 mod lazy;
 mod look;
+mod outside;
 mod own;
 mod session;
 mod watch;
@@ -790,16 +791,4 @@ async fn a_clerk_says_how_its_servers_are_and_whether_it_is_closed() {
     assert!(!clone.is_closed());
     clerk.close().await;
     assert!(clone.is_closed());
-}
-
-#[test]
-#[should_panic(expected = "a Clerk is used outside a Tokio runtime")]
-fn a_clerk_outside_a_runtime_says_what_is_missing() {
-    let _ = Clerk::connect(Servers::default()).now_or_never();
-}
-
-#[test]
-#[should_panic(expected = "a Clerk is used outside a Tokio runtime")]
-fn a_clerk_that_connects_later_needs_a_runtime_too() {
-    let _ = Clerk::builder(Servers::default()).connect_lazily();
 }

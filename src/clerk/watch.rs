@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::LookError;
-use super::{Clerk, clamp};
+use super::{Clerk, clamp, expect_runtime};
 use crate::config::WATCH_EVERY;
 use crate::looks::{LockChange, changes};
 use crate::service::LockInfo;
@@ -76,10 +76,15 @@ impl Watch {
     ///
     /// [`LookError`]; nothing is missed by that, and it can be asked again.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe: what was not told is told by the next call.
     pub async fn changes(&mut self) -> Result<Vec<LockChange>, LookError> {
+        expect_runtime();
         loop {
             if let Some(next) = self.next {
                 sleep_until(next).await;
@@ -97,6 +102,10 @@ impl Watch {
     /// # Errors
     ///
     /// [`LookError`]; nothing is missed by that, and it can be asked again.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///

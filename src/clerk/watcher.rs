@@ -32,6 +32,10 @@ impl GuardWatcher {
 
     /// Waits until the guard is lost, and says why; none when it was released or dropped.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe.

@@ -21,6 +21,10 @@ impl Clerk {
     ///
     /// [`LookError`]; nothing was changed.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
     /// Safe.
@@ -47,6 +51,10 @@ impl Clerk {
     /// # Errors
     ///
     /// [`LookError`]; nothing was changed.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
     ///
     /// # Cancel safety
     ///

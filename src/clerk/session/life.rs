@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::clerk::expect_runtime;
 use crate::config::{LEASE_AT_RISK, LEASE_MARGIN};
 
 /// How a guard stands.
@@ -129,6 +130,7 @@ impl Life {
     ///
     /// Safe.
     pub(super) async fn lost(&self) -> LossReason {
+        expect_runtime();
         let mut changes = self.state.subscribe();
         loop {
             let state = *changes.borrow_and_update();
