@@ -23,7 +23,8 @@ use tokio::runtime::Builder;
 /// How long what must come may take, on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(90);
 
-const PEER_TIMEOUT: &str = "1s";
+/// The `--peer-timeout` of the servers.
+pub(crate) const PEER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Ends what runs in the namespaces it is given, and removes them, when its input ends.
 const JANITOR: &str = r#"
@@ -158,6 +159,11 @@ impl Lan {
                 "ip",
                 &["-n", &switch, "link", "set", &port, "master", "sw0", "up"],
             );
+            // One packet for each segment, as on a wire: filters see their true lengths.
+            run(
+                "ip",
+                &["-n", &ns, "link", "set", "eth0", "gso_max_segs", "1"],
+            );
             // No subnet: glibc would sort the addresses of a name by their distance within it.
             run("ip", &["-n", &ns, "addr", "add", host.ip(), "dev", "eth0"]);
             run("ip", &["-n", &ns, "link", "set", "eth0", "up"]);
@@ -242,12 +248,13 @@ impl Lan {
     /// Starts a server; the two know each other by name.
     pub(crate) fn start(&mut self, host: Host, more: &[&str]) {
         let place = if host == Host::A { "primary" } else { "backup" };
+        let peer_timeout = format!("{}s", PEER_TIMEOUT.as_secs());
         let args = [
             place,
             "--servers",
             "a:5100,b:5100",
             "--peer-timeout",
-            PEER_TIMEOUT,
+            &peer_timeout,
         ];
         let lockd = env!("CARGO_BIN_EXE_lockd");
         let (ip, args) = self.command(host, lockd, &[&args[..], more].concat());
@@ -352,10 +359,13 @@ impl Lan {
     }
 
     fn reports(&self) -> [ServerReport; 2] {
-        self.visit(Host::C, async || {
-            let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
-            status(&network, &servers(), Duration::from_secs(1)).await
-        })
+        self.visit(Host::C, Self::ask_both)
+    }
+
+    /// What both servers say of themselves; to be called on the host of clients.
+    pub(crate) async fn ask_both() -> [ServerReport; 2] {
+        let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
+        status(&network, &servers(), Duration::from_secs(1)).await
     }
 
     /// What a server says of itself, if it can be asked.

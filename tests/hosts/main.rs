@@ -5,6 +5,7 @@
 
 mod cuts;
 mod lan;
+mod large;
 mod names;
 mod vanished;
 
@@ -15,7 +16,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 /// A test, and what it is about.
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     (
         "a_dead_primary_whose_name_is_withdrawn_is_taken_over_from",
         names::withdrawn,
@@ -43,6 +44,10 @@ const SCENARIOS: [Scenario; 8] = [
     (
         "servers_that_were_cut_off_from_each_other_come_together_again",
         cuts::between_the_servers,
+    ),
+    (
+        "a_burst_is_answered_though_large_packets_between_the_servers_are_lost",
+        large::packets,
     ),
     (
         "the_connections_of_a_vanished_host_are_closed",
