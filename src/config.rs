@@ -119,7 +119,7 @@ impl Limits {
         self.share(2)
     }
 
-    /// So many sixteenths of the memory that is left beside the program.
+    /// A number of sixteenths of the memory that is left beside the program.
     fn share(&self, sixteenths: u64) -> u64 {
         let left = |memory: u64| memory.max(MIN_MEMORY) - PROGRAM_BYTES;
         self.memory

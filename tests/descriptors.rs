@@ -31,7 +31,7 @@ fn servers() -> Servers {
     Servers::new(&*a, &*b).expect("two addresses")
 }
 
-/// A server that may have so many descriptors.
+/// A server that may have `DESCRIPTORS` descriptors.
 fn start(role: &str, servers: &Servers, place: &TempDir) -> Process {
     let script = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
     let (lockd, servers) = (env!("CARGO_BIN_EXE_lockd"), servers.to_string());

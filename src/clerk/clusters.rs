@@ -1,7 +1,7 @@
 //! Whether the servers of the list are members of one cluster.
 //!
-//! A server says of which when it is dialled. Two servers that say different things need not be a mix:
-//! one of them may have said it long ago, before both were lost and formed a new pair. So the other one
+//! A server names its cluster when it is dialled. Two servers that name different ones need not be a mix:
+//! one of them may have named it long ago, before both were lost and formed a new pair. So the other one
 //! is asked anew before anything is refused.
 
 use std::fmt;

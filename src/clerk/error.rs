@@ -75,7 +75,7 @@ pub enum CallError {
         if *.may_have_happened { "may have happened" } else { "has not happened" }
     )]
     MixedClusters {
-        /// Which server is a member of which.
+        /// The cluster of each server.
         clusters: MixedClusters,
         /// Whether a server can have carried the operation out in an earlier try.
         may_have_happened: bool,

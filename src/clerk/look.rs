@@ -64,8 +64,8 @@ impl Clerk {
         Ok(locks)
     }
 
-    /// Takes the lock `name` from whoever holds it by `token`, and says whether anybody did. The holder is
-    /// told, and the lock goes to whoever is next. The servers log `reason`.
+    /// Takes the lock `name` from the holder that has it by `token`, and says whether there was one. That holder is
+    /// told, and the lock goes to the next in the queue. The servers log `reason`.
     ///
     /// It does not stop what the holder does: only something that looks at tokens keeps its late writes off.
     ///

@@ -154,10 +154,10 @@ impl Clerk {
         self.shared.call(Verb::Lock, LockName::new(name)?).await
     }
 
-    /// Unlocks `name`: true when it was held and is now free, false when it was free. It does not wait, but for the
-    /// servers' answer.
+    /// Unlocks `name`: true when it was held and is now free, false when it was free. It waits
+    /// for the servers' answer alone.
     ///
-    /// Whoever locked it: so an answer of false, or a lock that others have taken meanwhile, is told by nothing else.
+    /// Any clerk can unlock it, so look at the answer: false says that another one has done so already.
     ///
     /// # Errors
     ///
@@ -373,11 +373,11 @@ impl ClerkBuilder {
         self
     }
 
-    /// Says that the clerk works for whoever has the session `outer`, which does not let go of its locks
-    /// before this clerk has finished: as a command does that runs under a lock.
+    /// Says that the clerk works inside the session `outer`, which keeps its locks until this clerk has
+    /// finished, as a command does that runs under a lock.
     ///
-    /// So [`Clerk::why`] sees that a lock which the clerk waits for is held, directly or in a circle, by
-    /// whoever waits for the clerk. [`LockGuard::session`] tells the number of a session. The default is no
+    /// So [`Clerk::why`] sees when a lock that the clerk waits for is held, directly or in a circle, by a
+    /// session that waits for the clerk. [`LockGuard::session`] tells the number of a session. The default is no
     /// such session.
     pub const fn inside(mut self, outer: SessionId) -> Self {
         self.inside = Some(outer);

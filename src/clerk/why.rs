@@ -11,7 +11,7 @@ const LOOKS: usize = 3;
 
 impl Clerk {
     /// The holder of the lock `name` in whose session this clerk runs, if there is one, as
-    /// [`ClerkBuilder::inside`](super::ClerkBuilder::inside) says: whoever waits for that lock waits for
+    /// [`ClerkBuilder::inside`](super::ClerkBuilder::inside) says. A session that waits for that lock waits for
     /// itself, unless the holder lets go of it before this clerk has finished.
     ///
     /// Once the clerk has asked for an owned lock, it knows all sessions that it runs inside; before that,

@@ -6,7 +6,7 @@
 //! have let go.
 //!
 //! A session that runs inside another one is waited for by that one, which keeps its own locks meanwhile:
-//! so whoever is stuck makes those stuck that it runs inside.
+//! so a stuck session makes the outer ones stuck too.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,7 +5,7 @@
 //! and waits in one task. A session that waits for what it holds itself is taken for several tasks that take
 //! turns, and not for a deadlock, unless it shares a lock and waits to have it alone.
 //!
-//! A session that runs inside another one is waited for by that one, as a command is by whoever holds a lock
+//! A session that runs inside another one is waited for by that one, as a command is by the holder of a lock
 //! around it. So the outer one waits for whatever the inner one waits for; and where the inner one waits for
 //! what the outer one holds, it waits for itself.
 //!

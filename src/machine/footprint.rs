@@ -6,8 +6,8 @@
 
 use crate::types::LockName;
 
-/// A held lock, without its name: an entry of 40 bytes in a table of which a quarter may be empty, and its
-/// index, of which more than half may be.
+/// A held lock, without its name: an entry of 40 bytes in a table that may be a quarter empty, and its
+/// index, which may be more than half empty.
 const LOCK_BYTES: u64 = 72;
 
 /// A holder of a lock or a waiter, without its name: 140 bytes at the lock, and two entries of its session in

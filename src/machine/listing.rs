@@ -127,7 +127,7 @@ impl Machine {
 
     fn around(&self, session: SessionId, terms: &SessionTerms) -> Vec<SessionId> {
         let outer = |session: SessionId, terms: &SessionTerms| {
-            // Whoever runs inside another session was opened after it: so there is no circle.
+            // An inner session was opened after its outer one, so there is no circle.
             let outer = terms.inside.filter(|outer| *outer < session)?;
             self.session(outer).map(|terms| (outer, terms))
         };

@@ -205,8 +205,8 @@ pub async fn dial(
     Ok(stream)
 }
 
-/// Connects a client to the lock server at `addr`, and says of which cluster that is a member, if it
-/// is one already.
+/// Connects a client to the lock server at `addr`, and returns the cluster of that server, if it
+/// has one already.
 ///
 /// # Errors
 ///

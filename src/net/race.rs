@@ -3,7 +3,7 @@
 //!
 //! A server takes "refused" for the death of its peer, so that is said with care. It is said only when a
 //! look-up that ended after the dial began has confirmed what is known, and every address refused. When
-//! the name cannot be looked up, whoever refuses may be a stranger at an address that the host has left:
+//! the name cannot be looked up, a stranger may refuse, at an address that the host has left:
 //! the host then counts as silent, and the caller asks on.
 
 use std::collections::VecDeque;

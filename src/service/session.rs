@@ -33,7 +33,7 @@ pub struct SessionTerms {
 }
 
 impl SessionTerms {
-    /// A session of which nothing is known but its lease.
+    /// Describes a session by its lease alone.
     #[must_use]
     pub fn nameless(lease: Lease) -> Arc<Self> {
         Arc::new(Self {

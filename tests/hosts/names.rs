@@ -64,7 +64,7 @@ pub(crate) fn unknown_peer() {
     lan.wait_whole();
 }
 
-/// So many are silent that dialling them one after the other takes longer than a call may.
+/// Dialling the silent ones one after the other takes longer than a call may.
 pub(crate) fn silent_first_addresses() {
     let mut lan = Lan::new();
     let silent = ["94", "95", "96", "97", "98", "99"].map(|last| format!("10.77.0.{last}"));

@@ -78,7 +78,7 @@ async fn why_names_a_deadlock_that_ends_when_one_of_its_locks_is_broken() {
     assert!(!alice.why("a").await.expect("an answer").is_deadlock());
 }
 
-/// A clerk that works for whoever has the session of `outer`.
+/// A clerk that works inside the session of `outer`.
 async fn inside(pair: &Pair, outer: &LockGuard) -> Clerk {
     let builder = Clerk::builder(pair.servers().clone()).lease(LONG);
     let builder = builder.inside(outer.session()).name("inner");

@@ -252,7 +252,7 @@ async fn a_full_table_takes_no_more_names_and_serves_those_that_it_has() {
     // The honest client may just be about to lock its own.
     let locks = u32::try_from(a.locks).expect("few");
     assert!((most - 1..=most).contains(&locks), "{locks} of {most}");
-    // The honest client makes room for one more at the most.
+    // The honest client makes room for at most one more.
     let mut more = Vec::new();
     for number in names..names + 2 {
         more.push(greedy.lock(&name(number)).await);

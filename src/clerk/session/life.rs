@@ -80,8 +80,8 @@ impl Life {
 
     /// A renewal that was first sent when it had `begun` has been answered.
     ///
-    /// It wakes nobody: with every grant comes a renewal, and thousands may wait in the session. Whoever waits for the
-    /// end looks again when the lease that it knows of would be over.
+    /// It wakes nobody: every grant brings a renewal, and thousands may wait in the session. A task that
+    /// waits for the end looks again when the lease that it knows of would be over.
     pub(super) fn renewed(&self, begun: Instant) {
         let safe_until = safe_until(self.lease, begun);
         self.state.send_if_modified(|state| {

@@ -160,7 +160,7 @@ pub(super) enum Command {
     /// Be the leader: wait for a lock, and hold it until told to stop
     ///
     /// Prints `leader TOKEN` when it has been elected; the token rises with every leader. SIGINT, SIGTERM and
-    /// SIGHUP make it resign, and so does the end of whoever reads its output. Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
+    /// SIGHUP make it resign, and so does the end of the program that reads its output. Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
     /// leadership was lost: no server answered for a lease, or the lock was broken.
     Elect(ElectOptions),
     /// Carry out commands from stdin, one a line: `acquire NAME`, `release NAME`, ...; `help` names them

@@ -18,7 +18,7 @@ const ROWS: [&str; 10] = [
 #[derive(Debug, Serialize)]
 pub(super) struct PairStatus {
     whole: bool,
-    /// Which server is a member of which cluster, if not of one.
+    /// The cluster of each server, where they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed_clusters: Option<String>,
     servers: Vec<ServerLine>,

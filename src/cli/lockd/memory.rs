@@ -11,7 +11,7 @@ pub(super) enum MaxMemory {
     Group,
     /// As much as there is.
     Unlimited,
-    /// So many bytes.
+    /// A number of bytes.
     Bytes(u64),
 }
 

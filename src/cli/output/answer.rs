@@ -14,7 +14,7 @@ use crate::cli::exit::{Exit, complain};
 /// Why an answer was not written.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum Unwritten {
-    /// Whoever closes the other end of a pipe has read enough.
+    /// The other end of the pipe was closed: its reader has read enough.
     #[error("its reader has gone")]
     ReaderGone,
     #[error("{0}")]
@@ -81,7 +81,8 @@ pub(in crate::cli) fn write_now(text: &[u8]) -> Result<(), Unwritten> {
     Ok(write_all(io::stdout(), text)?)
 }
 
-/// Completes when whoever reads stdout has gone. Never, where the system does not tell: stdout is a file.
+/// Completes when the reader of stdout has gone. Never completes where the system does not tell, as for a
+/// file.
 ///
 /// # Cancel safety
 ///

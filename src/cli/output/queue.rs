@@ -1,6 +1,6 @@
 //! Lines that wait to be written.
 //!
-//! Whoever has a line never waits: when there is no room, the line is lost, and counted. The lock is
+//! Adding a line never waits: when there is no room, the line is lost, and counted. The lock is
 //! held for a push or a pop, and never while a line is written.
 
 use std::collections::VecDeque;

@@ -40,7 +40,7 @@ enum Deed {
 enum Step {
     Open {
         client: u8,
-        /// Its name has so many bytes, and it runs inside the record that was opened so long before.
+        /// The length of its name in bytes, and how many ops before it the outer record was opened.
         session: Option<(usize, u64)>,
     },
     Call {

@@ -107,7 +107,7 @@ async fn campaign(customer: Customer, options: &ElectOptions) -> Result<Exit, De
 async fn lead(guard: LockGuard, stop: &mut Stop) -> Result<Exit, Deposed> {
     let say_so = async {
         let exit = told(print(&format!("leader {}", guard.token())).await, Exit::Yes);
-        // Whoever cannot say so is no leader.
+        // A leader that cannot say so is none.
         if exit == Exit::Yes {
             pending().await
         } else {

@@ -31,7 +31,7 @@ impl Group {
 
     /// Signals every process of the group that may be signalled.
     pub(super) fn send(self, signal: Signal) {
-        // An error says that there is none. Whoever has to know asks the members.
+        // An error says that there is none. To know for certain, ask the members.
         let _ = kill_process_group(self.0, signal);
     }
 

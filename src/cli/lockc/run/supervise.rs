@@ -29,8 +29,8 @@ use crate::cli::exit::Exit;
 /// How often it is looked whether the last of a command's processes is gone.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The watchdog is told so many times in a lease how long the lock is safe: often, beside renewals, of which
-/// there are four.
+/// How many times in a lease the watchdog is told how long the lock is safe: often, beside four
+/// renewals.
 const TOLD_IN_LEASE: u32 = 16;
 
 /// Which part of a lease is kept for the kernel, which takes its time to end what was killed.
@@ -314,7 +314,7 @@ impl Watch<'_> {
             self.group.send(Signal::CONT);
         } else if by != Signal::STOP.as_raw() || was_lent || for_job {
             terminal.take_back();
-            // Whoever has lent this process' group the terminal learns so that it is wanted.
+            // This tells the process that lent the terminal that it is wanted.
             let stop = [Signal::STOP, Signal::TTIN][usize::from(wants_terminal)];
             if !stop_job(stop) && wants_terminal {
                 // As the kernel does to those that nobody could continue.

@@ -53,7 +53,7 @@ impl Terminal {
     pub(super) fn take_back(&mut self) -> bool {
         let was_lent = std::mem::take(&mut self.is_lent);
         if was_lent {
-            // Whoever takes a terminal back is not in the foreground, and would be stopped for it.
+            // A process that takes a terminal back is not in the foreground, and would be stopped for it.
             let hold = SigSet::from(TtySignal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK);
             // An error says that the terminal is gone.
             let _ = tcsetpgrp(&self.tty, self.home);

@@ -92,7 +92,7 @@ impl Fullness {
     }
 }
 
-/// How many hundredths of which limit are used, of the one that is nearest.
+/// The limit that is nearest, and how much of it is used, in percent.
 fn fullest(machine: &Machine, limits: &Limits) -> (u64, Resource) {
     let of = |used: u64, limit: u64| used / (limit / 100).max(1);
     let locks = of(held(machine), limits.locks);

@@ -125,7 +125,7 @@ impl<T> Core<T> {
         let Some(mut entry) = self.relays.outstanding.remove(&relay) else {
             return;
         };
-        // A primary that is not ready gives up its role, or has: whoever has it next answers.
+        // A primary that is not ready gives up its role, or has done so: the next primary answers.
         let is_sent_back = result == Some(Err(Refusal::NotReady));
         let may_try_again =
             matches!(self.role, Role::Backup(_)) && entry.failures + 1 < MAX_FAILURES;

@@ -69,7 +69,7 @@ impl Retentions {
         self.due.next()
     }
 
-    /// Takes out a retention of which it is to be said how much is left: nothing when it is over.
+    /// Takes out a retention whose remaining time is due to be replicated; zero when it is over.
     pub(super) fn pop_due(&mut self, now: Now) -> Option<(Token, Retention)> {
         let token = self.due.pop(now)?;
         let timer = self.timers.remove(&token)?;

@@ -2,7 +2,7 @@
 //!
 //! A primary takes no new request, waits until its backup has acknowledged everything and every answer
 //! has left, and gives up its role and its state in one step. From then on it is retired: it says so to
-//! whoever probes it, which makes the peer take over at once, and answers nobody else (rule M11). A
+//! a peer that probes it, which makes the peer take over at once, and answers nobody else (rule M11). A
 //! backup has nothing to wait for. A primary that is syncing its peer goes on until the peer has joined,
 //! for until then it has the only copy.
 //!

@@ -8,7 +8,7 @@ use crate::types::{RecordNumber, Token};
 /// A call, by its client and step.
 pub(super) type Call = (u8, u8);
 
-/// The end of a retention has the step whose lock it was, after so many.
+/// The end of a retention is numbered by the step that retained the lock, from here on.
 const ELAPSED: u8 = 128;
 
 /// What came of a call.
