@@ -19,8 +19,7 @@ pub(crate) fn packets() {
         let large = format!("ip saddr {} ip length > 1400 counter drop", from.ip());
         lan.filter(at, &large);
     }
-    let long = "long".repeat(50);
-    let names: Vec<_> = (0..CALLS).map(|n| format!("{long}/{n}")).collect();
+    let names = names();
     lan.visit(Host::C, async || {
         let clerk = Lan::clerk().await;
         assert!(clerk.lock("lone").await.expect("answered"));
@@ -44,6 +43,33 @@ pub(crate) fn packets() {
             assert!(matches!(answer, Ok(true)), "{name}: {answer:?}");
         }
     });
+}
+
+/// The clients reach the backup alone, which passes their calls on.
+pub(crate) fn relayed() {
+    let mut lan = Lan::new();
+    lan.start_pair(&[]);
+    let large = "ip length > 1400 counter drop";
+    let clients = format!("ip saddr {} tcp dport 5100", Host::C.ip());
+    let at_a = format!(
+        "ip saddr {} {large}\n{clients} reject with tcp reset",
+        Host::B.ip()
+    );
+    lan.filter(Host::A, &at_a);
+    lan.filter(Host::B, &format!("ip saddr {} {large}", Host::A.ip()));
+    let names = names();
+    lan.visit(Host::C, async || {
+        let clerk = Lan::clerk().await;
+        let answers = join_all(names.iter().map(|name| clerk.lock(name))).await;
+        let all_true = answers.iter().all(|answer| matches!(answer, Ok(true)));
+        assert!(all_true, "{answers:?}");
+    });
+    assert_ne!(lan.filtered(Host::A), 0, "the burst was in large packets");
+}
+
+fn names() -> Vec<String> {
+    let long = "long".repeat(50);
+    (0..CALLS).map(|n| format!("{long}/{n}")).collect()
 }
 
 /// Notes whether the pair is reported as not whole.

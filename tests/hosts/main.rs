@@ -16,7 +16,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 /// A test, and what it is about.
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     (
         "a_dead_primary_whose_name_is_withdrawn_is_taken_over_from",
         names::withdrawn,
@@ -48,6 +48,10 @@ const SCENARIOS: [Scenario; 9] = [
     (
         "a_burst_is_answered_though_large_packets_between_the_servers_are_lost",
         large::packets,
+    ),
+    (
+        "a_burst_is_passed_on_though_large_packets_between_the_servers_are_lost",
+        large::relayed,
     ),
     (
         "the_connections_of_a_vanished_host_are_closed",
