@@ -1,7 +1,8 @@
 //! The pair beside the references: in one process, so that threads and not processes are woken.
 //!
-//! Over memory, everything shares one runtime, and nobody is woken at all; over sockets each server, and the
-//! clients, have a runtime each. A pair in processes of its own is measured by the bench `performance`.
+//! Over memory, everything shares one runtime, and nobody is woken at all; over sockets each
+//! server, and the clients, have a runtime each. A pair in processes of its own is measured by the
+//! bench `performance`.
 //!
 //! `cargo bench --bench pair`
 

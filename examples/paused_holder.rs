@@ -1,12 +1,13 @@
-//! A holder is stopped for longer than its lease, between looking at its lock and writing. Another one takes over,
-//! and the late write of the first one is refused, by its fencing token.
+//! A holder is stopped for longer than its lease, between looking at its lock and writing. Another
+//! one takes over, and the late write of the first one is refused, by its fencing token.
 //!
 //! ```text
 //! cargo run --locked --example paused_holder
 //! ```
 //!
-//! The servers and the second holder are in this process. The first holder is a process of its own, this program
-//! once more, and it is really stopped (`SIGSTOP`). What both write is a file, behind a [`FileGate`].
+//! The servers and the second holder are in this process. The first holder is a process of its own,
+//! this program once more, and it is really stopped (`SIGSTOP`). What both write is a file, behind
+//! a [`FileGate`].
 
 use std::error::Error;
 use std::path::Path;
@@ -44,12 +45,13 @@ async fn first_holder(servers: Servers, directory: &Path) -> Result<(), Box<dyn 
     let guard = clerk.acquire("report").await?;
     let token = guard.token();
 
-    // It looks, and the lock is its own. Then its machine is suspended, or its memory swapped out, or somebody
-    // types `kill -STOP`. It does not run, so nothing renews its lease.
+    // It looks, and the lock is its own. Then its machine is suspended, or its memory swapped out,
+    // or somebody types `kill -STOP`. It does not run, so nothing renews its lease.
     println!("first:  by token {token}, the lock is {:?}", guard.state());
     kill_process(getpid(), Signal::STOP)?;
 
-    // It goes on where it was, and does not know. To look once more would only move the place where it is stopped.
+    // It goes on where it was, and does not know. To look once more would only move the place where
+    // it is stopped.
     match write(directory, token, "by the first") {
         Err(GateError::Stale(stale)) => println!("first:  writes, and is refused: {stale}"),
         other => return Err(format!("it was not refused: {other:?}").into()),
@@ -58,7 +60,8 @@ async fn first_holder(servers: Servers, directory: &Path) -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// Starts a pair and the first holder, takes over when the first one's lease is over, and wakes it up.
+/// Starts a pair and the first holder, takes over when the first one's lease is over, and wakes it
+/// up.
 async fn second_holder() -> Result<(), Box<dyn Error>> {
     let pair = Pair::start(PairOptions::threads()).await; // yours: `lockd primary` and `lockd backup`
     let clerk = Clerk::connect(pair.servers().clone()).await?;

@@ -6,39 +6,41 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// How long a peer may be silent, and a probe of it unanswered, before it counts as dead. Must be
-    /// equal on both servers: with different ones they do not pair, and say why.
+    /// How long a peer may be silent, and a probe of it unanswered, before it counts as dead. Must
+    /// be equal on both servers: with different ones they do not pair, and say why.
     ///
-    /// Too low, and a busy machine or a slow network causes needless takeovers; too high, and clients
-    /// wait that much longer when a server hangs (a server that *dies* is noticed at once). Default
-    /// 1 s: ten times the longest scheduling delay seen on a loaded two-core machine.
+    /// Too low, and a busy machine or a slow network causes needless takeovers; too high, and
+    /// clients wait that much longer when a server hangs (a server that *dies* is noticed at once).
+    /// Default 1 s: ten times the longest scheduling delay seen on a loaded two-core machine.
     pub peer_timeout: Duration,
-    /// How long a backup that answers, but acknowledges nothing that it is sent, is kept. Then it is asked
-    /// to step down, so that the primary can go on alone.
+    /// How long a backup that answers, but acknowledges nothing that it is sent, is kept. Then it
+    /// is asked to step down, so that the primary can go on alone.
     ///
-    /// Clients get no answer meanwhile. Too low, and a backup is let go that smaller frames could have fed;
-    /// too high, and calls fail. Default 4 s: four `peer_timeout`s, and well below [`CALL_TIMEOUT`].
+    /// Clients get no answer meanwhile. Too low, and a backup is let go that smaller frames could
+    /// have fed; too high, and calls fail. Default 4 s: four `peer_timeout`s, and well below
+    /// [`CALL_TIMEOUT`].
     pub feed_timeout: Duration,
-    /// How long a client's record is kept when nothing is heard of the client, and a connection of a
-    /// client when nothing is heard on it and no request waits there.
+    /// How long a client's record is kept when nothing is heard of the client, and a connection of
+    /// a client when nothing is heard on it and no request waits there.
     ///
-    /// Too low, and a client that was cut off for that long can no longer be told the outcome of its
-    /// last calls; too high, and records of crashed clients take memory that long. Default 10 min.
+    /// Too low, and a client that was cut off for that long can no longer be told the outcome of
+    /// its last calls; too high, and records of crashed clients take memory that long. Default 10
+    /// min.
     pub record_time_to_live: Duration,
-    /// How long a new connection may take to say what it is. Default 5 s: a slow link needs less, and
-    /// a half-open connection costs a descriptor that long.
+    /// How long a new connection may take to say what it is. Default 5 s: a slow link needs less,
+    /// and a half-open connection costs a descriptor that long.
     pub preface_timeout: Duration,
     /// How long a graceful stop waits for the answers that are in flight. Default 5 s: they take
     /// milliseconds unless the peer hangs, and then a `peer_timeout` or two.
     pub stop_timeout: Duration,
-    /// How long at most the thread polls for the next message before it parks, while the server finds
-    /// by trial that more gets done so. The server follows the gaps between messages up to here. Zero:
-    /// never.
+    /// How long at most the thread polls for the next message before it parks, while the server
+    /// finds by trial that more gets done so. The server follows the gaps between messages up to
+    /// here. Zero: never.
     ///
-    /// Polling makes a call several times as quick where clients make few at a time, and keeps a core
-    /// busy while they do. Too low, and the thread parks just before the message comes; too high, and a
-    /// core is kept busy for messages that are not worth it. Meant for a runtime of one thread. Default
-    /// zero; `lockd`, which has its thread for itself, sets [`BUSY_POLL`].
+    /// Polling makes a call several times as quick where clients make few at a time, and keeps a
+    /// core busy while they do. Too low, and the thread parks just before the message comes; too
+    /// high, and a core is kept busy for messages that are not worth it. Meant for a runtime of one
+    /// thread. Default zero; `lockd`, which has its thread for itself, sets [`BUSY_POLL`].
     pub busy_poll: Duration,
 }
 
@@ -59,30 +61,32 @@ impl Default for Timing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections of clients at a time; those of the peer are not counted. Default 16,384: under the
-    /// usual limit of 20,000 descriptors. A connection over it is told that the server is busy.
+    /// Connections of clients at a time; those of the peer are not counted. Default 16,384: under
+    /// the usual limit of 20,000 descriptors. A connection over it is told that the server is busy.
     pub connections: usize,
-    /// Connections beyond that, which have not said yet what they are, or are told that the server is busy.
-    /// The oldest of the former makes room for a new one, which may be the peer's. Default 1,024.
+    /// Connections beyond that, which have not said yet what they are, or are told that the server
+    /// is busy. The oldest of the former makes room for a new one, which may be the peer's. Default
+    /// 1,024.
     pub greetings: usize,
     /// Unanswered calls on one connection. Default 1,024. tarpc refuses more at once.
     pub calls_per_connection: usize,
     /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work. More are
     /// refused; at twice as many, connections with more than a few of them are not read from.
     pub calls: usize,
-    /// Client records; names and addresses of sessions count too, see [`RECORD_BYTES`]. Default 100,000: some
-    /// 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
+    /// Client records; names and addresses of sessions count too, see [`RECORD_BYTES`]. Default
+    /// 100,000: some 25 MiB, and 120 MiB if each of them fills its [`CALL_WINDOW`].
     pub clients: u64,
-    /// Held locks, places of sessions at locks, and retentions, together: one lock that is owned is two of
-    /// them. Default 4,000,000: some
-    /// 500 MiB of plain locks, or 700 MiB of owned ones, with short names.
+    /// Held locks, places of sessions at locks, and retentions, together: one lock that is owned is
+    /// two of them. Default 4,000,000: some 500 MiB of plain locks, or 700 MiB of owned ones, with
+    /// short names.
     pub locks: u64,
-    /// How much memory the process may use, in bytes; none: as much as there is. `lockd` reads it from its
-    /// control group.
+    /// How much memory the process may use, in bytes; none: as much as there is. `lockd` reads it
+    /// from its control group.
     ///
-    /// How much the locks and records may take follows from it, and how many calls and connections there may
-    /// be. The same on both servers: either may have to keep all locks. Too low, and calls are refused that
-    /// there is room for; too high, and the system kills the server, and then the other one. Default none.
+    /// How much the locks and records may take follows from it, and how many calls and connections
+    /// there may be. The same on both servers: either may have to keep all locks. Too low, and
+    /// calls are refused that there is room for; too high, and the system kills the server, and
+    /// then the other one. Default none.
     pub memory: Option<u64>,
 }
 
@@ -98,16 +102,16 @@ impl Limits {
         }
     }
 
-    /// How much the locks and records may take, in bytes: seven sixteenths of the memory, so that a copy of
-    /// every shard, which syncing a server may come to, fits beside them. It shares the names, and is half as
-    /// large.
+    /// How much the locks and records may take, in bytes: seven sixteenths of the memory, so that a
+    /// copy of every shard, which syncing a server may come to, fits beside them. It shares the
+    /// names, and is half as large.
     #[must_use]
     pub(crate) fn state_bytes(&self) -> u64 {
         self.share(7)
     }
 
-    /// How much of that the locks may take. The rest is for records, so that there is room for clients that
-    /// want to free locks.
+    /// How much of that the locks may take. The rest is for records, so that there is room for
+    /// clients that want to free locks.
     #[must_use]
     pub(crate) fn lock_bytes(&self) -> u64 {
         self.state_bytes() / 8 * 7
@@ -148,154 +152,163 @@ impl Default for Limits {
     }
 }
 
-/// How long at most `lockd` polls before its thread parks. 500 us: an exchange with the other server, or
-/// with a client that calls again at once, takes 20 to 40 us where nobody has to be woken, and up to some
-/// hundred where a wake-up is slow.
+/// How long at most `lockd` polls before its thread parks. 500 us: an exchange with the other
+/// server, or with a client that calls again at once, takes 20 to 40 us where nobody has to be
+/// woken, and up to some hundred where a wake-up is slow.
 pub const BUSY_POLL: Duration = Duration::from_micros(500);
 
 /// The least memory that a server takes account of, in bytes: with less there is no room for locks.
 pub const MIN_MEMORY: u64 = 24 * 1024 * 1024;
 
-/// What a server takes beside its locks and clients, in bytes: the program, its stacks and buffers, and what
-/// the allocator keeps.
+/// What a server takes beside its locks and clients, in bytes: the program, its stacks and buffers,
+/// and what the allocator keeps.
 const PROGRAM_BYTES: u64 = 12 * 1024 * 1024;
 
 /// What a connection of an idle client takes, in bytes, as it was measured (`docs/performance.md`).
 const CONNECTION_BYTES: u64 = 16 * 1024;
 
-/// What an unanswered call takes, in bytes: the longest name, and a handler with its place in tarpc.
+/// What an unanswered call takes, in bytes: the longest name, and a handler with its place in
+/// tarpc.
 const CALL_BYTES: u64 = 4 * 1024;
 
 /// The largest frame on any connection, in bytes. A hostile length costs this much and no more; the
-/// largest message that is not cut to fit, a client's request that is relayed, is a sixteenth of it.
+/// largest message that is not cut to fit, a client's request that is relayed, is a sixteenth of
+/// it.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 
-/// The largest frame that a client may send, in bytes: three times a call with the longest name. What a
-/// client begins to send and does not end takes so much memory, on each of thousands of connections.
+/// The largest frame that a client may send, in bytes: three times a call with the longest name.
+/// What a client begins to send and does not end takes so much memory, on each of thousands of
+/// connections.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// How much of a frame a batch of commands or a chunk of a copy may fill, in bytes. The rest is for
 /// what tarpc puts around it.
 pub const MAX_PAYLOAD_BYTES: usize = 48 * 1024;
 
-/// How much of a frame a batch may fill when larger ones got lost on the way, in bytes. 1 KiB: with what is
-/// put around it, it fits into one packet of any path that carries IPv6.
+/// How much of a frame a batch may fill when larger ones got lost on the way, in bytes. 1 KiB: with
+/// what is put around it, it fits into one packet of any path that carries IPv6.
 pub const MIN_PAYLOAD_BYTES: usize = 1024;
 
-/// The size of a TCP segment on a way that loses large packets, in bytes. 500: every path carries that.
+/// The size of a TCP segment on a way that loses large packets, in bytes. 500: every path carries
+/// that.
 pub const SMALL_SEGMENT_BYTES: u32 = 500;
 
 /// How far a client's calls may run ahead of its oldest unanswered one. Bounds what a record holds.
 pub const CALL_WINDOW: u64 = 4_096;
 
-/// How many broken locks a session may have before it has given them up; more are not broken. A client
-/// that lives gives them up as soon as it is told.
+/// How many broken locks a session may have before it has given them up; more are not broken. A
+/// client that lives gives them up as soon as it is told.
 pub const MAX_BROKEN: usize = 32;
 
 /// How many holders and waiters of one lock are shown, if they fit into [`MAX_SHOWN_BYTES`].
 pub const MAX_PLACES_SHOWN: usize = 256;
 
-/// What the holders and waiters of one lock that are shown may take, in bytes: 256 of them with names of 40
-/// bytes, or 70 with the longest names and addresses.
+/// What the holders and waiters of one lock that are shown may take, in bytes: 256 of them with
+/// names of 40 bytes, or 70 with the longest names and addresses.
 pub const MAX_SHOWN_BYTES: usize = 32 * 1024;
 
-/// How many of the sessions that a session runs inside are told, the nearest first. Eight: commands under
-/// locks are rarely nested in more than two.
+/// How many of the sessions that a session runs inside are told, the nearest first. Eight: commands
+/// under locks are rarely nested in more than two.
 pub const MAX_NESTING: usize = 8;
 
 /// How many bytes of the names and addresses of sessions count as much as one more record against
 /// [`Limits::clients`]: what a record takes without them.
 pub const RECORD_BYTES: u64 = 256;
 
-/// A primary says how much is left of a retention each time this part of it is over: a new primary counts
-/// from there. A quarter: a failover lets a lock stay held for at most a quarter of what was left longer.
+/// A primary says how much is left of a retention each time this part of it is over: a new primary
+/// counts from there. A quarter: a failover lets a lock stay held for at most a quarter of what was
+/// left longer.
 pub const RETENTION_STEPS: u32 = 4;
 
-/// How many of them a listing shows, of each lock. Four: a lock rarely has more, and a page of a listing holds
-/// hundreds of locks.
+/// How many of them a listing shows, of each lock. Four: a lock rarely has more, and a page of a
+/// listing holds hundreds of locks.
 pub const MAX_PLACES_LISTED: usize = 4;
 
-/// What a page of a listing may take, in bytes. A server keeps one for each connection whose client does not
-/// read it.
+/// What a page of a listing may take, in bytes. A server keeps one for each connection whose client
+/// does not read it.
 pub const MAX_PAGE_BYTES: usize = 16 * 1024;
 
-/// How many shards of the table of locks are listed at a time: some thousand locks of a million, so that
-/// nobody has to wait for a listing.
+/// How many shards of the table of locks are listed at a time: some thousand locks of a million, so
+/// that nobody has to wait for a listing.
 pub const SHARDS_LISTED: usize = 8;
 
 /// How much news of locks one answer to a poll holds at the most. The next poll gets the rest.
 pub const MAX_NEWS: usize = 64;
 
-/// The most commands in one batch to the backup: a millisecond of its time, so that a heartbeat or a
-/// probe never waits long behind one. A server that is synced joins when what is left fits into one.
+/// The most commands in one batch to the backup: a millisecond of its time, so that a heartbeat or
+/// a probe never waits long behind one. A server that is synced joins when what is left fits into
+/// one.
 pub const MAX_BATCH_COMMANDS: usize = 1_024;
 
-/// The most commands that may wait for the other server, in all. Past it, a primary refuses calls (its
-/// backup does not answer), and a sync is broken off (the receiver is too slow). Some 20 MiB.
+/// The most commands that may wait for the other server, in all. Past it, a primary refuses calls
+/// (its backup does not answer), and a sync is broken off (the receiver is too slow). Some 20 MiB.
 pub const MAX_UNACKED_COMMANDS: usize = 256 * 1024;
 
-/// How long a server lets a request wait at the most, whatever its caller says. An hour: no caller waits
-/// that long, and tarpc panics at deadlines of years.
+/// How long a server lets a request wait at the most, whatever its caller says. An hour: no caller
+/// waits that long, and tarpc panics at deadlines of years.
 pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// How long a clerk tries before a call fails, unless its builder says otherwise.
 ///
-/// Too low, and calls fail during a failover that they could have waited for; too high, and a caller
-/// learns late that no server is there. 10 s: a failover takes a `peer_timeout` or two at the worst.
+/// Too low, and calls fail during a failover that they could have waited for; too high, and a
+/// caller learns late that no server is there. 10 s: a failover takes a `peer_timeout` or two at
+/// the worst.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a clerk lets one server be silent before it asks the other one as well, unless its builder
-/// says otherwise.
+/// How long a clerk lets one server be silent before it asks the other one as well, unless its
+/// builder says otherwise.
 ///
 /// Too low, and a slow answer costs two calls; too high, and a client waits that long when a server
 /// hangs. 300 ms: a hundred times an answer on a slow link, and well under a `peer_timeout`.
 pub const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How long the dial of one address of a host goes on before the next address is dialled beside it. 250 ms,
-/// as RFC 8305 recommends: most connections in the world take less.
+/// How long the dial of one address of a host goes on before the next address is dialled beside it.
+/// 250 ms, as RFC 8305 recommends: most connections in the world take less.
 pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How long a TCP connection is idle before the kernel asks whether the other host is there. 15 s: half of
-/// [`TCP_USER_TIMEOUT`], and one small packet for each idle connection in that time.
+/// How long a TCP connection is idle before the kernel asks whether the other host is there. 15 s:
+/// half of [`TCP_USER_TIMEOUT`], and one small packet for each idle connection in that time.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 
 /// How long the kernel waits before it asks again. 5 s: three questions in a row may be lost.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many such questions go unanswered before a connection is closed, where [`TCP_USER_TIMEOUT`] is not
-/// known.
+/// How many such questions go unanswered before a connection is closed, where [`TCP_USER_TIMEOUT`]
+/// is not known.
 pub const KEEPALIVE_QUESTIONS: u32 = 3;
 
 /// How long sent bytes and keepalive questions may go unacknowledged before the kernel closes a TCP
 /// connection.
 ///
-/// Too low, and connections do not survive a cut that they could; too high, and the connections of hosts
-/// that have vanished take the places of others for that long. 30 s: what waits for an answer has given a
-/// connection up long before.
+/// Too low, and connections do not survive a cut that they could; too high, and the connections of
+/// hosts that have vanished take the places of others for that long. 30 s: what waits for an answer
+/// has given a connection up long before.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many addresses of one host name are dialled. 64: a lock server has one or two.
 pub const MAX_ADDRESSES: usize = 64;
 
-/// How many host names a network remembers the addresses of. 64: a clerk and a server dial one or two.
+/// How many host names a network remembers the addresses of. 64: a clerk and a server dial one or
+/// two.
 pub const MAX_NAMES: usize = 64;
 
-/// How often a server looks up its peer's name while nothing makes it dial. 30 s: as long as a record of
-/// DNS usually lives where servers move.
+/// How often a server looks up its peer's name while nothing makes it dial. 30 s: as long as a
+/// record of DNS usually lives where servers move.
 pub const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 
-/// How long a server waits before it looks up its peer's name again when it knows no address. 1 s: the
-/// resolver may be overloaded.
+/// How long a server waits before it looks up its peer's name again when it knows no address. 1 s:
+/// the resolver may be overloaded.
 pub const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a clerk waits for a connection. 2 s: one lost packet costs one second.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a clerk waits for the answer to one try. Then it gives the connection up and dials anew: it
-/// may lead nowhere.
+/// How long a clerk waits for the answer to one try. Then it gives the connection up and dials
+/// anew: it may lead nowhere.
 ///
-/// Too low, and tries are given up that a failover holds back; too high, and a call through a connection
-/// that a router has forgotten takes that much longer. 3 s: a failover takes a `peer_timeout` or two.
+/// Too low, and tries are given up that a failover holds back; too high, and a call through a
+/// connection that a router has forgotten takes that much longer. 3 s: a failover takes a
+/// `peer_timeout` or two.
 pub const TRY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The shortest pause before a clerk tries the same server again: the time that a takeover takes.
@@ -310,42 +323,45 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a watch looks at the locks, unless it is told otherwise.
 ///
-/// Too low, and the servers list them for nothing; too high, and changes are seen late, and what comes and goes in
-/// between is not seen at all. 1 s: soon enough for people, and a page holds hundreds of locks.
+/// Too low, and the servers list them for nothing; too high, and changes are seen late, and what
+/// comes and goes in between is not seen at all. 1 s: soon enough for people, and a page holds
+/// hundreds of locks.
 pub const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a clerk's owned locks outlive it, unless its builder says otherwise: the lease of its session.
+/// How long a clerk's owned locks outlive it, unless its builder says otherwise: the lease of its
+/// session.
 ///
-/// Too low, and a holder that is merely slow, or cut off for a failover, loses its locks; too high, and
-/// the locks of a holder that crashed stay held that long. 10 s: a failover takes a `peer_timeout` or two,
-/// and three renewals in a row can fail.
+/// Too low, and a holder that is merely slow, or cut off for a failover, loses its locks; too high,
+/// and the locks of a holder that crashed stay held that long. 10 s: a failover takes a
+/// `peer_timeout` or two, and three renewals in a row can fail.
 pub const LEASE: Duration = Duration::from_secs(10);
 
-/// A session is renewed so many times in a lease: a server answers a poll after that part of it at the
-/// latest, and the next one follows at once. Four, so that a renewal that fails is repeated, at the other
-/// server as well, while half of the lease is left.
+/// A session is renewed so many times in a lease: a server answers a poll after that part of it at
+/// the latest, and the next one follows at once. Four, so that a renewal that fails is repeated, at
+/// the other server as well, while half of the lease is left.
 pub const RENEWALS_IN_LEASE: u32 = 4;
 
-/// Which part of a lease its holder does not rely on, because the servers' clocks may run faster than its
-/// own. A 64th: a clock that is off by a 1,000th is broken, and one that is being put right is slewed by a
-/// 2,000th. (Redlock allows for a 100th.) What its clock says is never compared with what theirs say.
+/// Which part of a lease its holder does not rely on, because the servers' clocks may run faster
+/// than its own. A 64th: a clock that is off by a 1,000th is broken, and one that is being put
+/// right is slewed by a 2,000th. (Redlock allows for a 100th.) What its clock says is never
+/// compared with what theirs say.
 pub const LEASE_MARGIN: u32 = 64;
 
-/// Which part of a lease is left when it is at risk. A third: with every renewal in time it does not fall
-/// much under a half.
+/// Which part of a lease is left when it is at risk. A third: with every renewal in time it does
+/// not fall much under a half.
 pub const LEASE_AT_RISK: u32 = 3;
 
-/// How many of the names that it has locked a clerk remembers, to warn who then acquires one of them and waits. 1,024:
-/// some 100 KiB. Of more it says nothing.
+/// How many of the names that it has locked a clerk remembers, to warn who then acquires one of
+/// them and waits. 1,024: some 100 KiB. Of more it says nothing.
 pub const MAX_REMEMBERED_LOCKS: usize = 1_024;
 
-/// How much of a lease, in percent, is left when a thread of the process' own renews it, because the runtime that its
-/// clerk was connected in does not run. 40: with every renewal in time it does not fall much under a half, and 4 s of
-/// the default lease are enough to dial twice.
+/// How much of a lease, in percent, is left when a thread of the process' own renews it, because
+/// the runtime that its clerk was connected in does not run. 40: with every renewal in time it does
+/// not fall much under a half, and 4 s of the default lease are enough to dial twice.
 pub const LEASE_LEFT_TO_STANDBY: u32 = 40;
 
-/// How many locks a session gives back at a time when their guards are dropped. 64: many enough that the
-/// servers are busy with them, few enough that they fill no connection.
+/// How many locks a session gives back at a time when their guards are dropped. 64: many enough
+/// that the servers are busy with them, few enough that they fill no connection.
 pub const RELEASES_IN_FLIGHT: usize = 64;
 
 #[cfg(test)]

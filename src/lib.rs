@@ -2,42 +2,44 @@
 //!
 //! Two servers keep one table of named locks in memory. There are two ways to hold one:
 //!
-//! - **Owned**: [`Clerk::acquire`] waits its turn and gives a [`LockGuard`] with a fencing [`Token`]. The lock
-//!   belongs to a session with a lease, and is released when the holder lets go, or is gone. One holds it, or so
-//!   many at once as all of them agree to ([`LockRequest::permits`], [`LockRequest::shared`]).
-//! - **Plain**: [`Clerk::lock`] takes a lock if it is free and says whether it did; [`Clerk::unlock`] frees it
-//!   if it is held and says whether it did. It belongs to nobody: it stays held when its locker ends, and any
-//!   client can unlock it.
+//! - **Owned**: [`Clerk::acquire`] waits its turn and gives a [`LockGuard`] with a fencing
+//!   [`Token`]. The lock belongs to a session with a lease, and is released when the holder lets
+//!   go, or is gone. One holds it, or so many at once as all of them agree to
+//!   ([`LockRequest::permits`], [`LockRequest::shared`]).
+//! - **Plain**: [`Clerk::lock`] takes a lock if it is free and says whether it did;
+//!   [`Clerk::unlock`] frees it if it is held and says whether it did. It belongs to nobody: it
+//!   stays held when its locker ends, and any client can unlock it.
 //!
 //! # Promises
 //!
-//! - What was acknowledged is on both servers, so either can be lost, and the other one goes on with it.
-//! - Each call is carried out at most once, however often the client had to ask for it, and its answer is
-//!   that of the one time, also when it was `false`.
+//! - What was acknowledged is on both servers, so either can be lost, and the other one goes on
+//!   with it.
+//! - Each call is carried out at most once, however often the client had to ask for it, and its
+//!   answer is that of the one time, also when it was `false`.
 //! - Calls are linearizable: each takes effect at one moment between its start and its end.
 //! - An error says whether the operation can have happened.
-//! - An owned lock goes to those who wait for it in the order in which they came, also across failovers. Each
-//!   grant has a token above all earlier ones of that lock, also when both servers were lost, unless their clock was
-//!   set back meanwhile: a new pair begins at the time of day.
-//! - A holder learns of the loss of its lock by its own clock, before the servers can give the lock to somebody
-//!   else, also when no server answers.
+//! - An owned lock goes to those who wait for it in the order in which they came, also across
+//!   failovers. Each grant has a token above all earlier ones of that lock, also when both servers
+//!   were lost, unless their clock was set back meanwhile: a new pair begins at the time of day.
+//! - A holder learns of the loss of its lock by its own clock, before the servers can give the lock
+//!   to somebody else, also when no server answers.
 //! - A server that hung and wakes up never answers from its old state.
 //! - A lost server that is started again joins by itself, while clients go on.
 //!
 //! # What it does not promise
 //!
-//! - **A network cut between the two servers is not tolerated.** Two servers cannot tell a cut from a
-//!   crash, so both may go on, and both may grant the same lock.
-//! - Nothing is on disk. When both servers are lost, or the second one before the pair is whole again,
-//!   the locks are gone, and a new pair starts with none held.
-//! - A lease promises nothing about a process that does not run: what must not happen late even then is refused
-//!   by the token, where it happens ([`fence`]).
+//! - **A network cut between the two servers is not tolerated.** Two servers cannot tell a cut from
+//!   a crash, so both may go on, and both may grant the same lock.
+//! - Nothing is on disk. When both servers are lost, or the second one before the pair is whole
+//!   again, the locks are gone, and a new pair starts with none held.
+//! - A lease promises nothing about a process that does not run: what must not happen late even
+//!   then is refused by the token, where it happens ([`fence`]).
 //! - No authentication and no encryption: whoever reaches the port can lock and unlock.
 //!
 //! # Example
 //!
-//! A pair and a client, in this process. Over TCP nothing changes but the addresses, and `network` need
-//! not be set.
+//! A pair and a client, in this process. Over TCP nothing changes but the addresses, and `network`
+//! need not be set.
 //!
 //! ```
 //! use std::future::pending;
@@ -89,11 +91,13 @@
     doc = "| [`testkit`] | a whole pair inside a test, with failures on command |"
 )]
 //!
-//! `README.md` tells how to run the programs `lockd` and `lockc`; `ARCHITECTURE.md` how the parts fit.
+//! `README.md` tells how to run the programs `lockd` and `lockc`; `ARCHITECTURE.md` how the parts
+//! fit.
 //!
 //! # Features
 //!
-//! - `bin` (default): the two programs. A library user can switch it off, and with it what only they need.
+//! - `bin` (default): the two programs. A library user can switch it off, and with it what only
+//!   they need.
 //! - `testkit`: the module `testkit`.
 
 #[cfg(any(feature = "bin", feature = "testkit"))]

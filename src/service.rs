@@ -1,8 +1,8 @@
 //! What crosses the wire: the two tarpc services of a server, and the data they carry.
 //!
 //! [`LockService`] is for clients, [`Replication`] for the other server of the pair. Both are plain
-//! tarpc with postcard as the codec; which of the two a connection speaks is said in its preface (see
-//! [`net::preface`](crate::net::preface)).
+//! tarpc with postcard as the codec; which of the two a connection speaks is said in its preface
+//! (see [`net::preface`](crate::net::preface)).
 
 mod owned;
 mod peer;
@@ -25,16 +25,17 @@ pub use self::peer::{Introduction, Obstacle, Standing};
 pub use self::session::{Opened, SessionTerms};
 pub use self::status::ServerStatus;
 
-/// The version of everything that is said after the preface. Both ends of a connection must have the
-/// same.
+/// The version of everything that is said after the preface. Both ends of a connection must have
+/// the same.
 pub const PROTOCOL_VERSION: u16 = 4;
 
 /// What clients ask of a server. Any server of the pair answers: a backup relays to its primary.
 ///
-/// Every answer but that of `status` is given only when the other server has what led to it, or when
-/// there is no other server.
+/// Every answer but that of `status` is given only when the other server has what led to it, or
+/// when there is no other server.
 ///
-/// Answers that may be large are in a box: every request and every connection has room for an answer of any kind.
+/// Answers that may be large are in a box: every request and every connection has room for an
+/// answer of any kind.
 #[tarpc::service]
 pub trait LockService {
     /// Opens a record for the calls of `client`: that of a session, which can own locks, or none.
@@ -45,11 +46,12 @@ pub trait LockService {
     async fn unlock(id: CallId, name: String) -> Result<bool, Refusal>;
     /// Acquires `name` for the session, or queues for it.
     async fn acquire(id: CallId, name: String, how: How) -> Result<Acquired, Refusal>;
-    /// Gives back what the session acquired by the call `acquired`, or leaves the queue: true when the lock
-    /// was held. Of a call that has not arrived yet it is seen to that it never acquires anything.
+    /// Gives back what the session acquired by the call `acquired`, or leaves the queue: true when
+    /// the lock was held. Of a call that has not arrived yet it is seen to that it never acquires
+    /// anything.
     async fn release(id: CallId, acquired: Seq) -> Result<bool, Refusal>;
-    /// Takes the lock `name` from whoever holds it by `token`, and tells them: true when it was held so. The
-    /// server logs `reason`.
+    /// Takes the lock `name` from whoever holds it by `token`, and tells them: true when it was
+    /// held so. The server logs `reason`.
     async fn break_lock(
         id: CallId,
         name: String,
@@ -58,11 +60,11 @@ pub trait LockService {
     ) -> Result<bool, Refusal>;
     /// Who holds the lock `name`, and who waits for it.
     async fn show(name: String) -> Result<Box<LockInfo>, Refusal>;
-    /// A page of the locks that are held and whose names begin with `prefix`, in no useful order. What is
-    /// held all the while is on one of the pages; what comes and goes meanwhile may be.
+    /// A page of the locks that are held and whose names begin with `prefix`, in no useful order.
+    /// What is held all the while is on one of the pages; what comes and goes meanwhile may be.
     async fn list(prefix: String, from: Cursor) -> Result<Box<Page>, Refusal>;
-    /// Renews the lease of a session. Answered when anything has changed for the session since `since`, or
-    /// after a quarter of its lease.
+    /// Renews the lease of a session. Answered when anything has changed for the session since
+    /// `since`, or after a quarter of its lease.
     async fn poll(
         client: ClientId,
         record: RecordNumber,
@@ -74,8 +76,8 @@ pub trait LockService {
     async fn goodbye(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
     /// How this server sees itself and its peer.
     async fn status() -> Box<ServerStatus>;
-    /// Keeps what the session acquired by the call `acquired` held for at least so long from now on,
-    /// also when it is released or the session ends: true when the lock is held.
+    /// Keeps what the session acquired by the call `acquired` held for at least so long from now
+    /// on, also when it is released or the session ends: true when the lock is held.
     async fn retain(id: CallId, acquired: Seq, retention: Retention) -> Result<bool, Refusal>;
 }
 
@@ -248,8 +250,8 @@ pub enum Request {
 pub enum Answer {
     /// To `Open`.
     Opened(Opened),
-    /// To `Call`: whether it locked or unlocked. To `Release`, `Retain` and `Break`: whether the lock was
-    /// held.
+    /// To `Call`: whether it locked or unlocked. To `Release`, `Retain` and `Break`: whether the
+    /// lock was held.
     Call(bool),
     /// To `Acquire`.
     Acquired(Acquired),
@@ -271,18 +273,19 @@ pub enum Refusal {
     /// executed; an earlier one may have been.
     #[error("the server is not ready")]
     NotReady,
-    /// The server had taken the call and lost its role before it could answer. The call may have been
-    /// executed.
+    /// The server had taken the call and lost its role before it could answer. The call may have
+    /// been executed.
     #[error("the server lost its role before it could answer")]
     Interrupted,
     /// A limit of the server is reached. This try was not executed.
     #[error("the server is overloaded: too many {0}")]
     Overloaded(Resource),
-    /// There is no record of that number for that client: it expired, was closed, or belonged to a pair
-    /// that is gone. This try was not executed.
+    /// There is no record of that number for that client: it expired, was closed, or belonged to a
+    /// pair that is gone. This try was not executed.
     #[error("the client's record is not known")]
     UnknownRecord,
-    /// The call is below `done_below`, so its outcome has been forgotten. This try was not executed.
+    /// The call is below `done_below`, so its outcome has been forgotten. This try was not
+    /// executed.
     #[error("the call was given up by its client")]
     GivenUp,
     /// The call is too far ahead of `done_below`. This try was not executed.

@@ -1,4 +1,5 @@
-//! Warnings that can repeat: each is told at once, and then once a minute, with how many there were.
+//! Warnings that can repeat: each is told at once, and then once a minute, with how many there
+//! were.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often a warning is told that goes on. A minute: a log that is read after a day shows that it went
-/// on, and is not filled by it.
+/// How often a warning is told that goes on. A minute: a log that is read after a day shows that it
+/// went on, and is not filled by it.
 const EVERY: Duration = Duration::from_mins(1);
 
 /// Says whether one kind of warning is told.
@@ -40,8 +41,8 @@ impl Throttle {
     }
 }
 
-/// How many warnings of a kind were not told. Shown as the end of the one that is told, and as nothing
-/// when there were none.
+/// How many warnings of a kind were not told. Shown as the end of the one that is told, and as
+/// nothing when there were none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Untold(u64);
 
@@ -62,7 +63,8 @@ const MOST: usize = 64;
 pub(crate) struct Warnings(Mutex<BTreeMap<String, Throttle>>);
 
 impl Warnings {
-    /// A warning that says `what` comes up. Returns how many before it were not told if this one is to be.
+    /// A warning that says `what` comes up. Returns how many before it were not told if this one is
+    /// to be.
     pub(crate) fn pass(&self, what: &str) -> Option<Untold> {
         let now = Instant::now();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -139,7 +139,8 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// Which process a server runs in: drawn when it is first asked for, so that no two hosts have the same.
+/// Which process a server runs in: drawn when it is first asked for, so that no two hosts have the
+/// same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessId(Uuid);
 
@@ -158,8 +159,8 @@ impl ProcessId {
     }
 }
 
-/// Which cluster a server is a member of: made when a pair forms, kept through failovers and joins, and new
-/// when a new pair forms because both servers were lost.
+/// Which cluster a server is a member of: made when a pair forms, kept through failovers and joins,
+/// and new when a new pair forms because both servers were lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClusterId(pub u64);
 
@@ -177,8 +178,8 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// The highest number that is believed when it comes from elsewhere: whoever counts on from it never
-/// comes to the end of all numbers.
+/// The highest number that is believed when it comes from elsewhere: whoever counts on from it
+/// never comes to the end of all numbers.
 const HIGHEST: u64 = u64::MAX / 2;
 
 /// Decodes a number from which one can count on.
@@ -229,10 +230,10 @@ number! {
 }
 
 number! {
-    /// A fencing token: the number of a grant. It rises strictly with every grant of a lock, across failovers
-    /// and also when both servers were lost (as long as no server's clock was set back meanwhile: a new pair begins at the
-    /// time of day), so that a resource can refuse a holder whose time is over
-    /// ("sequencer" in Chubby, Burrows 2006). [`fence`](crate::fence) tells how.
+    /// A fencing token: the number of a grant. It rises strictly with every grant of a lock, across
+    /// failovers and also when both servers were lost (as long as no server's clock was set back
+    /// meanwhile: a new pair begins at the time of day), so that a resource can refuse a holder
+    /// whose time is over ("sequencer" in Chubby, Burrows 2006). [`fence`](crate::fence) tells how.
     Token, serde(deserialize_with = "countable")
 }
 
@@ -264,8 +265,8 @@ impl FromStr for Token {
     }
 }
 
-/// A moment by the wall clock of a server, in whole seconds since 1970. It is for people to read: nothing is decided
-/// by it.
+/// A moment by the wall clock of a server, in whole seconds since 1970. It is for people to read:
+/// nothing is decided by it.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -290,7 +291,8 @@ impl From<SystemTime> for UnixTime {
     }
 }
 
-/// How long a session lives without being heard of: 100 milliseconds to an hour, in whole milliseconds.
+/// How long a session lives without being heard of: 100 milliseconds to an hour, in whole
+/// milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Lease(NonZeroU32);
@@ -416,8 +418,8 @@ impl fmt::Display for View {
     }
 }
 
-/// A fingerprint of a machine's whole state: equal states have equal digests, on every server and in
-/// every version of this protocol.
+/// A fingerprint of a machine's whole state: equal states have equal digests, on every server and
+/// in every version of this protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest(pub u64);
 

@@ -1,5 +1,6 @@
-//! Holds the source tree to what `ARCHITECTURE.md` says of it. Its invariants are absences, so this reads
-//! the files and looks for what must not be there. Comments may speak of it, and tests may use it.
+//! Holds the source tree to what `ARCHITECTURE.md` says of it. Its invariants are absences, so this
+//! reads the files and looks for what must not be there. Comments may speak of it, and tests may
+//! use it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -99,7 +100,8 @@ fn forbid(places: &[&str], words: &[&str], why: &str) {
     assert!(found.is_empty(), "{why}\n{found}");
 }
 
-/// What is pure: the lock machine, the role machine of the pair, and what is concluded from looks at the locks.
+/// What is pure: the lock machine, the role machine of the pair, and what is concluded from looks
+/// at the locks.
 const PURE: [&str; 3] = ["src/machine/", "src/engine/pair/core", "src/looks/"];
 
 #[test]

@@ -1,5 +1,5 @@
-//! Replays what the fuzz targets (`fuzz/`) have found worth keeping, without a fuzzer: each input once
-//! broke something, or reaches code that no other input does.
+//! Replays what the fuzz targets (`fuzz/`) have found worth keeping, without a fuzzer: each input
+//! once broke something, or reaches code that no other input does.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A server whose clients have used up all the descriptors that they can get still takes over, and still
-//! hears its peer.
+//! A server whose clients have used up all the descriptors that they can get still takes over, and
+//! still hears its peer.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -48,7 +48,8 @@ async fn wait_until_whole(servers: &Servers) {
     .await;
 }
 
-/// Connects more often to the second server than it has descriptors: as clients, and without a word.
+/// Connects more often to the second server than it has descriptors: as clients, and without a
+/// word.
 async fn exhaust(servers: &Servers) -> (Vec<Stream>, Vec<Stream>) {
     let address = servers.address(lockservice::ServerId::B);
     let network = SystemNetwork::default();
@@ -77,7 +78,8 @@ async fn a_backup_without_a_descriptor_to_spare_takes_over_and_is_joined() {
     assert!(clerk.lock("x").await.expect("an answer"));
     let used_up = exhaust(&servers).await;
 
-    // One that is killed gives back the descriptors of its connections here; one that hangs does not.
+    // One that is killed gives back the descriptors of its connections here; one that hangs does
+    // not.
     primary.stop();
     let says = async |what: &str| {
         wait_until(what, PATIENCE, async || backup.log().contains(what)).await;

@@ -1,7 +1,7 @@
 //! The failure table of the pair, row by row: real processes, real sockets, real clerks at work.
 //!
-//! In each, what the clients saw is held to all invariants and to linearizability, and no call fails
-//! unless the row says so.
+//! In each, what the clients saw is held to all invariants and to linearizability, and no call
+//! fails unless the row says so.
 
 mod load;
 mod one_sided;
@@ -73,7 +73,8 @@ async fn nothing_acknowledged_is_lost_when_the_backup_is_killed() {
     survives_a_kill(B).await;
 }
 
-/// A call waits in the sockets of a stopped server, which would grant it if it went by what it knew.
+/// A call waits in the sockets of a stopped server, which would grant it if it went by what it
+/// knew.
 async fn never_answers_from_its_old_state(stopped: ServerId) {
     let mut pair = start().await;
     let load = Load::start(&pair, 3).await;
@@ -350,8 +351,8 @@ async fn a_backup_that_is_asked_to_stop_leaves_without_an_error() {
     hands_over(B).await;
 }
 
-/// Long enough that a poll is held for three times as long as a server that ends waits for what is in
-/// flight.
+/// Long enough that a poll is held for three times as long as a server that ends waits for what is
+/// in flight.
 fn long_lease() -> Duration {
     Timing::default().stop_timeout * 12
 }

@@ -1,5 +1,5 @@
-//! Processes that share a gate file: real ones, that are killed for real. Each is this program again, told
-//! by the environment what to do.
+//! Processes that share a gate file: real ones, that are killed for real. Each is this program
+//! again, told by the environment what to do.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _};

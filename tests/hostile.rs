@@ -1,5 +1,5 @@
-//! What strangers, broken clients and wrong configurations do to a live server: nothing. They are told
-//! why they are refused, and an honest clerk is served all along.
+//! What strangers, broken clients and wrong configurations do to a live server: nothing. They are
+//! told why they are refused, and an honest clerk is served all along.
 
 use std::future::Future;
 use std::path::Path;

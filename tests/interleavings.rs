@@ -1,10 +1,10 @@
 //! Why interleavings are tried, and whether trying them finds anything: a model of the place where
-//! handlers meet the way to the backup, once as it should be and once with handlers that forward outside
-//! the one order.
+//! handlers meet the way to the backup, once as it should be and once with handlers that forward
+//! outside the one order.
 //!
-//! The real handlers, drivers and forwarders are tried in `src/server/tests/interleavings.rs`. There is no
-//! switch in them to make them wrong, so the bug is planted here. What makes it worth a model: the states
-//! of both servers are often equal in the end, and the answers wrong.
+//! The real handlers, drivers and forwarders are tried in `src/server/tests/interleavings.rs`.
+//! There is no switch in them to make them wrong, so the bug is planted here. What makes it worth a
+//! model: the states of both servers are often equal in the end, and the answers wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -1,5 +1,5 @@
-//! The patches in `tests/mutants/`, each of which takes a rule out. `tests/mutants/refute` shows that the
-//! exploration notices, or the simulation; here, that they still fit the source.
+//! The patches in `tests/mutants/`, each of which takes a rule out. `tests/mutants/refute` shows
+//! that the exploration notices, or the simulation; here, that they still fit the source.
 
 use std::fs;
 use std::path::{Path, PathBuf};

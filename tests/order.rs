@@ -1,10 +1,10 @@
 //! The order of operations: whatever the timing, the backup carries out the very sequence of its
 //! primary.
 //!
-//! A server whose handlers forward concurrently passes nearly every other test: its replicas end in the
-//! same state and have answered differently on the way. So bytes are delayed here before and after each
-//! send, every answer is judged, and states are compared all along: by the test whenever the pair is
-//! quiet, and by the backup itself after every batch, which it would tell in its log.
+//! A server whose handlers forward concurrently passes nearly every other test: its replicas end in
+//! the same state and have answered differently on the way. So bytes are delayed here before and
+//! after each send, every answer is judged, and states are compared all along: by the test whenever
+//! the pair is quiet, and by the backup itself after every batch, which it would tell in its log.
 
 mod load;
 

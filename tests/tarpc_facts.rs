@@ -1,5 +1,5 @@
-//! What tarpc does that this crate relies on, or guards against. An upgrade of tarpc that changes one of
-//! these turns a test red; then the code that the test names is to be thought over.
+//! What tarpc does that this crate relies on, or guards against. An upgrade of tarpc that changes
+//! one of these turns a test red; then the code that the test names is to be thought over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,8 +96,8 @@ async fn silence_is_a_deadline_exceeded() {
     );
 }
 
-/// The clerk takes these words, and no others, for "certainly not executed": the kind of a server's error
-/// does not survive the way.
+/// The clerk takes these words, and no others, for "certainly not executed": the kind of a server's
+/// error does not survive the way.
 #[tokio::test]
 async fn a_request_over_the_limit_is_a_server_error() {
     let (near, far) = duplex(1024);

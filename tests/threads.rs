@@ -1,5 +1,5 @@
-//! Servers and clerks on a runtime with several threads, as an application may run them: everything that
-//! concurrent tasks can do to each other they do for real here, and every answer is judged.
+//! Servers and clerks on a runtime with several threads, as an application may run them: everything
+//! that concurrent tasks can do to each other they do for real here, and every answer is judged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

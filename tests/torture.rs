@@ -1,5 +1,5 @@
-//! `lockc torture` against real processes: it finds nothing wrong with a pair whatever happens to one
-//! server at a time, and finds what is wrong with one that lost its state.
+//! `lockc torture` against real processes: it finds nothing wrong with a pair whatever happens to
+//! one server at a time, and finds what is wrong with one that lost its state.
 
 mod edition;
 

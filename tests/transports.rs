@@ -1,5 +1,5 @@
-//! One suite for every transport: what the servers and the clerk rely on holds over TCP, Unix sockets
-//! and memory alike.
+//! One suite for every transport: what the servers and the clerk rely on holds over TCP, Unix
+//! sockets and memory alike.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! How long it takes from a holder's release to the grant to who waits: beside one `lock` call, in the same run.
+//! How long it takes from a holder's release to the grant to who waits: beside one `lock` call, in
+//! the same run.
 
 use std::time::{Duration, Instant};
 

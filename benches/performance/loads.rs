@@ -1,7 +1,8 @@
-//! A replicated lock against a plain call: throughput, latency and processor time, with every server and
-//! the clients of every load in processes of their own.
+//! A replicated lock against a plain call: throughput, latency and processor time, with every
+//! server and the clients of every load in processes of their own.
 //!
-//! A run measures plain, tuned and pair one after the other, so what else the machine does meets all three.
+//! A run measures plain, tuned and pair one after the other, so what else the machine does meets
+//! all three.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! What `docs/performance.md` tells, measured on real processes.
 //!
-//! `cargo bench --bench performance` measures everything, some ten minutes; `-- loads`, `-- held` and so on
-//! measure a part. The figures go to `target/performance/`; `-- publish` makes the tables and pictures of
-//! the documentation from them.
+//! `cargo bench --bench performance` measures everything, some ten minutes; `-- loads`, `-- held`
+//! and so on measure a part. The figures go to `target/performance/`; `-- publish` makes the tables
+//! and pictures of the documentation from them.
 
 #[path = "../reference/mod.rs"]
 mod reference;

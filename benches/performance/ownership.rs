@@ -1,5 +1,5 @@
-//! What a call costs more when the lock gets an owner: `try_acquire` and `release` beside `lock` and
-//! `unlock`, on the same pair, one after the other in each run.
+//! What a call costs more when the lock gets an owner: `try_acquire` and `release` beside `lock`
+//! and `unlock`, on the same pair, one after the other in each run.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! A lost server that comes back while a million locks are held: how long until the pair is whole, and
-//! what clients notice of it.
+//! A lost server that comes back while a million locks are held: how long until the pair is whole,
+//! and what clients notice of it.
 
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
-//! What replication is measured against: one server that is not replicated, keeps nothing, and answers
-//! `true` to every call.
+//! What replication is measured against: one server that is not replicated, keeps nothing, and
+//! answers `true` to every call.
 //!
-//! *Plain* is tarpc as its README has it: a multi-threaded runtime at both ends, each response a task, the
-//! quicker of the codecs that tarpc brings (bincode; the other one is JSON). *Tuned* has this crate's
-//! transport, its runtime, and its way to poll handlers: what is between it and the pair is replication.
-//! Neither delays what is written (`TCP_NODELAY`).
+//! *Plain* is tarpc as its README has it: a multi-threaded runtime at both ends, each response a
+//! task, the quicker of the codecs that tarpc brings (bincode; the other one is JSON). *Tuned* has
+//! this crate's transport, its runtime, and its way to poll handlers: what is between it and the
+//! pair is replication. Neither delays what is written (`TCP_NODELAY`).
 
 mod plain;
 mod tuned;

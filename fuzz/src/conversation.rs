@@ -1,5 +1,5 @@
-//! A live server, or two, and strangers who talk to it on several connections at once, as clients and as
-//! the other server. When they have gone, it serves an honest clerk.
+//! A live server, or two, and strangers who talk to it on several connections at once, as clients
+//! and as the other server. When they have gone, it serves an honest clerk.
 
 use std::future::pending;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What a hostile client or a false peer says: frames of the right form, and of nearly the right form.
+//! What a hostile client or a false peer says: frames of the right form, and of nearly the right
+//! form.
 
 use std::num::NonZeroU8;
 use std::sync::Arc;

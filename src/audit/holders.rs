@@ -1,14 +1,17 @@
-//! Whether those who own locks can be right: no more holders at a time than they were promised, and rising tokens.
+//! Whether those who own locks can be right: no more holders at a time than they were promised, and
+//! rising tokens.
 //!
-//! A holder counts as such until it has begun to give its lock back, or until its own clock tells it that the
-//! lease is over. Those who hold a lock by then while another one was granted it, and are too many, show that the
-//! servers, or the clerk, broke their word.
+//! A holder counts as such until it has begun to give its lock back, or until its own clock tells
+//! it that the lease is over. Those who hold a lock by then while another one was granted it, and
+//! are too many, show that the servers, or the clerk, broke their word.
 //!
-//! Grants to several holders can be heard of in any order; but whatever has been heard of before a lock was asked for
-//! has a lower token, and so has whatever was heard of before a grant that cannot be held beside it.
+//! Grants to several holders can be heard of in any order; but whatever has been heard of before a
+//! lock was asked for has a lower token, and so has whatever was heard of before a grant that
+//! cannot be held beside it.
 //!
-//! Whoever has a lock that somebody asks to be broken counts as no holder from then on, also if its grant is heard of
-//! later, which can be when others have had the lock since. Those who ask after the answer get a higher token.
+//! Whoever has a lock that somebody asks to be broken counts as no holder from then on, also if its
+//! grant is heard of later, which can be when others have had the lock since. Those who ask after
+//! the answer get a higher token.
 
 use std::collections::HashMap;
 
@@ -143,7 +146,8 @@ impl<H> Holders<H> {
         }
     }
 
-    /// Somebody asks to break the lock that is held by this token: its holder may have lost it from now on.
+    /// Somebody asks to break the lock that is held by this token: its holder may have lost it from
+    /// now on.
     pub fn breaks(&mut self, name: &LockName, token: Token) {
         let lock = self.locks.entry(name.clone()).or_default();
         lock.broken.push(token);

@@ -1,8 +1,8 @@
 //! Judges a history that is too long to be kept, a round at a time.
 //!
-//! A round is over when each of its calls has been answered or given up. From there on no more of it
-//! matters than, for each lock, whether it is held, and how many calls were given up that can still take
-//! effect: a few bytes for a lock, however long the history is.
+//! A round is over when each of its calls has been answered or given up. From there on no more of
+//! it matters than, for each lock, whether it is held, and how many calls were given up that can
+//! still take effect: a few bytes for a lock, however long the history is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,10 +16,11 @@ use crate::types::LockName;
 /// Who, in the history of an [`Offence`], made the calls that stand for all earlier rounds.
 const EARLIER: u32 = 0;
 
-/// Judges a history that is too long to be kept, a round at a time. In the beginning every lock is free.
+/// Judges a history that is too long to be kept, a round at a time. In the beginning every lock is
+/// free.
 ///
-/// A round is a part of the history, taken with [`Recorder::take`](super::history::Recorder::take) while no
-/// call was under way.
+/// A round is a part of the history, taken with [`Recorder::take`](super::history::Recorder::take)
+/// while no call was under way.
 ///
 /// # Examples
 ///
@@ -45,8 +46,8 @@ pub struct Auditor {
 pub struct Offence {
     /// What is wrong.
     pub violation: Violation,
-    /// The calls of that lock in this round, behind calls that stand for what earlier ones left: a history
-    /// that can be judged by itself.
+    /// The calls of that lock in this round, behind calls that stand for what earlier ones left: a
+    /// history that can be judged by itself.
     pub history: History,
 }
 
@@ -55,7 +56,8 @@ impl Auditor {
     ///
     /// # Errors
     ///
-    /// [`Offence`] when an answer cannot be explained. What is said of later rounds means nothing then.
+    /// [`Offence`] when an answer cannot be explained. What is said of later rounds means nothing
+    /// then.
     pub fn judge(&mut self, round: &History) -> Result<(), Box<Offence>> {
         for (name, operations) in round.by_name() {
             let before = self.known.remove(name).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What comes of asking for locks: types that the compiler wants looked at.
 //!
-//! `#[must_use]` on a type reaches past a `?`, and so it tells of a program that goes on without its lock. It does not
-//! reach into an `Option` or a `Vec`.
+//! `#[must_use]` on a type reaches past a `?`, and so it tells of a program that goes on without
+//! its lock. It does not reach into an `Option` or a `Vec`.
 
 use std::ops::Deref;
 
@@ -68,8 +68,8 @@ impl LockGuards {
     ///
     /// # Errors
     ///
-    /// [`ReleaseError`], the first by name. In any case the guards are gone, and what may be left of them is given
-    /// back in the background.
+    /// [`ReleaseError`], the first by name. In any case the guards are gone, and what may be left
+    /// of them is given back in the background.
     ///
     /// # Panics
     ///

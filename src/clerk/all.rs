@@ -1,7 +1,7 @@
 //! Several locks at once: all of them, or none.
 //!
-//! They are acquired one after the other in the order of their names, which is the same for everybody: so two
-//! that want some of the same locks never wait for each other in a circle.
+//! They are acquired one after the other in the order of their names, which is the same for
+//! everybody: so two that want some of the same locks never wait for each other in a circle.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::types::{LockName, NameError};
 
 /// How several locks are to be acquired, all of them or none. [`Clerk::request_all`] makes it.
 ///
-/// A name that comes twice counts once. The locks are acquired one after the other in the order of their names,
-/// whatever the order they are given in, so that two callers never wait for each other. Those that are held
-/// already stay held while the others are waited for.
+/// A name that comes twice counts once. The locks are acquired one after the other in the order of
+/// their names, whatever the order they are given in, so that two callers never wait for each
+/// other. Those that are held already stay held while the others are waited for.
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before `acquire` or `try_acquire`"]
 pub struct AllRequest {
@@ -50,19 +50,21 @@ impl AllRequest {
         self
     }
 
-    /// How long the locks are waited for, all of them together. The default is for ever; but the servers' answer
-    /// for each lock is never waited for longer than [`ClerkBuilder::timeout`](super::ClerkBuilder::timeout) says.
+    /// How long the locks are waited for, all of them together. The default is for ever; but the
+    /// servers' answer for each lock is never waited for longer than
+    /// [`ClerkBuilder::timeout`](super::ClerkBuilder::timeout) says.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.terms.timeout = Some(timeout);
         self
     }
 
-    /// Acquires all of the locks, and waits for the turn of each. The guards come in the order of their names.
+    /// Acquires all of the locks, and waits for the turn of each. The guards come in the order of
+    /// their names.
     ///
     /// # Errors
     ///
-    /// [`AcquireError`]: of the first lock that was not to be had, or of the first that was lost while the others
-    /// were waited for. Nothing stays behind.
+    /// [`AcquireError`]: of the first lock that was not to be had, or of the first that was lost
+    /// while the others were waited for. Nothing stays behind.
     ///
     /// # Panics
     ///
@@ -81,8 +83,8 @@ impl AllRequest {
         all_held(guards)
     }
 
-    /// Acquires all of the locks if that is possible at once, and none when others hold one of them or wait for it.
-    /// The guards come in the order of their names.
+    /// Acquires all of the locks if that is possible at once, and none when others hold one of them
+    /// or wait for it. The guards come in the order of their names.
     ///
     /// # Errors
     ///

@@ -1,16 +1,16 @@
 //! One question to the pair, with all its tries.
 //!
-//! Every try carries the same ids, so that a server that has carried out an earlier one gives its outcome
-//! again. What cannot be told from the outside is kept track of: whether *any* try can have been carried
-//! out.
+//! Every try carries the same ids, so that a server that has carried out an earlier one gives its
+//! outcome again. What cannot be told from the outside is kept track of: whether *any* try can have
+//! been carried out.
 //!
-//! A server at a limit refuses. Waiting does not cure most limits, so such a refusal is final as soon as no
-//! other try can be executed any more. Calls in flight come and go, so that refusal is retried; but no retry
-//! begins so late that the deadline could find it unanswered, or the caller would be told that the call may
-//! have happened where every answer says that it has not.
+//! A server at a limit refuses. Waiting does not cure most limits, so such a refusal is final as
+//! soon as no other try can be executed any more. Calls in flight come and go, so that refusal is
+//! retried; but no retry begins so late that the deadline could find it unanswered, or the caller
+//! would be told that the call may have happened where every answer says that it has not.
 //!
-//! Nearly every question is answered by its first try, and soon. That way is kept short: one timer, and no
-//! allocation but the one that tells whether the try was sent.
+//! Nearly every question is answered by its first try, and soon. That way is kept short: one timer,
+//! and no allocation but the one that tells whether the try was sent.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Whether the servers of the list are members of one cluster.
 //!
-//! A server names its cluster when it is dialled. Two servers that name different ones need not be a mix:
-//! one of them may have named it long ago, before both were lost and formed a new pair. So the other one
-//! is asked anew before anything is refused.
+//! A server names its cluster when it is dialled. Two servers that name different ones need not be
+//! a mix: one of them may have named it long ago, before both were lost and formed a new pair. So
+//! the other one is asked anew before anything is refused.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,8 @@ use super::both::Both;
 use crate::net::{self, Addr, Network, Servers};
 use crate::types::{ClusterId, ServerId};
 
-/// The servers of the list are members of two clusters, so what one of them grants the other does not
-/// know. Nothing is asked of either until both belong to one.
+/// The servers of the list are members of two clusters, so what one of them grants the other does
+/// not know. Nothing is asked of either until both belong to one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MixedClusters(Arc<[(Addr, ClusterId); 2]>);
 

@@ -1,8 +1,8 @@
 //! The connection to one server, shared by all calls of a clerk.
 //!
-//! It is dialled when the first call needs it, and again when it is broken. A try that has no answer for
-//! long gives the connection up for all that come later: a connection to a machine that vanished, or
-//! through a router that forgot it, looks like any other.
+//! It is dialled when the first call needs it, and again when it is broken. A try that has no
+//! answer for long gives the connection up for all that come later: a connection to a machine that
+//! vanished, or through a router that forgot it, looks like any other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,7 +23,8 @@ use crate::service::{
 };
 use crate::types::ServerId;
 
-/// What tarpc says for a server that takes no more calls on a connection. It has not looked at the call.
+/// What tarpc says for a server that takes no more calls on a connection. It has not looked at the
+/// call.
 const THROTTLED: &str = "server throttled the request.";
 
 type Client = LockServiceClient<Checked<LockServiceRequest, LockServiceResponse>>;
@@ -58,7 +59,8 @@ impl Connection {
         }
     }
 
-    /// The same, to a server that has to be a member of the same cluster as the other one of the list.
+    /// The same, to a server that has to be a member of the same cluster as the other one of the
+    /// list.
     pub(super) fn listed(mut self, clusters: Arc<Clusters>, server: ServerId) -> Self {
         self.listed = Some((clusters, server));
         self
@@ -81,14 +83,14 @@ impl Connection {
         &self.addr
     }
 
-    /// Has the server's name looked up in the background, so that an address of it is known when it is
-    /// dialled, which may be when the resolver fails too.
+    /// Has the server's name looked up in the background, so that an address of it is known when it
+    /// is dialled, which may be when the resolver fails too.
     pub(super) fn look_up(&self) {
         let _ = self.network.locate(&self.addr).now_or_never();
     }
 
-    /// Makes one try at `request`. Waits for its answer without an end: the caller, who knows when it
-    /// has been long enough, drops it, and says so to `sent`. The server is told of `ends`.
+    /// Makes one try at `request`. Waits for its answer without an end: the caller, who knows when
+    /// it has been long enough, drops it, and says so to `sent`. The server is told of `ends`.
     ///
     /// # Cancel safety
     ///

@@ -4,13 +4,14 @@ use super::error::AcquireError;
 use super::{Clerk, LockGuard};
 
 impl Clerk {
-    /// Stands for the leadership `name` until it is elected. Whoever holds the lock of this name is the leader, and the
-    /// [`token`](LockGuard::token) of its guard is the term.
+    /// Stands for the leadership `name` until it is elected. Whoever holds the lock of this name is
+    /// the leader, and the [`token`](LockGuard::token) of its guard is the term.
     ///
-    /// This is [`acquire`](Self::acquire) for those who do not give up: where a place in the queue is lost with its
-    /// session, it stands again, behind those who wait by then. The leader stops leading when its guard is
-    /// [`lost`](LockGuard::lost), resigns by [`release`](LockGuard::release), and learns by
-    /// [`contended`](LockGuard::contended) that there is another candidate.
+    /// This is [`acquire`](Self::acquire) for those who do not give up: where a place in the queue
+    /// is lost with its session, it stands again, behind those who wait by then. The leader stops
+    /// leading when its guard is [`lost`](LockGuard::lost), resigns by
+    /// [`release`](LockGuard::release), and learns by [`contended`](LockGuard::contended) that
+    /// there is another candidate.
     ///
     /// # Errors
     ///
@@ -22,7 +23,8 @@ impl Clerk {
     ///
     /// # Cancel safety
     ///
-    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
+    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the
+    /// background.
     ///
     /// # Examples
     ///

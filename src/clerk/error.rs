@@ -17,17 +17,19 @@ use crate::net::{Addr, DialError};
 use crate::service::{Refusal, Resource};
 use crate::types::{LeaseError, NameError, ServerId, SessionNameError};
 
-/// Why [`Clerk::lock`](super::Clerk::lock) or [`Clerk::unlock`](super::Clerk::unlock) has no answer.
+/// Why [`Clerk::lock`](super::Clerk::lock) or [`Clerk::unlock`](super::Clerk::unlock) has no
+/// answer.
 ///
-/// [`may_have_happened`](Self::may_have_happened) says whether the operation can have been carried out.
+/// [`may_have_happened`](Self::may_have_happened) says whether the operation can have been carried
+/// out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The name is no lock name. The operation has not happened.
     #[error(transparent)]
     InvalidName(#[from] NameError),
-    /// No server answered in time. Trying again is sensible, but it is another operation: when this one
-    /// may have happened, a lock that is found held can be one's own.
+    /// No server answered in time. Trying again is sensible, but it is another operation: when this
+    /// one may have happened, a lock that is found held can be one's own.
     #[error(
         "no answer within {}; the operation {}; {tried}",
         humantime::format_duration(*.after),
@@ -41,15 +43,15 @@ pub enum CallError {
         /// Whether a server can have carried the operation out.
         may_have_happened: bool,
     },
-    /// The servers do not know any more what became of the operation: the pair lost its state, or the
-    /// clerk was cut off for longer than its record is kept. The operation may have happened. The clerk
-    /// goes on with a new record.
+    /// The servers do not know any more what became of the operation: the pair lost its state, or
+    /// the clerk was cut off for longer than its record is kept. The operation may have happened.
+    /// The clerk goes on with a new record.
     #[error("the servers have lost the record of this client; the operation may have happened")]
     RecordLost,
     /// The servers are at a limit. The operation has not happened.
     ///
-    /// Calls in flight are waited for, so this comes after most of the timeout then. Waiting does not help
-    /// against the other limits, so those are told at once.
+    /// Calls in flight are waited for, so this comes after most of the timeout then. Waiting does
+    /// not help against the other limits, so those are told at once.
     #[error(
         "the servers have too many {resource} (tried for {}); the operation has not happened",
         humantime::format_duration(*.after)
@@ -66,7 +68,8 @@ pub enum CallError {
         if *.may_have_happened { "may have happened" } else { "has not happened" }
     )]
     Owned {
-        /// Whether a server can carry it out, or have done so, from an earlier try that was not answered.
+        /// Whether a server can carry it out, or have done so, from an earlier try that was not
+        /// answered.
         may_have_happened: bool,
     },
     /// The servers of the list are members of two clusters.
@@ -80,8 +83,8 @@ pub enum CallError {
         /// Whether a server can have carried the operation out in an earlier try.
         may_have_happened: bool,
     },
-    /// [`Clerk::close`](super::Clerk::close) was called on a clone of this clerk. The operation has not
-    /// happened.
+    /// [`Clerk::close`](super::Clerk::close) was called on a clone of this clerk. The operation has
+    /// not happened.
     #[error("the clerk is closed; the operation has not happened")]
     Closed,
 }

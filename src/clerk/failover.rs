@@ -1,9 +1,10 @@
 //! Which server to ask next, and when. Pure: it is told the time.
 //!
 //! - The first try goes to the preferred server, the one that answered last.
-//! - A failed try makes its server wait, longer each time, with jitter. The other server has not failed
-//!   yet, so the first switch is immediate.
-//! - A server that is merely silent is not abandoned: after `patience` the other one is asked as well.
+//! - A failed try makes its server wait, longer each time, with jitter. The other server has not
+//!   failed yet, so the first switch is immediate.
+//! - A server that is merely silent is not abandoned: after `patience` the other one is asked as
+//!   well.
 //! - Each server has one try outstanding at the most.
 
 use std::time::Duration;

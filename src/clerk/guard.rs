@@ -12,17 +12,19 @@ use crate::types::{LockName, Retention, SessionId, Token};
 
 /// An owned lock, held until the guard is released, dropped or lost.
 ///
-/// It is lost with its session, when no server could be reached for a lease, when the servers lost their
-/// state, or when the clerk was closed; or by itself, when the lock was broken. Then others can hold the lock,
-/// so whoever works under it watches [`lost`](Self::lost). What must not be done by two holders whatever happens
-/// (also to this process: it may have been suspended, and its machine's clock with it) is done with the
-/// [`token`](Self::token), by something that refuses a token lower than one that it has seen.
+/// It is lost with its session, when no server could be reached for a lease, when the servers lost
+/// their state, or when the clerk was closed; or by itself, when the lock was broken. Then others
+/// can hold the lock, so whoever works under it watches [`lost`](Self::lost). What must not be done
+/// by two holders whatever happens (also to this process: it may have been suspended, and its
+/// machine's clock with it) is done with the [`token`](Self::token), by something that refuses a
+/// token lower than one that it has seen.
 ///
-/// A holder that computes for long, or blocks its thread, keeps the lock (see [`Clerk`](super::Clerk)), and can look
-/// at [`state`](Self::state) meanwhile. So does one that hangs: only a process that is stopped or cut off loses it.
+/// A holder that computes for long, or blocks its thread, keeps the lock (see
+/// [`Clerk`](super::Clerk)), and can look at [`state`](Self::state) meanwhile. So does one that
+/// hangs: only a process that is stopped or cut off loses it.
 ///
-/// Dropping it gives the lock back in the background; [`release`](Self::release) says whether that has
-/// happened. It keeps the session alive when the clerk is dropped.
+/// Dropping it gives the lock back in the background; [`release`](Self::release) says whether that
+/// has happened. It keeps the session alive when the clerk is dropped.
 #[derive(Debug)]
 #[must_use = "a guard that is dropped gives its lock back"]
 pub struct LockGuard {
@@ -54,8 +56,8 @@ impl LockGuard {
         self.claim.session_number()
     }
 
-    /// Until when the lock is certainly held, if nothing more is heard of the servers and nothing is lost
-    /// before. Every renewal moves it on.
+    /// Until when the lock is certainly held, if nothing more is heard of the servers and nothing
+    /// is lost before. Every renewal moves it on.
     #[must_use]
     pub fn safe_until(&self) -> Instant {
         self.claim.safe_until()
@@ -101,20 +103,23 @@ impl LockGuard {
         self.claim.place.contended().await;
     }
 
-    /// Keeps the lock held for at least `time` from now on, at most a day, whatever becomes of this guard,
-    /// its session and this process. A later call replaces an earlier one; no time at all takes it back.
+    /// Keeps the lock held for at least `time` from now on, at most a day, whatever becomes of this
+    /// guard, its session and this process. A later call replaces an earlier one; no time at all
+    /// takes it back.
     ///
-    /// The guard remains one: it holds the lock also when the time is over, and can be lost before, though
-    /// nobody else gets the lock then. When the guard is released, dropped or lost, the servers release the
-    /// lock at the end of the time; breaking the lock releases it before. The time is counted by the
-    /// primary's clock: a failover can make it longer, by at most a quarter of what was left.
+    /// The guard remains one: it holds the lock also when the time is over, and can be lost before,
+    /// though nobody else gets the lock then. When the guard is released, dropped or lost, the
+    /// servers release the lock at the end of the time; breaking the lock releases it before. The
+    /// time is counted by the primary's clock: a failover can make it longer, by at most a quarter
+    /// of what was left.
     ///
-    /// It is for what is to run once a period, on whichever of several machines begins first, when their
-    /// clocks differ by less than `time`.
+    /// It is for what is to run once a period, on whichever of several machines begins first, when
+    /// their clocks differ by less than `time`.
     ///
     /// # Errors
     ///
-    /// [`ReleaseError`]; the lock may stay held for this time in spite of it, unless the time is too long.
+    /// [`ReleaseError`]; the lock may stay held for this time in spite of it, unless the time is
+    /// too long.
     ///
     /// # Panics
     ///
@@ -146,13 +151,13 @@ impl LockGuard {
         }
     }
 
-    /// Gives the lock back `time` from now, at most a day: the servers do so, whatever becomes of this
-    /// process. See [`retain`](Self::retain).
+    /// Gives the lock back `time` from now, at most a day: the servers do so, whatever becomes of
+    /// this process. See [`retain`](Self::retain).
     ///
     /// # Errors
     ///
-    /// [`ReleaseError`]. In any case the guard is gone. Where the time could not be set, the lock is given
-    /// back in the background, at once.
+    /// [`ReleaseError`]. In any case the guard is gone. Where the time could not be set, the lock
+    /// is given back in the background, at once.
     ///
     /// # Panics
     ///
@@ -170,8 +175,8 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// [`ReleaseError`]. In any case the guard is gone, and what may be left of it is given back in the
-    /// background.
+    /// [`ReleaseError`]. In any case the guard is gone, and what may be left of it is given back in
+    /// the background.
     ///
     /// # Panics
     ///

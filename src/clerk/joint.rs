@@ -1,7 +1,8 @@
 //! Something that several callers need, and that one of them makes for all.
 //!
-//! It is made when the first of them needs it, and again when it is of no more use. Callers that need it
-//! while it is being made wait for the same work; when all of them are dropped, so is the work.
+//! It is made when the first of them needs it, and again when it is of no more use. Callers that
+//! need it while it is being made wait for the same work; when all of them are dropped, so is the
+//! work.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,8 +1,8 @@
-//! The task that keeps a clerk's record: alive while the clerk lives, open anew when the servers have
-//! lost it, and closed when the clerk is gone.
+//! The task that keeps a clerk's record: alive while the clerk lives, open anew when the servers
+//! have lost it, and closed when the clerk is gone.
 //!
-//! It holds what the calls need, but not the clerk: when the last clone is dropped, the channel to this
-//! task closes, and that is how it learns.
+//! It holds what the calls need, but not the clerk: when the last clone is dropped, the channel to
+//! this task closes, and that is how it learns.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,8 +72,8 @@ async fn is_unknown(shared: &Shared, record: &Record) -> bool {
     }
 }
 
-/// Tries for as long as a call would. When it is in vain, the next call that needs the record, or the
-/// next sign of life, leads here again.
+/// Tries for as long as a call would. When it is in vain, the next call that needs the record, or
+/// the next sign of life, leads here again.
 async fn renew(shared: &Shared, lost: &Record) {
     let now = Instant::now();
     match shared.open(None, now, now + shared.timeout()).await {

@@ -28,9 +28,11 @@ impl Clerk {
         }
     }
 
-    /// The held locks whose names begin with `prefix`, by name, each as [`show`](Self::show) tells it.
+    /// The held locks whose names begin with `prefix`, by name, each as [`show`](Self::show) tells
+    /// it.
     ///
-    /// It is made of many answers, between which locks can change hands: what is held all the while is in it.
+    /// It is made of many answers, between which locks can change hands: what is held all the while
+    /// is in it.
     ///
     /// # Errors
     ///
@@ -64,10 +66,12 @@ impl Clerk {
         Ok(locks)
     }
 
-    /// Takes the lock `name` from the holder that has it by `token`, and says whether there was one. That holder is
-    /// told, and the lock goes to the next in the queue. The servers log `reason`.
+    /// Takes the lock `name` from the holder that has it by `token`, and says whether there was
+    /// one. That holder is told, and the lock goes to the next in the queue. The servers log
+    /// `reason`.
     ///
-    /// It does not stop what the holder does: only something that looks at tokens keeps its late writes off.
+    /// It does not stop what the holder does: only something that looks at tokens keeps its late
+    /// writes off.
     ///
     /// # Errors
     ///
@@ -79,8 +83,8 @@ impl Clerk {
     ///
     /// # Cancel safety
     ///
-    /// Safe: the operation has happened entirely or not at all, or does so a little later; the clerk
-    /// stays usable.
+    /// Safe: the operation has happened entirely or not at all, or does so a little later; the
+    /// clerk stays usable.
     pub async fn break_lock(
         &self,
         name: &str,

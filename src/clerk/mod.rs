@@ -1,17 +1,18 @@
 //! The client of a lock pair.
 //!
-//! A [`Clerk`] is a handle: clones share one record at the servers and one connection to each of them,
-//! and any number of calls may be in flight. It sticks to the server that answers, and goes to the other
-//! one when that fails, with the same ids, so that an operation is carried out once however often it is
-//! asked for.
+//! A [`Clerk`] is a handle: clones share one record at the servers and one connection to each of
+//! them, and any number of calls may be in flight. It sticks to the server that answers, and goes
+//! to the other one when that fails, with the same ids, so that an operation is carried out once
+//! however often it is asked for.
 //!
-//! There are two kinds of locks. One that is acquired ([`Clerk::acquire`], which waits for its turn) belongs to its
-//! [`LockGuard`], and is free again when that is dropped, or when nothing is heard of the clerk for a lease. One that
-//! is locked ([`Clerk::lock`], which does not wait) belongs to nobody, stays held when its locker ends, and any clerk
-//! can unlock it. The two exclude each other.
+//! There are two kinds of locks. One that is acquired ([`Clerk::acquire`], which waits for its
+//! turn) belongs to its [`LockGuard`], and is free again when that is dropped, or when nothing is
+//! heard of the clerk for a lease. One that is locked ([`Clerk::lock`], which does not wait)
+//! belongs to nobody, stays held when its locker ends, and any clerk can unlock it. The two exclude
+//! each other.
 //!
-//! A clerk that is dropped says goodbye to the servers in the background, when its guards are gone as well;
-//! [`Clerk::close`] waits for it.
+//! A clerk that is dropped says goodbye to the servers in the background, when its guards are gone
+//! as well; [`Clerk::close`] waits for it.
 
 mod acquired;
 mod all;
@@ -74,10 +75,10 @@ use crate::types::{ClientId, Lease, LockName, SessionId, SessionName};
 /// A client of a lock pair. Clones are the same client.
 ///
 /// It can be used from any task. It needs the Tokio runtime in which it was created: that runs the
-/// tasks that keep its record and its session. When a task blocks the threads of that runtime, a thread of the
-/// library's own, one for all clerks of the process, renews the leases meanwhile, where
-/// [the network](Network::is_reached_from_any_runtime) allows it; the system's does. A child that is forked has
-/// neither the runtime nor that thread: connect after forking.
+/// tasks that keep its record and its session. When a task blocks the threads of that runtime, a
+/// thread of the library's own, one for all clerks of the process, renews the leases meanwhile,
+/// where [the network](Network::is_reached_from_any_runtime) allows it; the system's does. A child
+/// that is forked has neither the runtime nor that thread: connect after forking.
 #[derive(Clone)]
 #[must_use = "a clerk that is dropped leaves the servers"]
 pub struct Clerk {
@@ -132,11 +133,12 @@ impl Clerk {
         }
     }
 
-    /// Locks `name` if it is free, without waiting; look at the answer: it is false when the lock is held already.
+    /// Locks `name` if it is free, without waiting; look at the answer: it is false when the lock
+    /// is held already.
     ///
-    /// True says that it was free and is now held. It then belongs to nobody: it stays held when its locker ends,
-    /// until somebody [`unlock`](Self::unlock)s it. To wait for a lock, and to have it released with its holder, is
-    /// what [`acquire`](Self::acquire) is for.
+    /// True says that it was free and is now held. It then belongs to nobody: it stays held when
+    /// its locker ends, until somebody [`unlock`](Self::unlock)s it. To wait for a lock, and to
+    /// have it released with its holder, is what [`acquire`](Self::acquire) is for.
     ///
     /// # Errors
     ///
@@ -148,8 +150,8 @@ impl Clerk {
     ///
     /// # Cancel safety
     ///
-    /// Safe: the operation has happened entirely or not at all, or does so a little later; the clerk
-    /// stays usable.
+    /// Safe: the operation has happened entirely or not at all, or does so a little later; the
+    /// clerk stays usable.
     pub async fn lock(&self, name: &str) -> Result<bool, CallError> {
         self.shared.call(Verb::Lock, LockName::new(name)?).await
     }
@@ -157,7 +159,8 @@ impl Clerk {
     /// Unlocks `name`: true when it was held and is now free, false when it was free. It waits
     /// for the servers' answer alone.
     ///
-    /// Any clerk can unlock it, so look at the answer: false says that another one has done so already.
+    /// Any clerk can unlock it, so look at the answer: false says that another one has done so
+    /// already.
     ///
     /// # Errors
     ///
@@ -169,8 +172,8 @@ impl Clerk {
     ///
     /// # Cancel safety
     ///
-    /// Safe: the operation has happened entirely or not at all, or does so a little later; the clerk
-    /// stays usable.
+    /// Safe: the operation has happened entirely or not at all, or does so a little later; the
+    /// clerk stays usable.
     pub async fn unlock(&self, name: &str) -> Result<bool, CallError> {
         self.shared.call(Verb::Unlock, LockName::new(name)?).await
     }
@@ -179,10 +182,10 @@ impl Clerk {
     ///
     /// The lock is held until the [`LockGuard`] is released or dropped, or is lost.
     ///
-    /// It waits as long as it takes; [`request`](Self::request) sets a limit. It waits for ever for a lock that was
-    /// [`lock`](Self::lock)ed and that nobody unlocks, and for one that its own task holds already. The latter, and
-    /// what this clerk has locked itself, it tells by a warning at once (`tracing`), and not by an error: another
-    /// task may release the lock.
+    /// It waits as long as it takes; [`request`](Self::request) sets a limit. It waits for ever for
+    /// a lock that was [`lock`](Self::lock)ed and that nobody unlocks, and for one that its own
+    /// task holds already. The latter, and what this clerk has locked itself, it tells by a warning
+    /// at once (`tracing`), and not by an error: another task may release the lock.
     ///
     /// # Errors
     ///
@@ -194,7 +197,8 @@ impl Clerk {
     ///
     /// # Cancel safety
     ///
-    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
+    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the
+    /// background.
     ///
     /// # Examples
     ///
@@ -214,7 +218,8 @@ impl Clerk {
         self.request(name).acquire().await
     }
 
-    /// Acquires `name` as its only owner if that is possible at once, and not when others hold it or wait for it.
+    /// Acquires `name` as its only owner if that is possible at once, and not when others hold it
+    /// or wait for it.
     ///
     /// It waits for the servers' answer alone, at most for [`ClerkBuilder::timeout`].
     ///
@@ -233,11 +238,11 @@ impl Clerk {
         self.request(name).try_acquire().await
     }
 
-    /// Acquires all of `names`, each as its only owner, and waits for them: all or none. A name that comes twice
-    /// counts once; the guards come in the order of their names.
+    /// Acquires all of `names`, each as its only owner, and waits for them: all or none. A name
+    /// that comes twice counts once; the guards come in the order of their names.
     ///
-    /// It waits as long as it takes, as [`acquire`](Self::acquire) does; [`request_all`](Self::request_all) sets a
-    /// limit.
+    /// It waits as long as it takes, as [`acquire`](Self::acquire) does;
+    /// [`request_all`](Self::request_all) sets a limit.
     ///
     /// # Errors
     ///
@@ -280,15 +285,16 @@ impl Clerk {
         AllRequest::new(self.clone(), names)
     }
 
-    /// The id by which the servers know this client. [`show`](Self::show) tells whose each place is.
+    /// The id by which the servers know this client. [`show`](Self::show) tells whose each place
+    /// is.
     #[must_use]
     pub fn client(&self) -> ClientId {
         self.shared.client
     }
 
-    /// Closes the clerk at the servers, waiting a second for them at the most. Calls on other clones fail from
-    /// now on, and guards that are still there are lost, with [`LossReason::Closed`]: their locks are free when
-    /// this returns, or when their lease is over.
+    /// Closes the clerk at the servers, waiting a second for them at the most. Calls on other
+    /// clones fail from now on, and guards that are still there are lost, with
+    /// [`LossReason::Closed`]: their locks are free when this returns, or when their lease is over.
     ///
     /// A clerk that is merely dropped leaves its guards alone.
     ///
@@ -342,43 +348,44 @@ pub struct ClerkBuilder {
 }
 
 impl ClerkBuilder {
-    /// How long connecting, and each call, is tried before it fails. A lock's turn is waited for longer. See
-    /// [`CALL_TIMEOUT`], the default.
+    /// How long connecting, and each call, is tried before it fails. A lock's turn is waited for
+    /// longer. See [`CALL_TIMEOUT`], the default.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long one server may be silent before the other one is asked as well. See [`PATIENCE`], the
-    /// default.
+    /// How long one server may be silent before the other one is asked as well. See [`PATIENCE`],
+    /// the default.
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long the locks that the clerk owns stay held when the servers hear nothing of it: 100 milliseconds
-    /// to an hour. See [`LEASE`], the default.
+    /// How long the locks that the clerk owns stay held when the servers hear nothing of it: 100
+    /// milliseconds to an hour. See [`LEASE`], the default.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
     /// What people are told of who holds the clerk's locks and waits for them, for instance
-    /// "deploy@web-3, pid 4711": at most 256 bytes, any characters. The default is no name, and so is an
-    /// empty one.
+    /// "deploy@web-3, pid 4711": at most 256 bytes, any characters. The default is no name, and so
+    /// is an empty one.
     ///
-    /// The servers keep it with the clerk's session. It identifies nothing: clerks may share a name.
+    /// The servers keep it with the clerk's session. It identifies nothing: clerks may share a
+    /// name.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into()).filter(|name| !name.is_empty());
         self
     }
 
-    /// Says that the clerk works inside the session `outer`, which keeps its locks until this clerk has
-    /// finished, as a command does that runs under a lock.
+    /// Says that the clerk works inside the session `outer`, which keeps its locks until this clerk
+    /// has finished, as a command does that runs under a lock.
     ///
-    /// So [`Clerk::why`] sees when a lock that the clerk waits for is held, directly or in a circle, by a
-    /// session that waits for the clerk. [`LockGuard::session`] tells the number of a session. The default is no
-    /// such session.
+    /// So [`Clerk::why`] sees when a lock that the clerk waits for is held, directly or in a
+    /// circle, by a session that waits for the clerk. [`LockGuard::session`] tells the number of a
+    /// session. The default is no such session.
     pub const fn inside(mut self, outer: SessionId) -> Self {
         self.inside = Some(outer);
         self
@@ -394,8 +401,8 @@ impl ClerkBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] when the lease is too short or too long, the name is too long, or no server took the
-    /// client on in time.
+    /// [`ConnectError`] when the lease is too short or too long, the name is too long, or no server
+    /// took the client on in time.
     ///
     /// # Panics
     ///
@@ -415,8 +422,8 @@ impl ClerkBuilder {
 
     /// Creates a clerk without connecting, and returns at once.
     ///
-    /// The first call connects, within its own timeout, and fails with its own errors. If that fails,
-    /// the next call connects.
+    /// The first call connects, within its own timeout, and fails with its own errors. If that
+    /// fails, the next call connects.
     ///
     /// # Errors
     ///

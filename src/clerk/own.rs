@@ -1,7 +1,8 @@
 //! What a clerk holds itself, so that a request that waits for it can be told.
 //!
-//! Such a request may be right: another task can release the lock, or unlock it. So it is no error; but one that waits
-//! for what its own task holds is nearly always a mistake, and would wait for ever without a word.
+//! Such a request may be right: another task can release the lock, or unlock it. So it is no error;
+//! but one that waits for what its own task holds is nearly always a mistake, and would wait for
+//! ever without a word.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -61,7 +62,8 @@ impl OwnLocks {
         self.table().get(name).is_some_and(|own| own.excludes(mode))
     }
 
-    /// Says so, once a grant, when a task that asks for `name` waits for itself, or for a lock that no guard releases.
+    /// Says so, once a grant, when a task that asks for `name` waits for itself, or for a lock that
+    /// no guard releases.
     pub(super) fn warn_if_waited_for(&self, name: &LockName, mode: Mode) {
         let mut table = self.table();
         let Some(own) = table.get_mut(name).filter(|own| own.excludes(mode)) else {

@@ -1,9 +1,10 @@
 //! The numbers of a clerk's calls.
 //!
-//! A server remembers the outcome of every call from `done_below` on, so that a repeated call gets the
-//! outcome of the first. Each call tells it how far `done_below` has come: up to the oldest call that is
-//! still unanswered. A call that failed, or whose future was dropped, counts as done: it will not be
-//! repeated. And calls may run ahead of `done_below` only so far, which bounds what the server keeps.
+//! A server remembers the outcome of every call from `done_below` on, so that a repeated call gets
+//! the outcome of the first. Each call tells it how far `done_below` has come: up to the oldest
+//! call that is still unanswered. A call that failed, or whose future was dropped, counts as done:
+//! it will not be repeated. And calls may run ahead of `done_below` only so far, which bounds what
+//! the server keeps.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

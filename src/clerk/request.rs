@@ -35,19 +35,22 @@ impl LockRequest {
 
     /// Lets so many hold the lock at once, this holder included: 1 is as exclusive as the default.
     ///
-    /// All who use a lock in this way should ask with the same number. Where they do not, the least that its holders
-    /// and whoever is next have asked for counts: so nobody ever shares it with more than it has asked for. And as
-    /// the queue keeps its order, whoever asks for a lower number holds up those behind.
+    /// All who use a lock in this way should ask with the same number. Where they do not, the least
+    /// that its holders and whoever is next have asked for counts: so nobody ever shares it with
+    /// more than it has asked for. And as the queue keeps its order, whoever asks for a lower
+    /// number holds up those behind.
     ///
-    /// Each holder has a guard and a token of its own. A newer token does not mean that the older ones have ended, so a
-    /// gate of [`fence`](crate::fence), which goes by that, is for what is locked alone.
+    /// Each holder has a guard and a token of its own. A newer token does not mean that the older
+    /// ones have ended, so a gate of [`fence`](crate::fence), which goes by that, is for what is
+    /// locked alone.
     pub const fn permits(mut self, permits: u32) -> Self {
         self.terms.mode = permits_of(permits);
         self
     }
 
-    /// How long the lock is waited for. The default is for ever; but the servers' answer to the request itself
-    /// is never waited for longer than [`ClerkBuilder::timeout`](super::ClerkBuilder::timeout) says.
+    /// How long the lock is waited for. The default is for ever; but the servers' answer to the
+    /// request itself is never waited for longer than
+    /// [`ClerkBuilder::timeout`](super::ClerkBuilder::timeout) says.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.terms.timeout = Some(timeout);
         self
@@ -65,7 +68,8 @@ impl LockRequest {
     ///
     /// # Cancel safety
     ///
-    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
+    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the
+    /// background.
     pub async fn acquire(self) -> Result<LockGuard, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         attempt.acquire(&self.name?).await
@@ -89,8 +93,9 @@ impl LockRequest {
         attempt.try_acquire(&self.name?).await
     }
 
-    /// Stands for election until it holds the lock: like [`acquire`](Self::acquire), but where its place in the queue
-    /// is lost with its session, it stands again, within the same time. See [`Clerk::campaign`].
+    /// Stands for election until it holds the lock: like [`acquire`](Self::acquire), but where its
+    /// place in the queue is lost with its session, it stands again, within the same time. See
+    /// [`Clerk::campaign`].
     ///
     /// # Errors
     ///
@@ -102,7 +107,8 @@ impl LockRequest {
     ///
     /// # Cancel safety
     ///
-    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the background.
+    /// Safe: its place in the queue, or the lock if it has just been granted, is given back in the
+    /// background.
     pub async fn campaign(self) -> Result<LockGuard, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         let name = self.name?;

@@ -1,8 +1,9 @@
 //! What the clones of a clerk share: the pair, and the record that their calls are numbered in.
 //!
-//! A record can be lost: it expired while the clerk was cut off, or the pair lost its state. A call that
-//! certainly was not carried out under the lost record goes on under a new one; a call that may have been
-//! carried out must not, or it could be carried out twice. The keeper opens the new record, once for all.
+//! A record can be lost: it expired while the clerk was cut off, or the pair lost its state. A call
+//! that certainly was not carried out under the lost record goes on under a new one; a call that
+//! may have been carried out must not, or it could be carried out twice. The keeper opens the new
+//! record, once for all.
 //!
 //! A clerk that was created without a connection has no record until its first call opens one.
 
@@ -121,7 +122,8 @@ impl Shared {
 
     /// Opens the first record, if the servers are members of one cluster.
     async fn open_first(self: Arc<Self>, deadline: Instant) -> Result<Arc<Record>, AskError> {
-        // The server that is asked first says of which cluster it is; the other one has to be asked.
+        // The server that is asked first says of which cluster it is; the other one has to be
+        // asked.
         let other = self.pair.clusters.check_server(ServerId::B);
         let opened = join(self.open(None, Instant::now(), deadline), other).await;
         let opened = match opened {
@@ -293,8 +295,8 @@ impl Shared {
             .map_err(|_| CallError::Overloaded { after, resource })
     }
 
-    /// Waits until there is another record than the one of `call`, or the clerk is closed. Fails when the
-    /// servers have `refused` to open one.
+    /// Waits until there is another record than the one of `call`, or the clerk is closed. Fails
+    /// when the servers have `refused` to open one.
     async fn renewed(
         &self,
         call: &Numbered,

@@ -26,7 +26,8 @@ pub struct ServerReport {
     pub status: Result<ServerStatus, TryError>,
 }
 
-/// Asks each server of the pair how it sees itself and its peer, both at once, for at most `timeout`.
+/// Asks each server of the pair how it sees itself and its peer, both at once, for at most
+/// `timeout`.
 ///
 /// # Panics
 ///
@@ -45,7 +46,8 @@ pub async fn status(
 }
 
 impl Clerk {
-    /// Asks each server of the pair how it sees itself and its peer, both at once, for at most the timeout of a call.
+    /// Asks each server of the pair how it sees itself and its peer, both at once, for at most the
+    /// timeout of a call.
     ///
     /// It goes over the clerk's connections; [`status`] needs no clerk.
     ///
@@ -111,8 +113,8 @@ pub fn mix(reports: &[ServerReport; 2]) -> Option<MixedClusters> {
     (members[0].1 != members[1].1).then(|| MixedClusters::new(members))
 }
 
-/// Whether the pair survives the loss of either server: one is primary and the other its backup, in one
-/// view, and neither is in doubt.
+/// Whether the pair survives the loss of either server: one is primary and the other its backup, in
+/// one view, and neither is in doubt.
 #[must_use]
 pub fn is_whole(reports: &[ServerReport; 2]) -> bool {
     let in_role = |role| {

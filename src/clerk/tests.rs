@@ -1,5 +1,5 @@
-//! The clerk against servers that do what a test tells them to, in a time that only passes when everybody
-//! waits.
+//! The clerk against servers that do what a test tells them to, in a time that only passes when
+//! everybody waits.
 
 mod acquire;
 mod fake;
@@ -646,8 +646,8 @@ async fn a_full_table_is_told_at_once() {
     }
 }
 
-/// Whatever the timeout, also one that ends just when a retry would be on its way. (Of seconds: tarpc counts
-/// deadlines by a clock that a test cannot stop.)
+/// Whatever the timeout, also one that ends just when a retry would be on its way. (Of seconds:
+/// tarpc counts deadlines by a clock that a test cannot stop.)
 #[tokio::test(start_paused = true)]
 async fn an_overload_that_stays_is_told_and_leaves_nothing_open() {
     for millis in (2_000..2_500).step_by(10) {

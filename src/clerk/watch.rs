@@ -1,7 +1,8 @@
 //! What happens to locks, as seen by looking every so often.
 //!
-//! A look counts when all of it has been seen: what was seen last and what is told of it change in one step, with no
-//! await in it. So a future that is dropped, or a look that fails, costs nothing: the next one tells the same.
+//! A look counts when all of it has been seen: what was seen last and what is told of it change in
+//! one step, with no await in it. So a future that is dropped, or a look that fails, costs nothing:
+//! the next one tells the same.
 
 use std::fmt;
 use std::time::Duration;
@@ -63,14 +64,16 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// How often to look. See [`WATCH_EVERY`], the default. Zero: again as soon as there is an answer.
+    /// How often to look. See [`WATCH_EVERY`], the default. Zero: again as soon as there is an
+    /// answer.
     pub const fn every(mut self, every: Duration) -> Self {
         self.every = every;
         self
     }
 
-    /// What has changed since it looked last, by name: at least one thing. At first, that is what is held. It looks
-    /// again and again until there is something to tell, at most once in the time that [`every`](Self::every) says.
+    /// What has changed since it looked last, by name: at least one thing. At first, that is what
+    /// is held. It looks again and again until there is something to tell, at most once in the time
+    /// that [`every`](Self::every) says.
     ///
     /// # Errors
     ///
@@ -96,8 +99,8 @@ impl Watch {
         }
     }
 
-    /// Looks now, and says what has changed since it looked last, by name: nothing, perhaps. At first, that is what
-    /// is held.
+    /// Looks now, and says what has changed since it looked last, by name: nothing, perhaps. At
+    /// first, that is what is held.
     ///
     /// # Errors
     ///
@@ -120,7 +123,8 @@ impl Watch {
         Ok(changes)
     }
 
-    /// How old is what it saw last; none if it has seen nothing yet. It rises while no server answers.
+    /// How old is what it saw last; none if it has seen nothing yet. It rises while no server
+    /// answers.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.seen.as_ref().map(|(_, at)| at.elapsed())

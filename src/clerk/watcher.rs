@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::session::{GuardState, GuardView, LossReason};
 use crate::types::LockName;
 
-/// Watches a guard from another task. [`LockGuard::watcher`](super::LockGuard::watcher) makes it; clones watch the same
-/// guard.
+/// Watches a guard from another task. [`LockGuard::watcher`](super::LockGuard::watcher) makes it;
+/// clones watch the same guard.
 ///
 /// It holds nothing: the lock is released with its guard, and not with its watchers.
 #[derive(Debug, Clone)]
@@ -24,7 +24,8 @@ impl GuardWatcher {
         self.0.name()
     }
 
-    /// The guard's state now; [`Lost`](GuardState::Lost) also once the guard is released or dropped.
+    /// The guard's state now; [`Lost`](GuardState::Lost) also once the guard is released or
+    /// dropped.
     #[must_use]
     pub fn state(&self) -> GuardState {
         self.0.state()

@@ -11,11 +11,11 @@ const LOOKS: usize = 3;
 
 impl Clerk {
     /// The holder of the lock `name` in whose session this clerk runs, if there is one, as
-    /// [`ClerkBuilder::inside`](super::ClerkBuilder::inside) says. A session that waits for that lock waits for
-    /// itself, unless the holder lets go of it before this clerk has finished.
+    /// [`ClerkBuilder::inside`](super::ClerkBuilder::inside) says. A session that waits for that
+    /// lock waits for itself, unless the holder lets go of it before this clerk has finished.
     ///
-    /// Once the clerk has asked for an owned lock, it knows all sessions that it runs inside; before that,
-    /// only the nearest.
+    /// Once the clerk has asked for an owned lock, it knows all sessions that it runs inside;
+    /// before that, only the nearest.
     ///
     /// # Errors
     ///
@@ -41,12 +41,13 @@ impl Clerk {
             .cloned())
     }
 
-    /// Who waits for whom: from those who hold the lock `name` to the locks that their sessions wait for, and so
-    /// on, and whether they wait for each other in a circle.
+    /// Who waits for whom: from those who hold the lock `name` to the locks that their sessions
+    /// wait for, and so on, and whether they wait for each other in a circle.
     ///
-    /// It lists all locks for that. A deadlock is told when it was there in two looks, by the same tokens. The
-    /// servers know sessions, not the tasks in them: a session that holds in one task and waits in another may go
-    /// on after all. One that waits for what it holds itself does not count.
+    /// It lists all locks for that. A deadlock is told when it was there in two looks, by the same
+    /// tokens. The servers know sessions, not the tasks in them: a session that holds in one task
+    /// and waits in another may go on after all. One that waits for what it holds itself does not
+    /// count.
     ///
     /// # Errors
     ///

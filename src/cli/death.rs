@@ -1,6 +1,7 @@
 //! The end of a program by a signal, as if it had never caught it.
 //!
-//! A shell stops a script when a program in it dies of SIGINT, and goes on when the program exits with 130.
+//! A shell stops a script when a program in it dies of SIGINT, and goes on when the program exits
+//! with 130.
 
 use rustix::process::{
     DumpableBehavior, Signal, getpid, kill_current_process_group, set_dumpable_behavior,

@@ -3,8 +3,8 @@
 use clap::builder::Resettable;
 use clap::{Arg, Command, Parser};
 
-/// Parses the command line. A variable that is set to nothing counts as one that is not set, as a unit file
-/// or a shell leaves it where a value is missing.
+/// Parses the command line. A variable that is set to nothing counts as one that is not set, as a
+/// unit file or a shell leaves it where a value is missing.
 pub(super) fn parse<C: Parser>() -> Result<C, clap::Error> {
     let mut command = without_empty(C::command());
     let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;

@@ -1,7 +1,8 @@
 //! Text from users and from other machines, as it is shown on a terminal or in a log.
 //!
-//! A name may hold any characters. Some of them act on a terminal, some begin a line that looks like
-//! another message, some turn the direction of the text that follows. None of them is shown as it is.
+//! A name may hold any characters. Some of them act on a terminal, some begin a line that looks
+//! like another message, some turn the direction of the text that follows. None of them is shown as
+//! it is.
 
 use std::fmt::{self, Write as _};
 
@@ -11,8 +12,8 @@ const HARMLESS: [char; 3] = ['"', '\'', '\\'];
 /// Shows `text` on one line, with each character that cannot be printed written as an escape: `\n`,
 /// `\u{1b}`, `\u{202e}`.
 ///
-/// Backslashes stay as they are, so this is for people. Programs read JSON, which holds names as they
-/// are.
+/// Backslashes stay as they are, so this is for people. Programs read JSON, which holds names as
+/// they are.
 pub(super) const fn escaped(text: &str) -> Escaped<'_> {
     Escaped(text)
 }

@@ -17,8 +17,8 @@ pub(super) const GLOBAL: &str = "Global options";
 pub(super) struct PairOptions {
     /// The two servers, in one order everywhere
     ///
-    /// An address is HOST:PORT or unix:PATH. The order matters only when both servers start empty: then
-    /// the first becomes primary.
+    /// An address is HOST:PORT or unix:PATH. The order matters only when both servers start empty:
+    /// then the first becomes primary.
     #[arg(
         long,
         value_name = "PRIMARY,BACKUP",

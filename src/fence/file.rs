@@ -1,10 +1,10 @@
 //! A gate for processes on one machine, kept in a file.
 //!
-//! The token has to be on the disk before the write begins: if a crash could keep the write and lose the
-//! token, an older writer would be admitted afterwards. So the file is replaced as a whole (a new one,
-//! synced, renamed over the old one, the directory synced), and only then the write runs. And it is the
-//! lock on another file that keeps writers apart, for a lock on a file that is replaced would be a lock
-//! on the old one.
+//! The token has to be on the disk before the write begins: if a crash could keep the write and
+//! lose the token, an older writer would be admitted afterwards. So the file is replaced as a whole
+//! (a new one, synced, renamed over the old one, the directory synced), and only then the write
+//! runs. And it is the lock on another file that keeps writers apart, for a lock on a file that is
+//! replaced would be a lock on the old one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -41,44 +41,46 @@ const TOO_LONG: u64 = 256;
 /// # }
 /// ```
 ///
-/// It blocks the thread: on a runtime, call [`write`](Self::write) in `tokio::task::spawn_blocking`.
+/// It blocks the thread: on a runtime, call [`write`](Self::write) in
+/// `tokio::task::spawn_blocking`.
 ///
 /// # What it promises
 ///
-/// - Of the writes through one gate file, by any threads and processes of one machine, one runs at a time,
-///   and none with a token below that of one before it.
-/// - That outlives crashes of the writers and of the machine: a token is on the disk before its write
-///   begins. A killed writer keeps nobody out.
+/// - Of the writes through one gate file, by any threads and processes of one machine, one runs at
+///   a time, and none with a token below that of one before it.
+/// - That outlives crashes of the writers and of the machine: a token is on the disk before its
+///   write begins. A killed writer keeps nobody out.
 /// - A gate file that is not whole admits nobody.
 ///
 /// # What it does not
 ///
-/// - It does not undo: a writer that crashes inside its write leaves what it had written. Where that
-///   matters, write a new file outside the gate, and only rename it inside.
-/// - It does not wake who sleeps: a writer that is stopped inside its write (not killed) makes all others
-///   wait until it goes on or ends. So do little inside.
-/// - Nothing on a network file system (NFS, SMB): there a lock can be lost without a word to its holder,
-///   and another machine can see an old file.
-/// - Nothing against a process that writes past the gate, or that removes its files. Removing the gate
-///   file makes it forget: any token is admitted again. Removing the `.lock` file while writers run lets
-///   two in at once.
+/// - It does not undo: a writer that crashes inside its write leaves what it had written. Where
+///   that matters, write a new file outside the gate, and only rename it inside.
+/// - It does not wake who sleeps: a writer that is stopped inside its write (not killed) makes all
+///   others wait until it goes on or ends. So do little inside.
+/// - Nothing on a network file system (NFS, SMB): there a lock can be lost without a word to its
+///   holder, and another machine can see an old file.
+/// - Nothing against a process that writes past the gate, or that removes its files. Removing the
+///   gate file makes it forget: any token is admitted again. Removing the `.lock` file while
+///   writers run lets two in at once.
 ///
-/// Beside the gate file are one of the same name with `.lock` at its end, which is empty and stays, and
-/// for moments one with `.new`. All writers have to name the gate file by the same path, not by links to
-/// it.
+/// Beside the gate file are one of the same name with `.lock` at its end, which is empty and stays,
+/// and for moments one with `.new`. All writers have to name the gate file by the same path, not by
+/// links to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileGate {
     path: PathBuf,
 }
 
 impl FileGate {
-    /// Names the gate file. Nothing is done yet: the first write makes it, its directory has to exist.
+    /// Names the gate file. Nothing is done yet: the first write makes it, its directory has to
+    /// exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Waits for other writers to end, runs `write` if `token` is not below the highest seen, and gives
-    /// what it returned.
+    /// Waits for other writers to end, runs `write` if `token` is not below the highest seen, and
+    /// gives what it returned.
     ///
     /// A gate that is used inside `write` again waits for itself for ever.
     ///
@@ -95,8 +97,8 @@ impl FileGate {
         Ok(write())
     }
 
-    /// The highest token seen so far, 0 when there was none: for people and logs. Whether a write is
-    /// admitted is only known in [`write`](Self::write).
+    /// The highest token seen so far, 0 when there was none: for people and logs. Whether a write
+    /// is admitted is only known in [`write`](Self::write).
     ///
     /// # Errors
     ///
@@ -120,8 +122,8 @@ impl FileGate {
         Ok(text)
     }
 
-    /// Keeps all other writers out while the file that is returned is open. Each call opens it anew, so
-    /// that threads which share a gate are kept apart too.
+    /// Keeps all other writers out while the file that is returned is open. Each call opens it
+    /// anew, so that threads which share a gate are kept apart too.
     fn lock(&self) -> io::Result<File> {
         let file = OpenOptions::new()
             .create(true)
@@ -141,7 +143,8 @@ impl FileGate {
             file.sync_all()?;
             fs::rename(&new, &self.path)?;
         }
-        // Also when the token is known: whoever renamed the file may have been killed before it came here.
+        // Also when the token is known: whoever renamed the file may have been killed before it
+        // came here.
         File::open(directory_of(&self.path))?.sync_all()
     }
 
@@ -184,8 +187,8 @@ pub enum GateError {
     /// A later holder of the lock has been here.
     #[error(transparent)]
     Stale(#[from] Stale),
-    /// The gate file does not hold what a gate has written. Nobody is admitted until it is removed, which
-    /// is safe once no earlier holder can be about to write.
+    /// The gate file does not hold what a gate has written. Nobody is admitted until it is removed,
+    /// which is safe once no earlier holder can be about to write.
     #[error("the gate file {} is corrupt; nothing is admitted", .path.display())]
     Corrupt {
         /// The gate file.

@@ -7,11 +7,11 @@ use crate::types::Token;
 
 /// A value that is written only with a token that is not below the highest seen.
 ///
-/// The value is inside, as in a [`Mutex`], so that no writer gets past the check, and no pause between
-/// the check and the write. Any thread may use it.
+/// The value is inside, as in a [`Mutex`], so that no writer gets past the check, and no pause
+/// between the check and the write. Any thread may use it.
 ///
-/// Neither closure may use the same gate again: it would wait for itself. When one panics, the value
-/// stays as it was left, and the gate goes on.
+/// Neither closure may use the same gate again: it would wait for itself. When one panics, the
+/// value stays as it was left, and the gate goes on.
 #[derive(Debug, Default)]
 pub struct MemoryGate<T> {
     guarded: Mutex<Guarded<T>>,
@@ -32,7 +32,8 @@ impl<T> MemoryGate<T> {
         }
     }
 
-    /// Runs `write` on the value if `token` is not below the highest seen, and gives what it returned.
+    /// Runs `write` on the value if `token` is not below the highest seen, and gives what it
+    /// returned.
     ///
     /// # Errors
     ///
@@ -48,8 +49,8 @@ impl<T> MemoryGate<T> {
         read(&self.guarded().value)
     }
 
-    /// The highest token seen so far, 0 when there was none: for people and logs. Whether a write is
-    /// admitted is only known in [`write`](Self::write).
+    /// The highest token seen so far, 0 when there was none: for people and logs. Whether a write
+    /// is admitted is only known in [`write`](Self::write).
     pub fn highest(&self) -> Token {
         self.guarded().fence.highest()
     }

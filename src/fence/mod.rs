@@ -1,12 +1,12 @@
 //! The checking side of fencing tokens: a resource refuses a writer whose time is over.
 //!
-//! A lock that ends with a lease cannot protect a resource by itself. Its holder can stop (a long garbage
-//! collection, a suspended machine, a slow network) between finding that it holds the lock and the
-//! arrival of its write. Meanwhile the lease ends, another holder writes, and then the late write lands
-//! on top. No clock of the holder prevents that. What does is a number: a [`Token`] rises with every new
-//! holder of the lock, a holder sends its own along with every write, and the resource refuses what is
-//! below the highest it has seen. (Martin Kleppmann, *How to do distributed locking*, 2016; the
-//! *sequencers* of Chubby, Burrows 2006, section 2.4.)
+//! A lock that ends with a lease cannot protect a resource by itself. Its holder can stop (a long
+//! garbage collection, a suspended machine, a slow network) between finding that it holds the lock
+//! and the arrival of its write. Meanwhile the lease ends, another holder writes, and then the late
+//! write lands on top. No clock of the holder prevents that. What does is a number: a [`Token`]
+//! rises with every new holder of the lock, a holder sends its own along with every write, and the
+//! resource refuses what is below the highest it has seen. (Martin Kleppmann, *How to do
+//! distributed locking*, 2016; the *sequencers* of Chubby, Burrows 2006, section 2.4.)
 //!
 //! ```
 //! use lockservice::fence::{MemoryGate, Stale};
@@ -35,44 +35,45 @@
 //! | state with an owner and a place of its own: an actor, a log, a replicated machine | [`Fence`], the rule as a plain value, kept and stored with that state |
 //! | a row of a database, an object in a store | the store, see below |
 //!
-//! A gate is for one resource under one lock: tokens of different locks say nothing about each other. It
-//! costs a number, and no table grows; but it has to live as long as an old holder may write. So when a
-//! resource is deleted, keep its gate, or a late write brings the resource back.
+//! A gate is for one resource under one lock: tokens of different locks say nothing about each
+//! other. It costs a number, and no table grows; but it has to live as long as an old holder may
+//! write. So when a resource is deleted, keep its gate, or a late write brings the resource back.
 //!
-//! The check and the write have to be one step, or a pause fits between them. That is why the gates take
-//! the write as a closure, and why there is no way to ask whether a token would be admitted.
+//! The check and the write have to be one step, or a pause fits between them. That is why the gates
+//! take the write as a closure, and why there is no way to ask whether a token would be admitted.
 //!
 //! # A row of a database
 //!
-//! Keep the token in the row (`token BIGINT NOT NULL DEFAULT 0`; a server's tokens fit), and let one
-//! statement check and write:
+//! Keep the token in the row (`token BIGINT NOT NULL DEFAULT 0`; a server's tokens fit), and let
+//! one statement check and write:
 //!
 //! ```sql
 //! UPDATE reports SET value = ?, token = ? WHERE id = ? AND token <= ?
 //! ```
 //!
-//! with the token given twice. No row changed: the writer is stale (or there is no such row). For a row
-//! that may not be there yet, `INSERT ... ON CONFLICT (id) DO UPDATE SET value = excluded.value,
-//! token = excluded.token WHERE reports.token <= excluded.token`. Several rows at once: begin the
-//! transaction with such an update of the one row that keeps the token, and roll back when it changes
-//! none. Do not delete the row that keeps the token. MySQL counts rows whose values differ from before,
-//! unless its client asks for the rows found; a holder that writes the same twice would take itself for
-//! stale.
+//! with the token given twice. No row changed: the writer is stale (or there is no such row). For a
+//! row that may not be there yet, `INSERT ... ON CONFLICT (id) DO UPDATE SET value =
+//! excluded.value, token = excluded.token WHERE reports.token <= excluded.token`. Several rows at
+//! once: begin the transaction with such an update of the one row that keeps the token, and roll
+//! back when it changes none. Do not delete the row that keeps the token. MySQL counts rows whose
+//! values differ from before, unless its client asks for the rows found; a holder that writes the
+//! same twice would take itself for stale.
 //!
 //! # An object in a store
 //!
-//! Keep the token in the object or its metadata: read it with the version (`ETag`, generation), give up
-//! when the token is above one's own, and write on the condition that the version is still the same
-//! (`If-Match`; `If-None-Match: *` for the first); when the store refuses, begin again with reading.
+//! Keep the token in the object or its metadata: read it with the version (`ETag`, generation),
+//! give up when the token is above one's own, and write on the condition that the version is still
+//! the same (`If-Match`; `If-None-Match: *` for the first); when the store refuses, begin again
+//! with reading.
 //!
 //! # What a token cannot do
 //!
 //! - The resource must see it. Where some writers go past the gate, it protects nothing.
-//! - It stops the late writer, not the late reader, and takes nothing back that was written in time: a
-//!   new holder finds what the last one left half done.
-//! - Until a new holder comes with its token, the resource does not know of it, and admits the last one.
-//!   So a holder that writes what follows from what it read has to read inside its write, or to begin
-//!   with an empty write, and read then.
+//! - It stops the late writer, not the late reader, and takes nothing back that was written in
+//!   time: a new holder finds what the last one left half done.
+//! - Until a new holder comes with its token, the resource does not know of it, and admits the last
+//!   one. So a holder that writes what follows from what it read has to read inside its write, or
+//!   to begin with an empty write, and read then.
 //! - It is as good as its source: one that gives the same token to two holders, or lower ones after
 //!   higher ones, has two writers admitted, or the right one refused.
 
@@ -90,8 +91,8 @@ pub use memory::MemoryGate;
 
 /// The rule, as a value: it admits no token below the highest that it has seen.
 ///
-/// For state that has one owner already, and is stored by it: keep the fence in the same place, and store
-/// it in the same step as what it guards.
+/// For state that has one owner already, and is stored by it: keep the fence in the same place, and
+/// store it in the same step as what it guards.
 ///
 /// ```
 /// use lockservice::fence::{Fence, Stale};
@@ -140,8 +141,8 @@ impl Fence {
         self.highest
     }
 
-    /// Admits `token`, and none below it from now on. The same one is admitted again: its holder may write
-    /// more than once.
+    /// Admits `token`, and none below it from now on. The same one is admitted again: its holder
+    /// may write more than once.
     ///
     /// # Errors
     ///

@@ -25,8 +25,8 @@ pub struct LockChange {
 pub enum LockEvent {
     /// Somebody holds the lock by a new token.
     Granted(PlaceInfo),
-    /// Somebody does not hold the lock by that token any more: it was released or broken, or its lease is over. Two
-    /// looks do not tell which.
+    /// Somebody does not hold the lock by that token any more: it was released or broken, or its
+    /// lease is over. Two looks do not tell which.
     Ended(PlaceInfo),
     /// Somebody waits.
     Queued(PlaceInfo),
@@ -64,10 +64,11 @@ impl LockEvent {
     }
 }
 
-/// What has changed from `before` to `after`, by name; of each lock, first what makes room for the rest.
+/// What has changed from `before` to `after`, by name; of each lock, first what makes room for the
+/// rest.
 ///
-/// Both are listings of all locks of a kind: one that is in neither is free in both. What has come and gone in
-/// between is not seen.
+/// Both are listings of all locks of a kind: one that is in neither is free in both. What has come
+/// and gone in between is not seen.
 #[must_use]
 pub fn changes(before: &[LockInfo], after: &[LockInfo]) -> Vec<LockChange> {
     let (before, after) = (by_name(before), by_name(after));

@@ -1,4 +1,5 @@
-//! The way through all locks, from a session to those that it waits for, and round a circle of them.
+//! The way through all locks, from a session to those that it waits for, and round a circle of
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,8 +59,9 @@ impl<'a> Map<'a> {
         self.waits.get(&session).map_or(&[], Vec::as_slice)
     }
 
-    /// The first cycle of those who are stuck that is come to from the holders of `name`. Whoever waits in a queue
-    /// waits for the holders, also through those who are before it: so these need not be followed.
+    /// The first cycle of those who are stuck that is come to from the holders of `name`. Whoever
+    /// waits in a queue waits for the holders, also through those who are before it: so these need
+    /// not be followed.
     pub(super) fn cycle(&self, name: &LockName, stuck: &Stuck<'_>) -> Vec<Link> {
         let mut done = BTreeSet::new();
         let lock = self.lock(name);

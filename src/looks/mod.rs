@@ -1,7 +1,9 @@
-//! What looks at the locks tell: who waits for whom, whether that is a deadlock, and what has changed.
+//! What looks at the locks tell: who waits for whom, whether that is a deadlock, and what has
+//! changed.
 //!
-//! It is pure: locks in, conclusions out. [`Clerk::why`](crate::Clerk::why) and [`Clerk::watch`](crate::Clerk::watch)
-//! look and conclude; this is for whoever has looked already, by [`Clerk::list`](crate::Clerk::list).
+//! It is pure: locks in, conclusions out. [`Clerk::why`](crate::Clerk::why) and
+//! [`Clerk::watch`](crate::Clerk::watch) look and conclude; this is for whoever has looked already,
+//! by [`Clerk::list`](crate::Clerk::list).
 
 mod changes;
 mod cycle;

@@ -1,4 +1,5 @@
-//! Locks for tests. A session has the number of its client, and holds by a token that is the time of its grant.
+//! Locks for tests. A session has the number of its client, and holds by a token that is the time
+//! of its grant.
 
 use crate::service::{LockInfo, Mode, PlaceInfo};
 use crate::types::{ClientId, RecordNumber, Token, UnixTime};

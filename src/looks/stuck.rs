@@ -1,12 +1,12 @@
 //! Who cannot go on whatever the others do.
 //!
-//! Whoever waits for a permit does so until any of the holders lets go, not one of them in particular: so a circle of
-//! sessions that wait for each other is no deadlock as long as somebody outside of it makes room. Those who are
-//! stuck are what is left of all who wait when those are taken away, again and again, that get in once all others
-//! have let go.
+//! Whoever waits for a permit does so until any of the holders lets go, not one of them in
+//! particular: so a circle of sessions that wait for each other is no deadlock as long as somebody
+//! outside of it makes room. Those who are stuck are what is left of all who wait when those are
+//! taken away, again and again, that get in once all others have let go.
 //!
-//! A session that runs inside another one is waited for by that one, which keeps its own locks meanwhile:
-//! so a stuck session makes the outer ones stuck too.
+//! A session that runs inside another one is waited for by that one, which keeps its own locks
+//! meanwhile: so a stuck session makes the outer ones stuck too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,9 +61,9 @@ impl<'a> Stuck<'a> {
 
 /// Whether a holder that does not let go keeps a waiter out.
 ///
-/// What a session holds itself does not: it is taken for several tasks, which take turns. But one that shares
-/// a lock and waits to have it alone is taken for one task, which would do both. And a lock that is only
-/// retained is released by the servers.
+/// What a session holds itself does not: it is taken for several tasks, which take turns. But one
+/// that shares a lock and waits to have it alone is taken for one task, which would do both. And a
+/// lock that is only retained is released by the servers.
 pub(super) fn is_in_the_way(holder: &PlaceInfo, waiter: &PlaceInfo) -> bool {
     let is_shared = holder.mode.most_holders() > 1;
     let is_upgrade = is_shared && waiter.mode.most_holders() == 1;

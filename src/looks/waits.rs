@@ -1,17 +1,18 @@
 //! Who waits for whom: from the holders of a lock to what their sessions wait for, and so on.
 //!
-//! The servers know sessions, not the tasks in them. A session that holds one lock and waits for another may do
-//! so in two tasks, one of which goes on; so what is called a deadlock here is one if each session in it holds
-//! and waits in one task. A session that waits for what it holds itself is taken for several tasks that take
-//! turns, and not for a deadlock, unless it shares a lock and waits to have it alone.
+//! The servers know sessions, not the tasks in them. A session that holds one lock and waits for
+//! another may do so in two tasks, one of which goes on; so what is called a deadlock here is one
+//! if each session in it holds and waits in one task. A session that waits for what it holds itself
+//! is taken for several tasks that take turns, and not for a deadlock, unless it shares a lock and
+//! waits to have it alone.
 //!
-//! A session that runs inside another one is waited for by that one, as a command is by the holder of a lock
-//! around it. So the outer one waits for whatever the inner one waits for; and where the inner one waits for
-//! what the outer one holds, it waits for itself.
+//! A session that runs inside another one is waited for by that one, as a command is by the holder
+//! of a lock around it. So the outer one waits for whatever the inner one waits for; and where the
+//! inner one waits for what the outer one holds, it waits for itself.
 //!
-//! A listing is no look at one moment, so what looks like a deadlock in it may never have been one. But what is
-//! held by the same token in two looks was held all the while between them: so a second look at the locks that
-//! matter settles it.
+//! A listing is no look at one moment, so what looks like a deadlock in it may never have been one.
+//! But what is held by the same token in two looks was held all the while between them: so a second
+//! look at the locks that matter settles it.
 
 #[cfg(test)]
 mod tests;
@@ -23,9 +24,11 @@ use super::stuck::Stuck;
 use crate::service::{LockInfo, PlaceInfo};
 use crate::types::{LockName, SessionId};
 
-/// What there is to be known of why a lock is not to be had: the part of the wait-for graph that begins at it.
+/// What there is to be known of why a lock is not to be had: the part of the wait-for graph that
+/// begins at it.
 ///
-/// [`Clerk::why`](crate::Clerk::why) makes it, and looks as often as it takes to be sure of a deadlock.
+/// [`Clerk::why`](crate::Clerk::why) makes it, and looks as often as it takes to be sure of a
+/// deadlock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitGraph {
     locks: Vec<LockInfo>,
@@ -51,8 +54,8 @@ pub struct Wait {
     pub place: usize,
 }
 
-/// A part of a cycle: a session that waits, and a holder that keeps it out. It is the holder of the link
-/// before, or runs inside it.
+/// A part of a cycle: a session that waits, and a holder that keeps it out. It is the holder of the
+/// link before, or runs inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Link {
@@ -60,8 +63,8 @@ pub struct Link {
     pub who: PlaceInfo,
     /// What it waits for.
     pub waits_for: LockName,
-    /// Who holds that, and keeps it out: it waits itself, or one inside it does, which is the next of the
-    /// cycle.
+    /// Who holds that, and keeps it out: it waits itself, or one inside it does, which is the next
+    /// of the cycle.
     pub held_by: PlaceInfo,
 }
 
@@ -120,35 +123,37 @@ impl WaitGraph {
         &self.locks
     }
 
-    /// What the holders of these locks wait for, or those that run inside them; each once, at the first of
-    /// these locks.
+    /// What the holders of these locks wait for, or those that run inside them; each once, at the
+    /// first of these locks.
     #[must_use]
     pub fn waits(&self) -> &[Wait] {
         &self.waits
     }
 
-    /// A circle in which each waits for a lock that the next one holds, and the last for one that the first one
-    /// holds; or, in place of holding it, runs inside the holder. Empty unless there is a deadlock.
+    /// A circle in which each waits for a lock that the next one holds, and the last for one that
+    /// the first one holds; or, in place of holding it, runs inside the holder. Empty unless there
+    /// is a deadlock.
     #[must_use]
     pub fn cycle(&self) -> &[Link] {
         &self.cycle
     }
 
-    /// Whether the lock is not to be had because its holders wait in a circle: until one of them gives up, or one
-    /// of their locks is broken.
+    /// Whether the lock is not to be had because its holders wait in a circle: until one of them
+    /// gives up, or one of their locks is broken.
     #[must_use]
     pub const fn is_deadlock(&self) -> bool {
         !self.cycle.is_empty()
     }
 
-    /// The locks to be looked at once more, after all of them have been seen, for [`stands`](Self::stands). None
-    /// if there is no deadlock.
+    /// The locks to be looked at once more, after all of them have been seen, for
+    /// [`stands`](Self::stands). None if there is no deadlock.
     pub fn knot(&self) -> impl Iterator<Item = &LockName> {
         self.knot.iter()
     }
 
-    /// Whether the cycle is still a deadlock in a later look at the locks in the [knot](Self::knot), and so was one
-    /// in between. Without a cycle, there is nothing that could have ended.
+    /// Whether the cycle is still a deadlock in a later look at the locks in the
+    /// [knot](Self::knot), and so was one in between. Without a cycle, there is nothing that could
+    /// have ended.
     #[must_use]
     pub fn stands(&self, later: &[LockInfo]) -> bool {
         let both: Vec<_> = later.iter().map(|lock| self.as_before(lock)).collect();

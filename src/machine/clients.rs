@@ -1,8 +1,9 @@
 //! The clients' call records, which make a repeated call run once.
 //!
-//! A record remembers the outcome of every call from `done_below` on, and refuses calls below: their
-//! outcomes are forgotten, so executing one might be the second time. For the same reason `done_below`
-//! never falls, though calls, with the `done_below` that they were sent with, arrive in any order.
+//! A record remembers the outcome of every call from `done_below` on, and refuses calls below:
+//! their outcomes are forgotten, so executing one might be the second time. For the same reason
+//! `done_below` never falls, though calls, with the `done_below` that they were sent with, arrive
+//! in any order.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::shards::{Place, Table, Walk};
 use crate::service::{CallId, Mark, SessionTerms};
 use crate::types::{ClientId, Lease, RecordNumber, Seq};
 
-/// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
-/// Few in tests, which keep many machines.
+/// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy
+/// of one. Few in tests, which keep many machines.
 const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
 /// What the records say about a call.

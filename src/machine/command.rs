@@ -15,7 +15,8 @@ pub enum Command {
     Open {
         /// Whose record.
         client: ClientId,
-        /// What a session is opened with. Whether its lease is over is for the primary to say, by `Expire`.
+        /// What a session is opened with. Whether its lease is over is for the primary to say, by
+        /// `Expire`.
         session: Option<Arc<SessionTerms>>,
     },
     /// Locks or unlocks.
@@ -59,16 +60,16 @@ pub enum Command {
         /// Which record.
         record: RecordNumber,
     },
-    /// Drops a record of which nothing was heard, likewise. It has no effect when the record has moved on: a call
-    /// may have come in before this command got its place in the order.
+    /// Drops a record of which nothing was heard, likewise. It has no effect when the record has
+    /// moved on: a call may have come in before this command got its place in the order.
     Expire {
         /// Which record.
         record: RecordNumber,
         /// The record's [`next_seq`](super::RecordInfo::next_seq) when it was given up.
         seen: Seq,
     },
-    /// Says what time it is, by the primary's wall clock: grants from here on keep it, for people to read. Given before
-    /// a command that may grant something, when the time has changed.
+    /// Says what time it is, by the primary's wall clock: grants from here on keep it, for people
+    /// to read. Given before a command that may grant something, when the time has changed.
     Clock {
         /// The time.
         time: UnixTime,
@@ -82,8 +83,8 @@ pub enum Command {
         /// How long from now on; no time at all ends an earlier retention.
         retention: Retention,
     },
-    /// Says how much is left of a retention. When nothing is, the lock is released, unless its session
-    /// still holds it.
+    /// Says how much is left of a retention. When nothing is, the lock is released, unless its
+    /// session still holds it.
     Elapse {
         /// The token of the grant.
         token: Token,
@@ -93,8 +94,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// How much memory the command takes while it is queued, in bytes, by a safe estimate: a queue may have as
-    /// much room again as it uses.
+    /// How much memory the command takes while it is queued, in bytes, by a safe estimate: a queue
+    /// may have as much room again as it uses.
     pub(crate) fn queued_bytes(&self) -> u64 {
         const ENTRY: u64 = 2 * size_of::<Command>() as u64;
         match self {
@@ -140,13 +141,13 @@ impl Command {
 pub enum Outcome {
     /// Of `Open`: the number that calls must carry.
     Opened(RecordNumber),
-    /// Of `Call`: whether it locked or unlocked. Of `Release`, `Retain` and `Break`: whether the lock was
-    /// held.
+    /// Of `Call`: whether it locked or unlocked. Of `Release`, `Retain` and `Break`: whether the
+    /// lock was held.
     Call(bool),
     /// Of `Acquire`.
     Acquired(Acquired),
-    /// Of `Goodbye` and `Expire`: whether the record was there to be dropped. Of `Elapse`: whether the
-    /// lock was retained.
+    /// Of `Goodbye` and `Expire`: whether the record was there to be dropped. Of `Elapse`: whether
+    /// the lock was retained.
     Dropped(bool),
     /// Of `Clock`.
     Noted,

@@ -1,10 +1,12 @@
 //! The fingerprint of a machine, kept up to date at the cost of a few hashes a command.
 //!
-//! Every entry of the state (a held lock, a place, a record, an outcome) has a hash, and the fingerprint is their
-//! sum. A sum does not depend on order and can be taken back, so a change costs the hashes of what it
-//! changes. The hash and the encoding beneath it are fixed: servers of different builds compare digests.
+//! Every entry of the state (a held lock, a place, a record, an outcome) has a hash, and the
+//! fingerprint is their sum. A sum does not depend on order and can be taken back, so a change
+//! costs the hashes of what it changes. The hash and the encoding beneath it are fixed: servers of
+//! different builds compare digests.
 //!
-//! It finds divergence, not forgery: a client who wanted to could search for names whose sums collide.
+//! It finds divergence, not forgery: a client who wanted to could search for names whose sums
+//! collide.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 

@@ -1,7 +1,7 @@
 //! What there is to be seen of locks: one of them, or all, page by page.
 //!
-//! The table has no order that a listing could follow, and sorting all of it would hold everybody up. So a
-//! listing goes through the shards, a few at a time, and in each by name.
+//! The table has no order that a listing could follow, and sorting all of it would hold everybody
+//! up. So a listing goes through the shards, a few at a time, and in each by name.
 
 use std::iter::successors;
 

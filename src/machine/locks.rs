@@ -9,11 +9,12 @@ use crate::types::{LockName, Token, UnixTime};
 #[cfg(test)]
 use crate::types::{RecordNumber, Seq};
 
-/// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy of one.
-/// Few in tests, which keep many machines.
+/// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy
+/// of one. Few in tests, which keep many machines.
 const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// A held lock. Nearly all locks have no owner and nobody who waits, and need no more than a null pointer.
+/// A held lock. Nearly all locks have no owner and nobody who waits, and need no more than a null
+/// pointer.
 pub(super) type Entry = Option<Box<Owned>>;
 
 /// Whether a lock is held without an owner.
@@ -156,8 +157,8 @@ impl Locks {
         Some(place)
     }
 
-    /// Grants the lock to those whose turn has come, and tells its holders if others wait; each with the
-    /// next mark. Names the claims whose sessions have to be told, with their grants.
+    /// Grants the lock to those whose turn has come, and tells its holders if others wait; each
+    /// with the next mark. Names the claims whose sessions have to be told, with their grants.
     pub(super) fn settle(
         &mut self,
         name: &LockName,

@@ -1,14 +1,15 @@
 //! The lock machine: commands in, outcomes out. Pure and deterministic.
 //!
 //! Two machines that start equal and are given the same commands in the same order give the same
-//! outcomes and stay equal, on every server, at every speed. So nothing in here knows a clock, a socket,
-//! a task or a random number. What time it is comes as a command, and decides nothing. (The tables hash with
-//! a seed of their own, against clients that choose colliding names; no order, outcome or digest depends on
-//! it.)
+//! outcomes and stay equal, on every server, at every speed. So nothing in here knows a clock, a
+//! socket, a task or a random number. What time it is comes as a command, and decides nothing. (The
+//! tables hash with a seed of their own, against clients that choose colliding names; no order,
+//! outcome or digest depends on it.)
 //!
-//! **Exactly once**, as in RIFL (Lee et al. 2015): the outcome of a call is stored in the same step as
-//! its effect, in the record that the client opened, and travels with every [`Snapshot`]. A repeated
-//! call is answered from there and changes nothing. See [`CallId`] for what a client sends along.
+//! **Exactly once**, as in RIFL (Lee et al. 2015): the outcome of a call is stored in the same step
+//! as its effect, in the record that the client opened, and travels with every [`Snapshot`]. A
+//! repeated call is answered from there and changes nothing. See [`CallId`] for what a client sends
+//! along.
 //!
 //! **Bounded memory**: a free lock leaves nothing; a record holds at the most
 //! [`CALL_WINDOW`](crate::config::CALL_WINDOW) outcomes.
@@ -49,14 +50,15 @@ pub use snapshot::{Chunk, Restore, RestoreError, Snapshot};
 
 /// The lock table and the clients' call records, at one point in the order of commands.
 ///
-/// Cloning costs a few thousand pointers, however many locks are held: the copies share what neither of
-/// them has changed since.
+/// Cloning costs a few thousand pointers, however many locks are held: the copies share what
+/// neither of them has changed since.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Machine {
     /// The cluster whose state this is.
     cluster: ClusterId,
     op: OpNumber,
-    /// The highest mark that was given: to a grant, or to the news that a lock is contended or broken.
+    /// The highest mark that was given: to a grant, or to the news that a lock is contended or
+    /// broken.
     mark: Mark,
     /// What time it was last said to be.
     clock: UnixTime,
@@ -101,9 +103,9 @@ impl Machine {
         self.clock
     }
 
-    /// The fingerprint of the whole state: cluster, op number, marks, clock, locks with their places and how
-    /// long they are retained, records with their outcomes. It is kept up to date, so it costs next to nothing,
-    /// however large the state is.
+    /// The fingerprint of the whole state: cluster, op number, marks, clock, locks with their
+    /// places and how long they are retained, records with their outcomes. It is kept up to date,
+    /// so it costs next to nothing, however large the state is.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest::combine(&[
@@ -238,7 +240,8 @@ impl Machine {
         self.locks.queue_of(name)
     }
 
-    /// How much memory the locks and records take, in bytes, by a safe estimate: see `machine/footprint.rs`.
+    /// How much memory the locks and records take, in bytes, by a safe estimate: see
+    /// `machine/footprint.rs`.
     #[must_use]
     pub fn footprint(&self) -> u64 {
         let records = self.clients() * footprint::RECORD_BYTES + self.text_bytes() / 4 * 5;
@@ -281,7 +284,8 @@ impl Machine {
         self.retained.len()
     }
 
-    /// How much is left of the retention of a lock, as far as commands have said; none if there is none.
+    /// How much is left of the retention of a lock, as far as commands have said; none if there is
+    /// none.
     #[must_use]
     pub fn retention(&self, token: Token) -> Option<Retention> {
         self.retained.get(token).map(|lock| lock.left)
@@ -299,8 +303,8 @@ impl Machine {
 
     /// Freezes the state as it is now, to be sent to another server chunk by chunk.
     ///
-    /// Costs as little as a clone. Afterwards, the first change to each part of the tables copies that
-    /// part, as long as the snapshot still holds it.
+    /// Costs as little as a clone. Afterwards, the first change to each part of the tables copies
+    /// that part, as long as the snapshot still holds it.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self)
     }

@@ -1,4 +1,5 @@
-//! The outcomes of one client's calls, in two bits each: a client that fills its window costs a kilobyte.
+//! The outcomes of one client's calls, in two bits each: a client that fills its window costs a
+//! kilobyte.
 
 use std::collections::VecDeque;
 
@@ -23,13 +24,13 @@ const SMALL: usize = 4;
 /// The most words that a window touches.
 const MOST_WORDS: usize = (CALL_WINDOW / PER_WORD) as usize + 1;
 
-/// The outcomes of calls from `done_below` on. There may be none of a call though there is one of a later
-/// call.
+/// The outcomes of calls from `done_below` on. There may be none of a call though there is one of a
+/// later call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Outcomes {
     done_below: Seq,
-    /// The first word is that of `done_below`, and the last one holds an outcome. What is in a word does
-    /// not depend on the words before it, so none is rewritten when `done_below` rises.
+    /// The first word is that of `done_below`, and the last one holds an outcome. What is in a word
+    /// does not depend on the words before it, so none is rewritten when `done_below` rises.
     words: VecDeque<u64>,
 }
 

@@ -1,11 +1,12 @@
 //! One lock that sessions own or wait for: first come first served.
 //!
-//! A place keeps the number of the command that asked for it, its ticket, so the queue is in the order of
-//! tickets, on every server and after every copy. Whoever comes waits behind those who wait, also when it
-//! could hold the lock together with its holders: so nobody starves.
+//! A place keeps the number of the command that asked for it, its ticket, so the queue is in the
+//! order of tickets, on every server and after every copy. Whoever comes waits behind those who
+//! wait, also when it could hold the lock together with its holders: so nobody starves.
 //!
-//! A mode promises how many hold the lock at once. Whoever is next gets in as soon as that breaks no promise:
-//! neither its own nor one to a holder. Several are granted together if all of them fit in.
+//! A mode promises how many hold the lock at once. Whoever is next gets in as soon as that breaks
+//! no promise: neither its own nor one to a holder. Several are granted together if all of them fit
+//! in.
 
 use std::collections::BTreeMap;
 
@@ -203,7 +204,8 @@ impl Owned {
         }
         let claim = self.queue.remove(&ticket)?;
         if self.queue.is_empty() {
-            // A map keeps its last node, and everybody comes through the queue, also into a free lock.
+            // A map keeps its last node, and everybody comes through the queue, also into a free
+            // lock.
             self.queue = BTreeMap::new();
         }
         Some(Place { claim, grant: None })
@@ -215,7 +217,8 @@ impl Owned {
         self.has_room_for(claim.mode).then_some(*ticket)
     }
 
-    /// What `most_holders` is to be now that one has gone. Seldom a long search: most have the same mode.
+    /// What `most_holders` is to be now that one has gone. Seldom a long search: most have the same
+    /// mode.
     fn least_promised(&self) -> u32 {
         let mut least = u32::MAX;
         for holder in &self.holders {

@@ -1,8 +1,8 @@
 //! What sessions do with locks, and what they are to be told of them.
 //!
-//! A place belongs to a call: whoever gives it back names the call that acquired, so nobody can give back what
-//! somebody else has acquired since, and a repeated call finds its place. Every command that may let somebody
-//! in ends by granting the lock to those whose turn has come.
+//! A place belongs to a call: whoever gives it back names the call that acquired, so nobody can
+//! give back what somebody else has acquired since, and a repeated call finds its place. Every
+//! command that may let somebody in ends by granting the lock to those whose turn has come.
 
 use super::clients::RecordInfo;
 use super::command::{CallRefusal, Command, Outcome};
@@ -156,7 +156,8 @@ impl Machine {
         Outcome::Call(was_held)
     }
 
-    /// A session lets go of a place, which goes unless it is retained. Returns whether the lock was held.
+    /// A session lets go of a place, which goes unless it is retained. Returns whether the lock was
+    /// held.
     fn leave(&mut self, standing: &Standing, owner: Owner) -> bool {
         let Standing { name, ticket, .. } = standing;
         let place = self.locks.place(name, *ticket);
@@ -172,8 +173,8 @@ impl Machine {
         Owner { client, terms }
     }
 
-    /// Drops a record if `condition` holds, and releases what it owns and does not retain. All of its
-    /// places go first: none of them may be granted while the others go.
+    /// Drops a record if `condition` holds, and releases what it owns and does not retain. All of
+    /// its places go first: none of them may be granted while the others go.
     pub(super) fn close(
         &mut self,
         record: RecordNumber,
@@ -197,13 +198,14 @@ impl Machine {
         Outcome::Dropped(closed)
     }
 
-    /// Grants the lock to those whose turn has come. Names their sessions, and those of holders that
-    /// others now wait for.
+    /// Grants the lock to those whose turn has come. Names their sessions, and those of holders
+    /// that others now wait for.
     pub(super) fn pass_on(&mut self, name: &LockName, told: &mut impl FnMut(RecordNumber)) {
         self.grant_next(name, |changed| told(changed.session));
     }
 
-    /// Grants the lock to those whose turn has come. Names each claim whose grant is new or has changed.
+    /// Grants the lock to those whose turn has come. Names each claim whose grant is new or has
+    /// changed.
     fn grant_next(&mut self, name: &LockName, mut changed: impl FnMut(Claim)) {
         let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
         let next_mark = || mark_after(mark, op);
@@ -214,8 +216,8 @@ impl Machine {
         });
     }
 
-    /// Whether somebody may get a lock by `command`, so that it should know the time. Nobody does by a plain call, unless
-    /// it unlocks what sessions wait for.
+    /// Whether somebody may get a lock by `command`, so that it should know the time. Nobody does
+    /// by a plain call, unless it unlocks what sessions wait for.
     #[must_use]
     pub fn may_grant(&self, command: &Command) -> bool {
         match command {

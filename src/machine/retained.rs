@@ -1,7 +1,8 @@
 //! Locks that stay held for a time, whatever becomes of the sessions that hold them.
 //!
-//! A lock is retained by its token. When its session lets go of it, or ends, its place at the lock stays, and
-//! whose it was is kept here. How much time is left is for the primary to say, by [`Command::Elapse`].
+//! A lock is retained by its token. When its session lets go of it, or ends, its place at the lock
+//! stays, and whose it was is kept here. How much time is left is for the primary to say, by
+//! [`Command::Elapse`].
 //!
 //! [`Command::Elapse`]: super::Command::Elapse
 

@@ -1,7 +1,7 @@
 //! The places that each session has at locks, and what it is to be told of them.
 //!
-//! All of it follows from the lock table: it is the way back from a session to its locks. A session without
-//! places is not in here.
+//! All of it follows from the lock table: it is the way back from a session to its locks. A session
+//! without places is not in here.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! A hash map in shards that copies share until one of them writes.
 //!
-//! A server that is synced gets a consistent copy of the machine while clients go on. So a clone of a
-//! [`Table`] clones pointers only, and a later write copies the one shard that it hits, once.
+//! A server that is synced gets a consistent copy of the machine while clients go on. So a clone of
+//! a [`Table`] clones pointers only, and a later write copies the one shard that it hits, once.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -15,8 +15,8 @@ const SMALL: usize = 8;
 
 type Shard<K, V> = IndexMap<K, V, RandomState>;
 
-/// Where an entry lives: any well spread number that follows from its key alone, lest the order of a
-/// copy depend on a seed.
+/// Where an entry lives: any well spread number that follows from its key alone, lest the order of
+/// a copy depend on a seed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place(pub(super) u64);
 
@@ -44,8 +44,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.shards[self.index(place)].get(key)
     }
 
-    /// Copies the shard if it is shared, whether or not the key is there: look with [`get`](Self::get)
-    /// first where that is likely to be for nothing.
+    /// Copies the shard if it is shared, whether or not the key is there: look with
+    /// [`get`](Self::get) first where that is likely to be for nothing.
     pub(super) fn get_mut(&mut self, place: Place, key: &K) -> Option<&mut V> {
         self.shard_mut(place).get_mut(key)
     }
@@ -106,8 +106,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
     }
 }
 
-/// Grows a full shard by a quarter: doubling, as collections do, would leave a third of the memory of a
-/// large table unused.
+/// Grows a full shard by a quarter: doubling, as collections do, would leave a third of the memory
+/// of a large table unused.
 fn make_room<K: Hash + Eq, V>(shard: &mut Shard<K, V>) {
     if shard.len() == shard.capacity() {
         shard.reserve_exact((shard.len() / 4).max(SMALL / 2));

@@ -1,7 +1,7 @@
 //! A consistent copy of a machine, cut into chunks, and put together again.
 //!
-//! Every chunk names the op number and the digest of the whole: chunks of two copies do not mix, and a
-//! copy that is not equal to its original is refused, not served.
+//! Every chunk names the op number and the digest of the whole: chunks of two copies do not mix,
+//! and a copy that is not equal to its original is refused, not served.
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -26,8 +26,8 @@ const HEADER_BYTES: usize = 90;
 /// What a place takes on the wire beside its name, at the most.
 const PLACE_BYTES: usize = 80;
 
-/// The state of a [`Machine`] at one op, which later commands leave alone, and how much of it has been
-/// handed out.
+/// The state of a [`Machine`] at one op, which later commands leave alone, and how much of it has
+/// been handed out.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use = "a snapshot makes later writes to its machine copy what they change"]
 pub struct Snapshot {
@@ -66,8 +66,8 @@ pub struct Chunk {
 }
 
 impl Snapshot {
-    /// The smallest size that [`next_chunk`](Self::next_chunk) can cut to, in bytes: the largest record, with a
-    /// full window of outcomes and every lock broken that may be, fits in.
+    /// The smallest size that [`next_chunk`](Self::next_chunk) can cut to, in bytes: the largest
+    /// record, with a full window of outcomes and every lock broken that may be, fits in.
     pub const MIN_CHUNK_BYTES: usize = 3 * 1024;
 
     pub(super) fn new(machine: &Machine) -> Self {
@@ -197,8 +197,8 @@ impl Restore {
     ///
     /// # Errors
     ///
-    /// [`RestoreError`] when the chunk is not the next one of the same copy, or when the copy does not
-    /// add up to its original. The copy is lost then: begin a new one.
+    /// [`RestoreError`] when the chunk is not the next one of the same copy, or when the copy does
+    /// not add up to its original. The copy is lost then: begin a new one.
     pub fn add(&mut self, chunk: Chunk) -> Result<Option<Machine>, RestoreError> {
         if chunk.index != self.next {
             return Err(RestoreError::OutOfOrder {

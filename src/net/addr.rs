@@ -176,8 +176,8 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// [`AddrError`] when one is no address or has port 0, when both are the same, or when one has a comma
-    /// in it.
+    /// [`AddrError`] when one is no address or has port 0, when both are the same, or when one has
+    /// a comma in it.
     pub fn new<A, B>(first: A, second: B) -> Result<Self, AddrError>
     where
         A: TryInto<Addr>,
@@ -202,8 +202,8 @@ impl Servers {
         }
     }
 
-    /// The pair that the environment variable `LOCK_SERVERS` names, as `PRIMARY,BACKUP`; the default one where it is unset
-    /// or empty. The programs do the same.
+    /// The pair that the environment variable `LOCK_SERVERS` names, as `PRIMARY,BACKUP`; the
+    /// default one where it is unset or empty. The programs do the same.
     ///
     /// # Errors
     ///

@@ -2,10 +2,10 @@
 //!
 //! A length is believed only as far as bytes have come: nothing is reserved for it in advance.
 //!
-//! A request carries the time that its caller is willing to wait. tarpc panics while it decodes one that
-//! overflows the clock, and its timer wheel panics at two years or so. Both would end the task of the
-//! connection by a panic that a hostile client chose, so both are kept from tarpc here: the one ends the
-//! connection with an error, the other is cut down to [`LONGEST_WAIT`].
+//! A request carries the time that its caller is willing to wait. tarpc panics while it decodes one
+//! that overflows the clock, and its timer wheel panics at two years or so. Both would end the task
+//! of the connection by a panic that a hostile client chose, so both are kept from tarpc here: the
+//! one ends the connection with an error, the other is cut down to [`LONGEST_WAIT`].
 
 use std::io;
 use std::marker::PhantomData;
@@ -49,8 +49,8 @@ impl<Req: DeserializeOwned> Incoming for ClientMessage<Req> {
     }
 }
 
-/// Looks at the beginning of a [`ClientMessage`] as tarpc lays it out: which variant, and for a request
-/// the seconds and nanoseconds until its deadline.
+/// Looks at the beginning of a [`ClientMessage`] as tarpc lays it out: which variant, and for a
+/// request the seconds and nanoseconds until its deadline.
 fn check_deadline(frame: &[u8]) -> io::Result<()> {
     const REQUEST: u32 = 0;
     let (variant, rest) = postcard::take_from_bytes::<u32>(frame).map_err(invalid)?;

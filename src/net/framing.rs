@@ -1,18 +1,19 @@
 //! A stream as a transport for tarpc.
 //!
-//! tarpc flushes whenever it has nothing more to write at the moment, which is after nearly every message
-//! when many calls are in flight; and each flush is a system call, the dearest part of a message. So a
-//! flush is put off once: the task of the connection is woken again at once, and what became ready in
-//! the meantime goes out by the same write. A task that has nothing else to do is polled again
-//! immediately, so a lone call loses little; a server that has answered all that it was asked does not put it
-//! off.
+//! tarpc flushes whenever it has nothing more to write at the moment, which is after nearly every
+//! message when many calls are in flight; and each flush is a system call, the dearest part of a
+//! message. So a flush is put off once: the task of the connection is woken again at once, and what
+//! became ready in the meantime goes out by the same write. A task that has nothing else to do is
+//! polled again immediately, so a lone call loses little; a server that has answered all that it
+//! was asked does not put it off.
 //!
-//! A server reads nothing from a client that does not take its answers. What has been read is worked on
-//! and answered, and whoever asks without listening would fill the server's memory with answers. (A client
-//! always reads, or two that are full of each other's messages would wait for ever.)
+//! A server reads nothing from a client that does not take its answers. What has been read is
+//! worked on and answered, and whoever asks without listening would fill the server's memory with
+//! answers. (A client always reads, or two that are full of each other's messages would wait for
+//! ever.)
 //!
-//! Each message that comes in counts against Tokio's budget of the task, or a client that floods its
-//! connection would keep the thread from all others, and the servers from their heartbeats.
+//! Each message that comes in counts against Tokio's budget of the task, or a client that floods
+//! its connection would keep the thread from all others, and the servers from their heartbeats.
 
 use std::fmt;
 use std::io;
@@ -51,10 +52,12 @@ enum Stuck {
     Yes,
 }
 
-/// What the buffers of a connection hold at first, in bytes: a few messages. Most connections are idle.
+/// What the buffers of a connection hold at first, in bytes: a few messages. Most connections are
+/// idle.
 const SMALL_BUFFER: usize = 512;
 
-/// What they hold once messages come many at a time, in bytes; and how much is kept back for one write.
+/// What they hold once messages come many at a time, in bytes; and how much is kept back for one
+/// write.
 const LARGE_BUFFER: usize = 8 * 1024;
 
 /// How far the wish to flush has come.
@@ -115,8 +118,8 @@ impl<In: Incoming, Out> Transport<In, Out> {
         }
     }
 
-    /// Grows the buffer when one read has brought several messages. It would not grow by itself: what is
-    /// read from it makes room again.
+    /// Grows the buffer when one read has brought several messages. It would not grow by itself:
+    /// what is read from it makes room again.
     fn make_room(&mut self) {
         let waiting = self.frames.read_buffer().len();
         if !self.is_roomy && waiting > SMALL_BUFFER / 4 {
@@ -129,7 +132,8 @@ impl<In: Incoming, Out> Transport<In, Out> {
 }
 
 impl<In, Out> Transport<In, Out> {
-    /// Sets how large a frame may be that is written, where that is not what one may be that is read.
+    /// Sets how large a frame may be that is written, where that is not what one may be that is
+    /// read.
     #[must_use]
     pub fn writing_up_to(mut self, max_frame_bytes: usize) -> Self {
         self.frames.codec_mut().write_up_to(max_frame_bytes);
@@ -143,7 +147,8 @@ impl<In, Out> Transport<In, Out> {
         }
     }
 
-    /// Notes whether the other side takes what is written. Once it does again, it is to be read from.
+    /// Notes whether the other side takes what is written. Once it does again, it is to be read
+    /// from.
     fn note<T>(&mut self, written: Poll<T>, cx: &Context<'_>) -> Poll<T> {
         let now = match (self.stuck, written.is_pending()) {
             (Stuck::Ignored, _) => Stuck::Ignored,
@@ -173,7 +178,8 @@ impl<In: Incoming, Out> Messages for Transport<In, Out> {
         if self.stuck == Stuck::Yes {
             return Poll::Pending;
         }
-        // Hundreds of messages fit into one read, and tarpc refuses those beyond its limit in a loop.
+        // Hundreds of messages fit into one read, and tarpc refuses those beyond its limit in a
+        // loop.
         let turn = ready!(poll_proceed(cx));
         let next = ready!(self.frames.poll_next_unpin(cx));
         self.make_room();

@@ -20,8 +20,8 @@ const BACKLOG: usize = 1024;
 
 /// Connections between tasks of one process, by name. Clones are the same network.
 ///
-/// It behaves as TCP does in all that this crate relies on: connecting to a name that nobody listens on
-/// is refused, and what a dropped end had written can still be read.
+/// It behaves as TCP does in all that this crate relies on: connecting to a name that nobody
+/// listens on is refused, and what a dropped end had written can still be read.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryNetwork {
     listeners: Arc<Mutex<HashMap<String, mpsc::Sender<DuplexStream>>>>,

@@ -1,9 +1,10 @@
-//! How bytes get from one process to another: addresses, connections, and what is said on them first.
+//! How bytes get from one process to another: addresses, connections, and what is said on them
+//! first.
 //!
-//! Any byte stream is a transport. A [`Network`] dials and listens; [`SystemNetwork`] does so over TCP
-//! and Unix sockets, [`MemoryNetwork`] inside one process, and a decorator around either can cut, slow
-//! down or encrypt. What they give is a [`Stream`]; the [`preface`] says what the stream is for, and
-//! [`framing`] makes of it a transport for tarpc.
+//! Any byte stream is a transport. A [`Network`] dials and listens; [`SystemNetwork`] does so over
+//! TCP and Unix sockets, [`MemoryNetwork`] inside one process, and a decorator around either can
+//! cut, slow down or encrypt. What they give is a [`Stream`]; the [`preface`] says what the stream
+//! is for, and [`framing`] makes of it a transport for tarpc.
 
 mod addr;
 mod codec;

@@ -1,9 +1,9 @@
 //! What host names stand for, kept from the last look-up that gave addresses.
 //!
-//! What a resolver does is never evidence about the host behind a name. Records are withdrawn exactly when
-//! a host dies, and a resolver that hangs would look like a host that hangs. So a look-up runs beside the
-//! dials that need it and survives them, a failed one leaves what is known, and only who knows no address
-//! at all waits for it.
+//! What a resolver does is never evidence about the host behind a name. Records are withdrawn
+//! exactly when a host dies, and a resolver that hangs would look like a host that hangs. So a
+//! look-up runs beside the dials that need it and survives them, a failed one leaves what is known,
+//! and only who knows no address at all waits for it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -79,8 +79,8 @@ impl Names {
 impl Name {
     /// Returns the addresses that are known, the one to dial first at the front.
     ///
-    /// The next caller begins with the next address, unless [`Self::prefer`] says which one answers: so
-    /// several dials to a host do not all wait for its one silent address.
+    /// The next caller begins with the next address, unless [`Self::prefer`] says which one
+    /// answers: so several dials to a host do not all wait for its one silent address.
     pub(super) fn known(&self) -> Vec<SocketAddr> {
         let mut known = Vec::new();
         self.state.send_if_modified(|state| {
@@ -108,8 +108,8 @@ impl Name {
         !self.state.borrow().known.is_empty()
     }
 
-    /// Begins a look-up, unless one is under way. The future returns what comes of it, and need not be
-    /// polled for the look-up to go on.
+    /// Begins a look-up, unless one is under way. The future returns what comes of it, and need not
+    /// be polled for the look-up to go on.
     ///
     /// # Cancel safety
     ///
@@ -230,8 +230,8 @@ fn addresses(found: io::Result<Vec<SocketAddr>>) -> Result<Vec<SocketAddr>, Stri
     Ok(addrs)
 }
 
-/// Addresses of the two families in turn, as RFC 8305 has it: where one family is dead, the second address
-/// is of the other one.
+/// Addresses of the two families in turn, as RFC 8305 has it: where one family is dead, the second
+/// address is of the other one.
 fn interleaved(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v4 = addrs.first().is_some_and(SocketAddr::is_ipv4);
     let (same, other): (Vec<_>, Vec<_>) = addrs

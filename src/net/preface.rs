@@ -9,9 +9,9 @@
 //! | a peer's [`PairId`] | 8 | | | |
 //! | of a peer only: its [`RunId`] | 8 | | | |
 //!
-//! Numbers are big-endian. The first ten bytes of both sides are the same in every version, so that any
-//! two versions can tell each other which they are. A stranger is known by his first wrong byte, and told
-//! in plain text where he is.
+//! Numbers are big-endian. The first ten bytes of both sides are the same in every version, so that
+//! any two versions can tell each other which they are. A stranger is known by his first wrong
+//! byte, and told in plain text where he is.
 //!
 //! Nothing here bounds the time that the other side takes; callers do.
 
@@ -31,7 +31,8 @@ const MAGIC: [u8; 8] = *b"lockserv";
 /// The verdict on a dialer that is not turned away.
 const WELCOME: u8 = 0;
 
-/// What a server says that is no member of a cluster. That an id is drawn like this will not happen.
+/// What a server says that is no member of a cluster. That an id is drawn like this will not
+/// happen.
 const NO_CLUSTER: u64 = 0;
 
 /// How long the server keeps a connection that it has turned away, for its answer to be read.
@@ -122,8 +123,8 @@ impl Rejection {
 
 /// Why [`dial`] failed.
 ///
-/// Two errors are equal if they are the same variant and, where they hold an I/O error, its kind and
-/// its text are the same.
+/// Two errors are equal if they are the same variant and, where they hold an I/O error, its kind
+/// and its text are the same.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -133,7 +134,8 @@ pub enum DialError {
     /// No connection could be made: the host is silent. Somebody may be listening.
     #[error("it cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
-    /// This side could not even ask: it does not know the address, or lacks what a connection takes.
+    /// This side could not even ask: it does not know the address, or lacks what a connection
+    /// takes.
     #[error("it cannot be asked: {0}")]
     NotAsked(#[source] io::Error),
     /// The connection broke before the server had answered.
@@ -279,7 +281,8 @@ fn magic_and_version() -> Vec<u8> {
 ///
 /// # Errors
 ///
-/// [`GreetError`]; the dialer has been told what can be told to it, and the stream is of no more use.
+/// [`GreetError`]; the dialer has been told what can be told to it, and the stream is of no more
+/// use.
 ///
 /// # Cancel safety
 ///
@@ -343,7 +346,8 @@ async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
     })
 }
 
-/// Welcomes the dialer, as a server that is no member of a cluster yet: from here on the stream carries tarpc.
+/// Welcomes the dialer, as a server that is no member of a cluster yet: from here on the stream
+/// carries tarpc.
 ///
 /// # Errors
 ///
@@ -398,8 +402,8 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
 
 /// Sends the last words.
 ///
-/// A socket that is closed with unread bytes in it resets the connection, and the last words are lost on
-/// their way. So what the other side still sends is read, within bounds.
+/// A socket that is closed with unread bytes in it resets the connection, and the last words are
+/// lost on their way. So what the other side still sends is read, within bounds.
 async fn farewell(stream: &mut Stream, words: &[u8]) -> io::Result<()> {
     let exchange = async {
         send(stream, words).await?;

@@ -1,10 +1,10 @@
-//! Dials a host that has several addresses, as RFC 8305 ("Happy Eyeballs") has it: the next address after
-//! a moment, while the first goes on, and at once when one fails.
+//! Dials a host that has several addresses, as RFC 8305 ("Happy Eyeballs") has it: the next address
+//! after a moment, while the first goes on, and at once when one fails.
 //!
-//! A server takes "refused" for the death of its peer, so that is said with care. It is said only when a
-//! look-up that ended after the dial began has confirmed what is known, and every address refused. When
-//! the name cannot be looked up, a stranger may refuse, at an address that the host has left:
-//! the host then counts as silent, and the caller asks on.
+//! A server takes "refused" for the death of its peer, so that is said with care. It is said only
+//! when a look-up that ended after the dial began has confirmed what is known, and every address
+//! refused. When the name cannot be looked up, a stranger may refuse, at an address that the host
+//! has left: the host then counts as silent, and the caller asks on.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,7 +1,7 @@
 //! Dials again when that takes long.
 //!
-//! TCP sends a lost first packet again only after a second. For that long one lost packet would make a
-//! peer look dead: a probe that cannot be opened for a whole `peer_timeout` is a verdict.
+//! TCP sends a lost first packet again only after a second. For that long one lost packet would
+//! make a peer look dead: a probe that cannot be opened for a whole `peer_timeout` is a verdict.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use super::{Addr, Listener, Network, Stream};
 /// How many dials may be under way to one address at a time.
 const DIALS: usize = 8;
 
-/// A network that dials once more whenever `patience` passes without an answer, and takes the first.
+/// A network that dials once more whenever `patience` passes without an answer, and takes the
+/// first.
 #[derive(Debug)]
 pub(crate) struct Redial {
     network: Arc<dyn Network>,

@@ -13,8 +13,8 @@ use tokio::net::lookup_host;
 pub trait Resolve: fmt::Debug + Send + Sync + 'static {
     /// Returns the addresses that `host` stands for, with `port`, the best one first.
     ///
-    /// Nothing bounds the time here. A look-up goes on when the connection that it was begun for has been
-    /// given up, and there is one at a time for each name.
+    /// Nothing bounds the time here. A look-up goes on when the connection that it was begun for
+    /// has been given up, and there is one at a time for each name.
     fn resolve<'a>(
         &'a self,
         host: &'a str,

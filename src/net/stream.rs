@@ -12,7 +12,8 @@ use super::Addr;
 
 /// A byte stream in both directions: TCP, a Unix socket, memory, or a decorator around one of them.
 ///
-/// It does not write from several buffers at once: frames are in one, and `send` is cheaper than `writev`.
+/// It does not write from several buffers at once: frames are in one, and `send` is cheaper than
+/// `writev`.
 pub struct Stream(Box<dyn Bytes>);
 
 trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -70,8 +71,8 @@ pub trait Accept: Send + 'static {
     ///
     /// # Errors
     ///
-    /// An error of one connection, or a want of descriptors. Neither ends the listening: after an error
-    /// the next call may succeed.
+    /// An error of one connection, or a want of descriptors. Neither ends the listening: after an
+    /// error the next call may succeed.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, String)>>;
 
     /// The address that is listened on, with the real port.

@@ -1,7 +1,7 @@
 //! The client's end of a connection, on which an answer of the wrong kind is an error.
 //!
-//! The clients that tarpc generates panic when a question is answered as if it had been another one. Who
-//! answers is not always who should: then the connection is broken, and no more than that.
+//! The clients that tarpc generates panic when a question is answered as if it had been another
+//! one. Who answers is not always who should: then the connection is broken, and no more than that.
 
 use std::io;
 use std::sync::Arc;

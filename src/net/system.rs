@@ -12,7 +12,8 @@ use super::{Addr, Listener, Network, Resolve, Stream, SystemResolver, tcp, unix}
 
 /// TCP and Unix sockets.
 ///
-/// Remembers the addresses that host names stood for when they could last be looked up. Clones share that.
+/// Remembers the addresses that host names stood for when they could last be looked up. Clones
+/// share that.
 #[derive(Debug, Clone)]
 pub struct SystemNetwork {
     names: Arc<Names>,

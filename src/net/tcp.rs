@@ -1,7 +1,7 @@
 //! TCP, with every address that a host name stands for.
 //!
-//! A connection to a local port that nobody listens on can, by chance, connect to itself when the kernel
-//! picks that very port as the source. It counts as refused.
+//! A connection to a local port that nobody listens on can, by chance, connect to itself when the
+//! kernel picks that very port as the source. It counts as refused.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
@@ -124,8 +124,8 @@ async fn connect_to(addr: SocketAddr, segments: Segments) -> io::Result<TcpStrea
     refuse_self_connection(stream)
 }
 
-/// Sends without delay, and finds out when the other host has vanished: it sends no word of it, and a
-/// connection without a timer would stay for ever.
+/// Sends without delay, and finds out when the other host has vanished: it sends no word of it, and
+/// a connection without a timer would stay for ever.
 fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
@@ -152,8 +152,8 @@ fn refuse_self_connection(stream: TcpStream) -> io::Result<TcpStream> {
 
 /// Listens on every address that the host stands for, on one port.
 ///
-/// An address that is not this machine's is left out, such as `::1` where there is no IPv6; one that is in
-/// use is not.
+/// An address that is not this machine's is left out, such as `::1` where there is no IPv6; one
+/// that is in use is not.
 pub(super) async fn listen(names: &Names, host_port: &str) -> io::Result<Listener> {
     let (host, port) = parse(host_port)?;
     let addrs = match host {

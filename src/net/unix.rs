@@ -1,8 +1,8 @@
 //! Unix sockets, and the files they leave behind.
 //!
 //! A server that was killed leaves its socket file, and the next one could not bind. So a file that
-//! nobody listens behind is replaced. What is not a socket is never deleted, nor is the socket of a server
-//! that lives; and a listener that goes away removes the file only if it is still its own.
+//! nobody listens behind is replaced. What is not a socket is never deleted, nor is the socket of a
+//! server that lives; and a listener that goes away removes the file only if it is still its own.
 
 use std::fs;
 use std::io;

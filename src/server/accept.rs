@@ -67,7 +67,8 @@ impl Acceptor {
 
     fn admit(&mut self, stream: Stream, who: String) {
         let limits = &self.shared.config.limits;
-        // Numbered here, in the order of arrival: what was accepted before a link must not take its place.
+        // Numbered here, in the order of arrival: what was accepted before a link must not take its
+        // place.
         let link = self.shared.pair.number_link();
         let most = limits.connections + limits.greetings;
         if self.connections.len() >= most && !self.greetings.end_oldest() {
@@ -92,8 +93,9 @@ impl Acceptor {
         }
     }
 
-    /// Waits until every connection has ended, and stops listening. Connections that come meanwhile are
-    /// not waited for: the peer's are served, so that it hears what it asks; clients' are closed.
+    /// Waits until every connection has ended, and stops listening. Connections that come meanwhile
+    /// are not waited for: the peer's are served, so that it hears what it asks; clients' are
+    /// closed.
     pub(super) async fn drain(&mut self) {
         let mut connections = std::mem::take(&mut self.connections);
         let ended = async { while connections.join_next().await.is_some() {} };

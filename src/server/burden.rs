@@ -1,9 +1,9 @@
 //! How many requests are unanswered: in all, and on one connection.
 //!
-//! A request costs memory from when it is read until its answer is taken. A server refuses more than it can
-//! work on; but a refusal is an answer too, and when there are as many of either kind, it stops reading
-//! from the connections that have more than a few: whoever floods it waits, and whoever asks now and then
-//! does not.
+//! A request costs memory from when it is read until its answer is taken. A server refuses more
+//! than it can work on; but a refusal is an answer too, and when there are as many of either kind,
+//! it stops reading from the connections that have more than a few: whoever floods it waits, and
+//! whoever asks now and then does not.
 
 use std::io;
 use std::pin::Pin;
@@ -56,8 +56,8 @@ impl Burden {
 }
 
 impl Share {
-    /// Whether another request may be read. Once it may not, it may again after some have been answered
-    /// on this very connection.
+    /// Whether another request may be read. Once it may not, it may again after some have been
+    /// answered on this very connection.
     fn has_room(&self) -> bool {
         let Own { burden, unanswered } = &*self.0;
         unanswered.load(Ordering::Relaxed) < FEW
@@ -89,8 +89,8 @@ impl Drop for Own {
     }
 }
 
-/// A transport that reads only while there is room; it writes meanwhile, or there would never be room again.
-/// To be polled again whenever a request has been answered.
+/// A transport that reads only while there is room; it writes meanwhile, or there would never be
+/// room again. To be polled again whenever a request has been answered.
 #[derive(Debug)]
 pub(super) struct Gated<In, Out> {
     pub(super) transport: Transport<In, Out>,

@@ -1,16 +1,17 @@
 //! Busy polling: looking for the next message for a while instead of parking the thread.
 //!
-//! Waking a parked thread on an idle core costs more than all the system calls of a lone call. A thread
-//! that polls is there when the message comes. But it keeps a core busy, and where there are more busy
-//! threads than cores it keeps others from working, perhaps the very client that it waits for. No rule
-//! tells these cases apart from the inside, so both are tried: now and then, while there is work, short
-//! spells of polling and of parking alternate, and what gets more done is kept for a while. The cost of a
-//! wake-up on this machine is in that comparison. A server without work parks.
+//! Waking a parked thread on an idle core costs more than all the system calls of a lone call. A
+//! thread that polls is there when the message comes. But it keeps a core busy, and where there are
+//! more busy threads than cores it keeps others from working, perhaps the very client that it waits
+//! for. No rule tells these cases apart from the inside, so both are tried: now and then, while
+//! there is work, short spells of polling and of parking alternate, and what gets more done is kept
+//! for a while. The cost of a wake-up on this machine is in that comparison. A server without work
+//! parks.
 //!
-//! How long to poll depends on the machine too. Where the other side has to be woken first, the next
-//! message takes several times as long as where it polls as well, and a window that is a little too
-//! short is worst: the thread parks just before the message comes. So each trial begins by measuring
-//! the gaps between messages (`gaps.rs`), and the window follows them.
+//! How long to poll depends on the machine too. Where the other side has to be woken first, the
+//! next message takes several times as long as where it polls as well, and a window that is a
+//! little too short is worst: the thread parks just before the message comes. So each trial begins
+//! by measuring the gaps between messages (`gaps.rs`), and the window follows them.
 
 mod gaps;
 
@@ -36,8 +37,8 @@ const SPELLS: u64 = 4;
 /// How long the result of a trial is believed. Trials take a thirtieth of the time.
 const HOLD: Duration = Duration::from_secs(2);
 
-/// For how many spells a server that parks counts its work before it knows how much that is: a quarter of
-/// a second.
+/// For how many spells a server that parks counts its work before it knows how much that is: a
+/// quarter of a second.
 const REST: u32 = 32;
 
 /// How much work in a spell is worth a trial. With less, the thread parks most of the time anyway.
@@ -162,8 +163,8 @@ impl Poller {
         }
     }
 
-    /// Keeps the thread from parking until nothing has happened for `window`, and tells the `gap` before
-    /// each message. False when it is `ends` by then.
+    /// Keeps the thread from parking until nothing has happened for `window`, and tells the `gap`
+    /// before each message. False when it is `ends` by then.
     async fn poll_for_messages(
         &self,
         ends: Instant,

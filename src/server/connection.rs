@@ -1,8 +1,8 @@
 //! One connection: what it opens with, and the requests that come on it.
 //!
-//! A connection is one task. Its handlers are polled by that task, in the order in which their requests
-//! came, and not spawned: so the requests of a connection reach the engine in their order, and answers
-//! that become ready together share a write.
+//! A connection is one task. Its handlers are polled by that task, in the order in which their
+//! requests came, and not spawned: so the requests of a connection reach the engine in their order,
+//! and answers that become ready together share a write.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -45,8 +45,8 @@ const PEER_REQUESTS: usize = usize::MAX;
 /// How many answers of a connection are kept until it takes them; the handlers of the others wait.
 const READY_ANSWERS: usize = 64;
 
-/// Whether the answer to a request may be large. Of each connection one of those is worked on at a time, and the
-/// next one when its answer has been taken.
+/// Whether the answer to a request may be large. Of each connection one of those is worked on at a
+/// time, and the next one when its answer has been taken.
 type IsLook<Req> = fn(&Req) -> bool;
 
 /// Serves one connection until it ends.
@@ -181,8 +181,9 @@ async fn serve_peer(
     shared.pair.link_closed(link).await;
 }
 
-/// Answers requests until the connection ends, or is `idle` for too long, or until the server stops and all that are in flight are
-/// answered. What comes later is left unread, or dropped: its client asks the other server.
+/// Answers requests until the connection ends, or is `idle` for too long, or until the server stops
+/// and all that are in flight are answered. What comes later is left unread, or dropped: its client
+/// asks the other server.
 async fn answer_requests<S>(
     transport: ServerTransport<S::Req, S::Resp>,
     serve: S,
@@ -252,7 +253,8 @@ async fn answer_requests<S>(
     let _ = poll_fn(|cx| requests.channel_pin_mut().poll_close(cx)).await;
 }
 
-/// Works on a request when it has a turn, which it does not give back: its answer is still to be taken.
+/// Works on a request when it has a turn, which it does not give back: its answer is still to be
+/// taken.
 fn in_turn<'a>(
     turns: &'a Semaphore,
     handler: impl Future<Output = ()> + 'a,
@@ -266,7 +268,8 @@ fn in_turn<'a>(
 }
 
 /// Ready when all that were in flight are answered, or the connection has ended. What comes late is
-/// dropped; tarpc counts it as in flight until it is polled again, and nothing tells when it no longer does.
+/// dropped; tarpc counts it as in flight until it is polled again, and nothing tells when it no
+/// longer does.
 fn poll_drained<C: Channel>(
     cx: &mut task::Context<'_>,
     mut requests: Pin<&mut Requests<C>>,
@@ -361,7 +364,8 @@ mod tests {
     /// After which a connection of the tests is closed.
     const IDLE: Duration = Duration::from_mins(10);
 
-    /// A client of a connection whose handlers wait at a gate, but for that of 99; and how many have begun.
+    /// A client of a connection whose handlers wait at a gate, but for that of 99; and how many
+    /// have begun.
     fn gated(
         is_look: IsLook<u64>,
         share: Share,

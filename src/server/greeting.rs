@@ -1,7 +1,7 @@
 //! Connections that have not said yet what they are.
 //!
-//! Each may be the peer's, so a new one is never refused for their sake: the oldest makes room. What
-//! connects and says nothing can then keep neither the peer nor clients out for long.
+//! Each may be the peer's, so a new one is never refused for their sake: the oldest makes room.
+//! What connects and says nothing can then keep neither the peer nor clients out for long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};

@@ -1,14 +1,16 @@
 //! When a connection on which nothing is heard is given up.
 //!
-//! A client whose host has vanished does not say goodbye, and where a proxy stands between, TCP does not
-//! find out either: its connection would take a place for ever. A clerk that lives is heard more often.
+//! A client whose host has vanished does not say goodbye, and where a proxy stands between, TCP
+//! does not find out either: its connection would take a place for ever. A clerk that lives is
+//! heard more often.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long nothing has been heard on a connection. Dearer than a look at the clock only when time is over.
+/// How long nothing has been heard on a connection. Dearer than a look at the clock only when time
+/// is over.
 pub(super) struct Idle {
     limit: Duration,
     heard: Instant,

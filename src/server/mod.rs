@@ -1,7 +1,8 @@
 //! A server of the pair: accepts connections, and hands what comes on them to its engine.
 //!
-//! [`Server::bind`] takes the address, [`Server::run`] serves until it is told to stop. The server owns
-//! its tasks: when the future of `run` is dropped, they are gone, and every connection with them.
+//! [`Server::bind`] takes the address, [`Server::run`] serves until it is told to stop. The server
+//! owns its tasks: when the future of `run` is dropped, they are gone, and every connection with
+//! them.
 
 mod accept;
 mod burden;
@@ -49,8 +50,8 @@ pub struct ServerConfig {
     /// Where this server reaches its peer, when it is not the address in `servers`: a tunnel, or a
     /// proxy between the two.
     pub peer_addr: Option<Addr>,
-    /// Serve without a peer if none answers. Meant for the first start of a server whose peer is gone
-    /// for good: while a peer runs that cannot be reached, both would serve.
+    /// Serve without a peer if none answers. Meant for the first start of a server whose peer is
+    /// gone for good: while a peer runs that cannot be reached, both would serve.
     pub alone: bool,
     /// Timeouts.
     pub timing: Timing,
@@ -143,11 +144,11 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` completes; then hands over to the peer, answers what is in flight, and stops
-    /// accepting.
+    /// Serves until `stop` completes; then hands over to the peer, answers what is in flight, and
+    /// stops accepting.
     ///
-    /// Clients are sent to the peer at once, also those whose polls wait here. Stopping takes no longer
-    /// than [`Timing::stop_timeout`].
+    /// Clients are sent to the peer at once, also those whose polls wait here. Stopping takes no
+    /// longer than [`Timing::stop_timeout`].
     ///
     /// # Errors
     ///

@@ -20,8 +20,8 @@ pub struct How {
 
 /// How many may hold a lock at once: a promise to each of its holders, for as long as it is one.
 ///
-/// So requests that do not agree are safe: what counts is the least of what its holders, and whoever is next, were
-/// promised.
+/// So requests that do not agree are safe: what counts is the least of what its holders, and
+/// whoever is next, were promised.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -60,7 +60,8 @@ pub enum Acquired {
     Ended,
 }
 
-/// Numbers what happens to sessions' locks, in the order in which it happens; tokens are such numbers.
+/// Numbers what happens to sessions' locks, in the order in which it happens; tokens are such
+/// numbers.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -84,8 +85,8 @@ pub struct LockInfo {
     pub name: LockName,
     /// It is held by `lock`, and so belongs to nobody.
     pub is_ownerless: bool,
-    /// Those who hold it, and then those who wait, in the order in which they will get it: not all, if they
-    /// are very many.
+    /// Those who hold it, and then those who wait, in the order in which they will get it: not all,
+    /// if they are very many.
     pub places: Vec<PlaceInfo>,
     /// How many wait.
     pub waiters: u64,
@@ -103,7 +104,8 @@ impl LockInfo {
         self.places.iter().filter(|place| place.token.is_some())
     }
 
-    /// Those who wait for it, in the order in which they will get it: not all, if they are very many.
+    /// Those who wait for it, in the order in which they will get it: not all, if they are very
+    /// many.
     pub fn queue(&self) -> impl Iterator<Item = &PlaceInfo> {
         self.places.iter().filter(|place| place.token.is_none())
     }
@@ -120,7 +122,8 @@ pub struct PlaceInfo {
     pub mode: Mode,
     /// The token of a holder; none of one who waits.
     pub token: Option<Token>,
-    /// When it got the lock, by the wall clock of the server that was primary then; none for one who waits.
+    /// When it got the lock, by the wall clock of the server that was primary then; none for one
+    /// who waits.
     pub since: Option<UnixTime>,
     /// What the client calls its session.
     pub name: Option<SessionName>,

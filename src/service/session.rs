@@ -27,8 +27,8 @@ pub struct SessionTerms {
     pub name: Option<SessionName>,
     /// The session that it runs inside: that one does not end before this one does.
     pub inside: Option<SessionId>,
-    /// Where its client connected from. The server that has the connection says so, whatever the client
-    /// sent.
+    /// Where its client connected from. The server that has the connection says so, whatever the
+    /// client sent.
     pub address: Option<ClientAddress>,
 }
 

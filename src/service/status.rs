@@ -42,7 +42,8 @@ pub struct ServerStatus {
     pub memory_limit: Option<u64>,
     /// How long the process has been serving.
     pub uptime: Duration,
-    /// Which process it runs in. Two servers of one process, as `lockd dev` runs them, use its time together.
+    /// Which process it runs in. Two servers of one process, as `lockd dev` runs them, use its time
+    /// together.
     pub process: ProcessId,
     /// How much processor time the process has used.
     pub cpu_time: Duration,

@@ -1,10 +1,10 @@
 //! A whole pair inside a test, with failures on command (feature `testkit`).
 //!
-//! - [`Pair`] runs two servers, as processes or in this one, and kills, hangs, deafens, restarts them,
-//!   cuts and mends what lies between. [`Proxy`] and [`Process`] are what it is made of.
+//! - [`Pair`] runs two servers, as processes or in this one, and kills, hangs, deafens, restarts
+//!   them, cuts and mends what lies between. [`Proxy`] and [`Process`] are what it is made of.
 //! - [`Recorder`] keeps what clients asked and were told: a [`History`].
-//! - [`linearizability`] and the [`invariants`] judge it; an [`Auditor`] does so by rounds when it is too
-//!   long to be kept. [`holders`] judges who owns locks.
+//! - [`linearizability`] and the [`invariants`] judge it; an [`Auditor`] does so by rounds when it
+//!   is too long to be kept. [`holders`] judges who owns locks.
 
 mod pair;
 mod process;

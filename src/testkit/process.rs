@@ -1,7 +1,7 @@
 //! A server as a process of its own, with signals, and its log shown when a test fails.
 //!
-//! Whatever happens in the test, dropping it leaves no process behind. It stays in the process group of
-//! the test, so that an interrupt from the keyboard reaches it too.
+//! Whatever happens in the test, dropping it leaves no process behind. It stays in the process
+//! group of the test, so that an interrupt from the keyboard reaches it too.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -27,8 +27,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program`, with what it writes to its standard error, and output, appended to the file
-    /// `log`. `name` is what a failed test calls it.
+    /// Starts `program`, with what it writes to its standard error, and output, appended to the
+    /// file `log`. `name` is what a failed test calls it.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ impl Process {
         self.child.wait().expect("a killed child ends")
     }
 
-    /// Stops it (`SIGSTOP`): it does nothing more until [`Self::wake`], and its connections stay open.
-    /// It has stopped when this returns.
+    /// Stops it (`SIGSTOP`): it does nothing more until [`Self::wake`], and its connections stay
+    /// open. It has stopped when this returns.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
         // An error says that it has ended: then it does nothing any more either.

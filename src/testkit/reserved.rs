@@ -2,8 +2,9 @@
 //!
 //! A free port that was found by binding to port 0 can be taken by somebody else before the server
 //! that shall have it binds it. A [`Reserved`] address keeps a socket bound to the port that never
-//! listens: the kernel gives the port to nobody who asks for any, whoever asks for this very one (with
-//! `SO_REUSEADDR`, as Tokio does) may listen on it, and while nobody does a connection is refused.
+//! listens: the kernel gives the port to nobody who asks for any, whoever asks for this very one
+//! (with `SO_REUSEADDR`, as Tokio does) may listen on it, and while nobody does a connection is
+//! refused.
 
 use std::io;
 use std::net::Ipv4Addr;

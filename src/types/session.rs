@@ -14,8 +14,8 @@ pub type SessionId = RecordNumber;
 
 /// The name of a session, for people: 1 to 256 bytes of UTF-8, any characters.
 ///
-/// It identifies nothing: two sessions may have the same. Escape it where it is shown. Cloning is cheap: the
-/// bytes are shared.
+/// It identifies nothing: two sessions may have the same. Escape it where it is shown. Cloning is
+/// cheap: the bytes are shared.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Arc<str>", into = "Arc<str>")]
 pub struct SessionName(Arc<str>);
@@ -90,8 +90,8 @@ impl fmt::Debug for SessionName {
     }
 }
 
-/// Where a client connects from, as its server sees it: an address and port, or what stands for them on
-/// another transport. Cut off after 128 bytes.
+/// Where a client connects from, as its server sees it: an address and port, or what stands for
+/// them on another transport. Cut off after 128 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Arc<str>", into = "Arc<str>")]
 pub struct ClientAddress(Arc<str>);
@@ -141,8 +141,8 @@ impl fmt::Debug for ClientAddress {
     }
 }
 
-/// How long a lock stays held whatever becomes of the session that holds it: at most a day, in whole
-/// milliseconds.
+/// How long a lock stays held whatever becomes of the session that holds it: at most a day, in
+/// whole milliseconds.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

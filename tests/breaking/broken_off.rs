@@ -1,5 +1,5 @@
-//! Calls that are broken off in the middle: their future is dropped, their connection reset, their client
-//! killed. Then every lock is looked at.
+//! Calls that are broken off in the middle: their future is dropped, their connection reset, their
+//! client killed. Then every lock is looked at.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -43,8 +43,8 @@ struct Owner {
 }
 
 impl Owner {
-    /// Begins a call, and drops it after having looked at it a few times. False when it is answered before
-    /// that.
+    /// Begins a call, and drops it after having looked at it a few times. False when it is answered
+    /// before that.
     async fn drop_call(&mut self) -> bool {
         let (clerk, lock, verb) = (
             self.clerk.clone(),
@@ -66,8 +66,8 @@ impl Owner {
         true
     }
 
-    /// Makes a call that is waited for. From its answer on it is certain how the lock is: a call that was
-    /// dropped before it has had its effect by then, or never will.
+    /// Makes a call that is waited for. From its answer on it is certain how the lock is: a call
+    /// that was dropped before it has had its effect by then, or never will.
     async fn call(&mut self) {
         let verb = any_verb(&mut self.random);
         let answer = ask(&self.clerk, verb, &self.lock).await;
@@ -163,7 +163,8 @@ async fn endure(client: RecordedClerk, mut random: Rng, resets: &Resets) {
     }
 }
 
-/// Resets the connections of all clients to one server or the other, whenever answers have come again.
+/// Resets the connections of all clients to one server or the other, whenever answers have come
+/// again.
 async fn reset(pair: &Pair, mut random: Rng, calls: u32, resets: &Resets) {
     let answers = || [A, B].map(|server| pair.front(server).traffic().replies.passed);
     while resets.met.get() < calls {
@@ -198,8 +199,8 @@ async fn a_call_whose_connection_is_reset_happens_once() {
     audit(&pair, &recorder.history()).await;
 }
 
-/// A client that is killed in the middle of a call. It has a lock of its own, so that all of its answers
-/// but the last one, which nobody hears, are certain.
+/// A client that is killed in the middle of a call. It has a lock of its own, so that all of its
+/// answers but the last one, which nobody hears, are certain.
 async fn kill_client(
     pair: &Pair,
     directory: &Path,

@@ -12,8 +12,9 @@ use crate::audit;
 use crate::edition::rounds;
 use crate::load::{PATIENCE, processes};
 
-/// Calls whose client gives up, and calls whose client asks again. Of the first there are more: if the late
-/// bytes were believed, they would reach beyond what the new primary has carried out since.
+/// Calls whose client gives up, and calls whose client asks again. Of the first there are more: if
+/// the late bytes were believed, they would reach beyond what the new primary has carried out
+/// since.
 const GIVEN_UP: usize = 60;
 const RETRIED: usize = 6;
 
@@ -39,9 +40,9 @@ async fn lock_all(client: &RecordedClerk, kind: &str, round: u32, count: usize) 
     answers.map(|answer| answer.expect("an answer")).collect()
 }
 
-/// Asks both clients' calls, all at once, of a primary whose words do not reach its backup, and kills it
-/// when it has carried them out. Gives the answers that the backup has for the one who asks again, and
-/// how many bytes are on their way.
+/// Asks both clients' calls, all at once, of a primary whose words do not reach its backup, and
+/// kills it when it has carried them out. Gives the answers that the backup has for the one who
+/// asks again, and how many bytes are on their way.
 async fn ask_and_kill(
     pair: &mut Pair,
     primary: ServerId,

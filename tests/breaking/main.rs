@@ -1,6 +1,7 @@
 //! Steps that break pairs: what a lock pair is most likely to get wrong, each on real processes.
 //!
-//! Small editions run in `cargo test`; `LONG_TESTS=1` plays as many rounds as the steps are meant for.
+//! Small editions run in `cargo test`; `LONG_TESTS=1` plays as many rounds as the steps are meant
+//! for.
 
 mod broken_off;
 #[path = "../edition/mod.rs"]

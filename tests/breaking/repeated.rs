@@ -1,4 +1,5 @@
-//! Every client asks for its last call again after the primary has died, with the ids of the first time.
+//! Every client asks for its last call again after the primary has died, with the ids of the first
+//! time.
 //!
 //! The clients are raw ones: a clerk repeats a call only while it has no answer.
 
@@ -89,8 +90,8 @@ impl Client {
         (call, answer)
     }
 
-    /// Makes `calls` calls of locks that all want, and the last ones of a lock of its own, so that it is
-    /// certain what the last one is told.
+    /// Makes `calls` calls of locks that all want, and the last ones of a lock of its own, so that
+    /// it is certain what the last one is told.
     async fn work(mut self, calls: u32) -> (Call, bool) {
         let mut random = Rng::with_seed(self.number.into());
         let own = format!("own/{}", self.number);

@@ -9,8 +9,8 @@ use crate::load::{PATIENCE, processes};
 use crate::one_sided::clerk_that_reaches_only;
 use crate::{A, B, audit};
 
-/// A pair of which B was stopped for so long that A went on alone; then `x` was locked, and `old`, which B
-/// still takes for held, unlocked.
+/// A pair of which B was stopped for so long that A went on alone; then `x` was locked, and `old`,
+/// which B still takes for held, unlocked.
 async fn pair_with_a_stopped_backup(recorder: &Recorder) -> Pair {
     let mut pair = Pair::start(processes()).await;
     let clerk = recorder.client(0, pair.clerk().await);
@@ -22,8 +22,8 @@ async fn pair_with_a_stopped_backup(recorder: &Recorder) -> Pair {
     pair
 }
 
-/// Wakes B as A dies. Tells whether B has no state now; it has, all of it, when it was in sync again before
-/// that, which can happen on a busy machine.
+/// Wakes B as A dies. Tells whether B has no state now; it has, all of it, when it was in sync
+/// again before that, which can happen on a busy machine.
 async fn wake_and_kill(pair: &mut Pair) -> bool {
     pair.wake(B);
     pair.kill(A);

@@ -1,8 +1,9 @@
 //! Hosts on one network: a namespace for each, and one with the switch between them.
 //!
-//! Nothing is left behind, however the test ends. A janitor in a session of its own reads from a pipe that
-//! only this process writes to; when that closes, also because this process was killed, it ends what runs
-//! in the namespaces and removes them, and with them their links, addresses and filters.
+//! Nothing is left behind, however the test ends. A janitor in a session of its own reads from a
+//! pipe that only this process writes to; when that closes, also because this process was killed,
+//! it ends what runs in the namespaces and removes them, and with them their links, addresses and
+//! filters.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
@@ -197,8 +198,8 @@ impl Lan {
 
     /// Makes `host` ask a name server that never answers for names that are not in its file.
     ///
-    /// Each look-up fails after `seconds`. The filter of [`Host::C`] counts the questions, which are two
-    /// for each look-up.
+    /// Each look-up fails after `seconds`. The filter of [`Host::C`] counts the questions, which
+    /// are two for each look-up.
     pub(crate) fn ask_silent_name_server(&self, host: Host, seconds: u32) {
         let options = format!("options timeout:{seconds} attempts:1");
         let silent = format!("nameserver {}\n{options}\n", Host::C.ip());

@@ -74,8 +74,8 @@ fn names() -> Vec<String> {
 
 /// Notes whether the pair is reported as not whole.
 ///
-/// Panics if it is reported as whole although the backup lacks something and has acknowledged nothing
-/// for a whole peer timeout.
+/// Panics if it is reported as whole although the backup lacks something and has acknowledged
+/// nothing for a whole peer timeout.
 async fn watch(told: &Cell<bool>) -> Infallible {
     let mut behind = None;
     loop {

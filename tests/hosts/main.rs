@@ -1,7 +1,8 @@
-//! Pairs whose servers and clients are on hosts of their own: network namespaces, with real links that are
-//! taken down and real packet filters.
+//! Pairs whose servers and clients are on hosts of their own: network namespaces, with real links
+//! that are taken down and real packet filters.
 //!
-//! Takes root, `ip`, `nft` and `ss`. Where they are missing every test says so, and counts as ignored.
+//! Takes root, `ip`, `nft` and `ss`. Where they are missing every test says so, and counts as
+//! ignored.
 
 mod cuts;
 mod lan;

@@ -23,8 +23,8 @@ pub(crate) fn processes() -> PairOptions {
     PairOptions::processes(env!("CARGO_BIN_EXE_lockd"))
 }
 
-/// Clients at work. They may fail at nothing: a pair that is never without a server that can answer has
-/// no error to tell them.
+/// Clients at work. They may fail at nothing: a pair that is never without a server that can answer
+/// has no error to tell them.
 pub(crate) struct Load {
     /// What they see. A test may add its own clients.
     pub(crate) recorder: Recorder,

@@ -47,7 +47,8 @@ async fn locks_are_listed_by_name_with_their_holders_and_the_number_of_waiters()
     drop(waits.await.expect("no panic"));
 }
 
-/// Its pages are larger than what a client may send, and end between locks that are in one part of the table.
+/// Its pages are larger than what a client may send, and end between locks that are in one part of
+/// the table.
 #[tokio::test]
 async fn a_long_listing_has_every_lock() {
     let stage = Stage::new().await;

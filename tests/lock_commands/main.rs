@@ -1,5 +1,5 @@
-//! The commands of `lockc` that look at owned locks and manage them, as their users run them: real processes,
-//! exit codes, output.
+//! The commands of `lockc` that look at owned locks and manage them, as their users run them: real
+//! processes, exit codes, output.
 
 mod elect;
 mod look;

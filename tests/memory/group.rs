@@ -15,8 +15,8 @@ use tokio::process::Command;
 pub(crate) struct Group(PathBuf);
 
 impl Group {
-    /// Makes one in which all processes together have `bytes` of memory. The error says why that cannot be
-    /// done here.
+    /// Makes one in which all processes together have `bytes` of memory. The error says why that
+    /// cannot be done here.
     pub(crate) fn new(bytes: u64) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,8 @@
-//! Servers that may use little memory, in control groups of the kernel: whatever clients do, a server
-//! refuses before the system would kill it, and it survives the return of the other one.
+//! Servers that may use little memory, in control groups of the kernel: whatever clients do, a
+//! server refuses before the system would kill it, and it survives the return of the other one.
 //!
-//! Where control groups cannot be made, as without root, each test is reported as ignored, with the reason.
+//! Where control groups cannot be made, as without root, each test is reported as ignored, with the
+//! reason.
 
 #[cfg(target_os = "linux")]
 mod group;
@@ -33,8 +34,8 @@ fn trials() -> Vec<Trial> {
     Vec::new()
 }
 
-/// A test of the name of its function, on a runtime of its own; ignored where its error says that it cannot
-/// be made here.
+/// A test of the name of its function, on a runtime of its own; ignored where its error says that
+/// it cannot be made here.
 #[cfg(target_os = "linux")]
 #[macro_export]
 macro_rules! trial {

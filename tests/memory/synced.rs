@@ -60,7 +60,8 @@ async fn fill(clerk: &Clerk, task: u32) -> u32 {
     }
 }
 
-/// Frees and takes its locks one after the other, so that every part of the table is written to meanwhile.
+/// Frees and takes its locks one after the other, so that every part of the table is written to
+/// meanwhile.
 async fn churn(clerk: &Clerk, task: u32, count: u32, stop: &CancellationToken) {
     for number in (0..count).cycle() {
         if stop.is_cancelled() {

@@ -1,5 +1,5 @@
-//! `lockc` with an output that cannot be written: no lock is lost or kept without a word, and what was
-//! begun comes to its end.
+//! `lockc` with an output that cannot be written: no lock is lost or kept without a word, and what
+//! was begun comes to its end.
 
 use std::process::Stdio;
 use std::time::Duration;

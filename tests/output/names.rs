@@ -1,4 +1,5 @@
-//! Names that would act on a terminal, or forge a line of a log: no text output has them as they are.
+//! Names that would act on a terminal, or forge a line of a log: no text output has them as they
+//! are.
 
 use std::process::Stdio;
 

@@ -68,8 +68,8 @@ async fn holder_after_two_leases(observer: Clerk) -> Option<Token> {
     job.holders().next().and_then(|holder| holder.token)
 }
 
-/// A lock with twice the lease, which nothing but the blocked runtime renews, tells when it has been blocked for long
-/// enough: it is free then.
+/// A lock with twice the lease, which nothing but the blocked runtime renews, tells when it has
+/// been blocked for long enough: it is free then.
 #[test]
 fn a_task_that_blocks_its_runtime_keeps_its_locks() {
     let elsewhere = runtime(Builder::new_multi_thread());

@@ -1,5 +1,5 @@
-//! Owned locks on real servers and real sockets: leases, the queue, tokens, and what becomes of them when
-//! servers and clients fail.
+//! Owned locks on real servers and real sockets: leases, the queue, tokens, and what becomes of
+//! them when servers and clients fail.
 
 mod blocked;
 mod looks;

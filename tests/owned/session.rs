@@ -71,8 +71,8 @@ async fn a_guard_is_lost_in_time_when_no_server_answers() {
     }
 }
 
-/// A holder, a process of its own that is killed, is followed when its lease is over: one lease, not two. With a failover
-/// in between it is at most one more.
+/// A holder, a process of its own that is killed, is followed when its lease is over: one lease,
+/// not two. With a failover in between it is at most one more.
 #[tokio::test]
 async fn a_lease_of_less_than_a_second_ends_after_one_lease_and_one_more_for_a_failover() {
     let lease = Duration::from_millis(900);

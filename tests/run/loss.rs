@@ -11,8 +11,8 @@ use crate::stage::{Stage, Witness};
 
 const LEASE: Duration = Duration::from_secs(3);
 
-/// Kills the servers. The commands are gone before their leases are over, and every `lockc run` says that its lock
-/// was lost.
+/// Kills the servers. The commands are gone before their leases are over, and every `lockc run`
+/// says that its lock was lost.
 async fn no_command_outlives_its_lease(stage: &mut Stage, runs: &mut [(Program, Witness)]) {
     stage.kill_servers();
     // Nothing was renewed later than this.
@@ -26,7 +26,8 @@ async fn no_command_outlives_its_lease(stage: &mut Stage, runs: &mut [(Program, 
     }
 }
 
-/// A command with a lease of [`LEASE`] that is ready, and who witnesses it. `action`: what it does when it is to end.
+/// A command with a lease of [`LEASE`] that is ready, and who witnesses it. `action`: what it does
+/// when it is to end.
 async fn ready(stage: &Stage, name: &str, action: &str) -> (Program, Witness) {
     let witness = stage.witness(name);
     let script = format!("trap '{action}' TERM; echo ready; sleep 1000 & wait");

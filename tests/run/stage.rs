@@ -79,7 +79,8 @@ impl Stage {
     }
 }
 
-/// Runs a program as from a terminal: whoever runs the tests may ignore hang-ups and interrupts, and that is inherited.
+/// Runs a program as from a terminal: whoever runs the tests may ignore hang-ups and interrupts,
+/// and that is inherited.
 pub(crate) const FROM_A_TERMINAL: [&str; 2] = ["env", "--default-signal=HUP,INT,QUIT"];
 
 /// The program, with an empty environment.
@@ -132,8 +133,8 @@ impl Program {
     }
 }
 
-/// A file that a command has locked, and with it everything that it has started. So it shows whether any of them
-/// is left, whatever groups and sessions they are in.
+/// A file that a command has locked, and with it everything that it has started. So it shows
+/// whether any of them is left, whatever groups and sessions they are in.
 pub(crate) struct Witness(PathBuf);
 
 impl Witness {

@@ -19,7 +19,8 @@ const CTRL_Z: &str = "\u{1a}";
 /// What clears a line of a terminal, and goes to its beginning.
 const CLEARED: &str = "\r\u{1b}[2K";
 
-/// What a script does after it has said that it is ready: it leaves the terminal alone, or it reads from it.
+/// What a script does after it has said that it is ready: it leaves the terminal alone, or it reads
+/// from it.
 const FIRST: [&str; 2] = ["", "read a; echo b\"\"ack $a;"];
 
 /// An interactive shell.
@@ -71,7 +72,8 @@ impl Shell {
         self.keyboard.flush().await.expect("it reads");
     }
 
-    /// Waits until `text` is shown, after what was waited for before. Gives what was shown before it.
+    /// Waits until `text` is shown, after what was waited for before. Gives what was shown before
+    /// it.
     async fn shows(&mut self, text: &str) -> String {
         let mut bytes = [0; 1024];
         loop {

@@ -78,8 +78,8 @@ async fn compete(client: &RecordedClerk, guarded: &AtomicU64, end: Instant) -> u
     granted
 }
 
-/// Kills the primary when half of the time is over, and tells when that was: nothing that was called
-/// after that moment was sent before the kill.
+/// Kills the primary when half of the time is over, and tells when that was: nothing that was
+/// called after that moment was sent before the kill.
 async fn kill_in_the_middle(stage: &mut Stage, end: Instant) -> Moment {
     wait_until("the middle", 10 * LOAD, async || {
         Instant::now() + LOAD / 2 >= end

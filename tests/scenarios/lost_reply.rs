@@ -1,9 +1,10 @@
-//! The primary fails just before a reply: it carries out and forwards the request, its reply is lost,
-//! nobody can connect to it any more, and two seconds later it is gone.
+//! The primary fails just before a reply: it carries out and forwards the request, its reply is
+//! lost, nobody can connect to it any more, and two seconds later it is gone.
 //!
-//! The same question is asked by two clients about a lock of their own each. The impatient one asks again
-//! while the primary is merely deaf, the patient one when it is gone. Before that, other clients have
-//! brought the patient one's lock into the state in which a second execution would tell the opposite.
+//! The same question is asked by two clients about a lock of their own each. The impatient one asks
+//! again while the primary is merely deaf, the patient one when it is gone. Before that, other
+//! clients have brought the patient one's lock into the state in which a second execution would
+//! tell the opposite.
 
 use std::time::Duration;
 
@@ -55,7 +56,8 @@ impl LostReply {
         let impatient_call = self.lose(&mut locks[1], &impatient, &stage).await;
         let gone = Instant::now() + DEAF;
 
-        // Its connection leads nowhere, like that of every client there was; a new one finds no way in.
+        // Its connection leads nowhere, like that of every client there was; a new one finds no way
+        // in.
         let late = stage.client().await;
         bystand_until(gone, [&early, &late], &mut locks).await;
         assert_eq!(impatient_call.await.expect("no panic"), self.answer);
@@ -90,8 +92,8 @@ impl LostReply {
         Lock { name, held: true }
     }
 
-    /// Asks, and waits until the reply is lost: then the primary has carried the request out, and its
-    /// backup too.
+    /// Asks, and waits until the reply is lost: then the primary has carried the request out, and
+    /// its backup too.
     async fn lose(
         self,
         lock: &mut Lock,
@@ -112,7 +114,8 @@ impl LostReply {
         call
     }
 
-    /// Brings the lock into the state in which to carry out the request again would tell the opposite.
+    /// Brings the lock into the state in which to carry out the request again would tell the
+    /// opposite.
     async fn tempt(self, client: &RecordedClerk, lock: &mut Lock) {
         if lock.answer(self.verb) == self.answer {
             lock.change(client).await;

@@ -1,8 +1,8 @@
-//! What users of a lock pair fear most, on real sockets: each scenario with its servers on threads of
-//! this process, and once more as processes.
+//! What users of a lock pair fear most, on real sockets: each scenario with its servers on threads
+//! of this process, and once more as processes.
 //!
-//! Every answer is compared with the only right one, or, where clients compete, the whole history with
-//! what a lock can do. In the end each pair is made whole, and the invariants are checked.
+//! Every answer is compared with the only right one, or, where clients compete, the whole history
+//! with what a lock can do. In the end each pair is made whole, and the invariants are checked.
 
 mod crowd;
 mod failures;

@@ -53,7 +53,8 @@ impl Stage {
         self.end().await;
     }
 
-    /// Checks what the clients were told, and that both servers end in the state that follows from it.
+    /// Checks what the clients were told, and that both servers end in the state that follows from
+    /// it.
     pub(crate) async fn end(self) {
         let history = self.recorder.history();
         let end = self.pair.final_state(&history).await;

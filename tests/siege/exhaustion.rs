@@ -1,6 +1,6 @@
-//! What runs out when clients want too much, are too slow, or never end: connections, descriptors, memory,
-//! locks, the processor. Through all of it an honest client is served, and afterwards everything is there
-//! again.
+//! What runs out when clients want too much, are too slow, or never end: connections, descriptors,
+//! memory, locks, the processor. Through all of it an honest client is served, and afterwards
+//! everything is there again.
 //!
 //! `LONG_TESTS=1` takes the numbers that are promised; without it, smaller ones.
 

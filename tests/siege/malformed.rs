@@ -1,6 +1,6 @@
-//! A million frames that no honest program sends, at live servers: of the right form with absurd contents,
-//! damaged, cut off, random, by false clients and by a false peer. A stranger's words come from the
-//! vocabulary of the fuzz targets (`fuzz/src/speech.rs`).
+//! A million frames that no honest program sends, at live servers: of the right form with absurd
+//! contents, damaged, cut off, random, by false clients and by a false peer. A stranger's words
+//! come from the vocabulary of the fuzz targets (`fuzz/src/speech.rs`).
 //!
 //! `LONG_TESTS=1` throws the million; without it, a few thousand.
 
@@ -69,7 +69,8 @@ impl Noise {
     }
 }
 
-/// Says `frames` things, on one connection after the other. Now and then it is not understood at all.
+/// Says `frames` things, on one connection after the other. Now and then it is not understood at
+/// all.
 async fn harass(addr: &Addr, purpose: Purpose, known: &Known, seed: u64, frames: u64) {
     let mut noise = Noise(seed);
     let mut left = frames;

@@ -1,5 +1,5 @@
-//! Two real servers to do one's worst to, with nothing between them and whoever connects; and an honest
-//! client whose calls are counted meanwhile.
+//! Two real servers to do one's worst to, with nothing between them and whoever connects; and an
+//! honest client whose calls are counted meanwhile.
 
 use std::fs;
 use std::path::Path;
@@ -25,8 +25,8 @@ const MOST_MEMORY: u64 = 256 * 1024;
 /// How much more than before it may keep for the next time, in KiB.
 const KEPT_MEMORY: u64 = 24 * 1024;
 
-/// The servers, as processes, on Unix sockets: whoever connects leaves no port behind that is not free for
-/// a minute.
+/// The servers, as processes, on Unix sockets: whoever connects leaves no port behind that is not
+/// free for a minute.
 pub(crate) struct Target {
     pub(crate) servers: Servers,
     processes: [Process; 2],
@@ -141,7 +141,8 @@ impl Target {
         .await;
     }
 
-    /// The primary never had more memory in use than it may have, and soon has not much more than `before`, both in KiB.
+    /// The primary never had more memory in use than it may have, and soon has not much more than
+    /// `before`, both in KiB.
     pub(crate) async fn has_its_memory_back(&self, before: u64) {
         let most = self.memory_line("VmHWM:");
         println!("memory: {before} KiB before, {most} at the most");

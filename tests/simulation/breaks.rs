@@ -1,4 +1,5 @@
-//! Locks that are broken: which grants can have ended by it, and whether what was said of it can be.
+//! Locks that are broken: which grants can have ended by it, and whether what was said of it can
+//! be.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -84,7 +85,8 @@ impl Breaks {
         breaks.any(Break::may_happen)
     }
 
-    /// Whether a grant of this lock that was asked for at that moment can have been broken before it was heard of.
+    /// Whether a grant of this lock that was asked for at that moment can have been broken before
+    /// it was heard of.
     pub(crate) fn may_have_come_before(&self, name: &LockName, asked: Duration) -> bool {
         let breaks = self.0.borrow();
         let mut breaks = breaks.iter().filter(|it| it.name == *name);

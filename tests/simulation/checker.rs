@@ -1,5 +1,5 @@
-//! Whether wrong servers are found out: each fault that is planted into the crude chain is refuted within
-//! a few seeds, and the chain without any is not.
+//! Whether wrong servers are found out: each fault that is planted into the crude chain is refuted
+//! within a few seeds, and the chain without any is not.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! A crude chain of two servers: right as long as nothing but its first server fails, and once at the
-//! most. With a [`Fault`] planted it is wrong in a way that people get wrong. It is there to be judged: a
-//! simulation that does not refute each of the faults proves nothing of the real servers.
+//! A crude chain of two servers: right as long as nothing but its first server fails, and once at
+//! the most. With a [`Fault`] planted it is wrong in a way that people get wrong. It is there to be
+//! judged: a simulation that does not refute each of the faults proves nothing of the real servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

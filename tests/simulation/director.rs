@@ -1,9 +1,9 @@
 //! Decides, by the dice, what goes wrong and when; never more than is promised to be survived.
 //!
-//! One server at a time fails, and the other one only once the pair is whole again. The servers are never
-//! cut off from each other while both run: their link is held for less than a `peer_timeout`, and reset
-//! at any time. What lies between clients and servers may do anything, as long as each client reaches
-//! one of them.
+//! One server at a time fails, and the other one only once the pair is whole again. The servers are
+//! never cut off from each other while both run: their link is held for less than a `peer_timeout`,
+//! and reset at any time. What lies between clients and servers may do anything, as long as each
+//! client reaches one of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,8 +70,8 @@ pub(crate) async fn direct(stage: Stage, script: Script, mut dice: Dice) -> turm
     look(&stage, &script).await
 }
 
-/// Fills the lock table. A few at a time: a burst that is cut into several writes is cut where the random
-/// ids in it happen to end.
+/// Fills the lock table. A few at a time: a burst that is cut into several writes is cut where the
+/// random ids in it happen to end.
 async fn load(stage: &Stage, ballast: u64) -> turmoil::Result {
     let clerk = clerk(stage).await?;
     let names = (0..ballast).map(|number| format!("{number:0width$}", width = LockName::MAX_BYTES));
@@ -90,8 +90,8 @@ pub(crate) async fn clerk(stage: &Stage) -> turmoil::Result<Clerk> {
     Ok(builder.connect().await?)
 }
 
-/// One failure of one server, or of the link between the two; perhaps the same server again before the
-/// pair is whole.
+/// One failure of one server, or of the link between the two; perhaps the same server again before
+/// the pair is whole.
 async fn fail(stage: &Stage, dice: &mut Dice) -> turmoil::Result {
     let server = dice.pick(&ServerId::BOTH);
     if dice.one_in(5) {
@@ -161,8 +161,8 @@ async fn fail_once(stage: &Stage, server: ServerId, dice: &mut Dice) -> turmoil:
     Ok(())
 }
 
-/// Nothing passes between the servers for a while that is too short to count as a cut. What was sent
-/// arrives later, or is lost with the connections it was sent on.
+/// Nothing passes between the servers for a while that is too short to count as a cut. What was
+/// sent arrives later, or is lost with the connections it was sent on.
 async fn hold_link(stage: &Stage, dice: &mut Dice) -> turmoil::Result {
     if dice.one_in(2) {
         lose_link(stage, dice).await;

@@ -1,8 +1,9 @@
-//! The machine of a server, apart from the server: it owns the sockets, and is what turmoil simulates.
+//! The machine of a server, apart from the server: it owns the sockets, and is what turmoil
+//! simulates.
 //!
-//! The server's own process is a runtime beside it (see `process`), so that it can be killed while its
-//! machine runs on and refuses connections, and stopped while its machine goes on taking bytes in: as
-//! SIGKILL and SIGSTOP do. Turmoil by itself knows only hosts that run or are gone.
+//! The server's own process is a runtime beside it (see `process`), so that it can be killed while
+//! its machine runs on and refuses connections, and stopped while its machine goes on taking bytes
+//! in: as SIGKILL and SIGSTOP do. Turmoil by itself knows only hosts that run or are gone.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -74,8 +75,8 @@ impl Wires {
         self.clients.turn();
     }
 
-    /// The process is about to be dropped. Tokio drops its tasks in an order that depends on what else
-    /// ran in this process of ours; so connections are told here, in their own order, to look.
+    /// The process is about to be dropped. Tokio drops its tasks in an order that depends on what
+    /// else ran in this process of ours; so connections are told here, in their own order, to look.
     pub(crate) fn process_ends(&self) {
         self.process.turn();
     }

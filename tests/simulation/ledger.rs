@@ -1,8 +1,9 @@
-//! Who owns which lock, as the owners and whoever looks at the locks see it; and whether that can be.
+//! Who owns which lock, as the owners and whoever looks at the locks see it; and whether that can
+//! be.
 //!
-//! Simulated time is one clock for all, so here it can be said whether a guard still said "held" when another
-//! grant had begun, also of a guard whose machine is gone. Hosts take turns within a tick, so what is compared
-//! is what their clocks say, not in which order they were asked.
+//! Simulated time is one clock for all, so here it can be said whether a guard still said "held"
+//! when another grant had begun, also of a guard whose machine is gone. Hosts take turns within a
+//! tick, so what is compared is what their clocks say, not in which order they were asked.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -169,7 +170,8 @@ impl Ledger {
         let most = held.most;
         let is_lost = |other: &Rc<Held>| {
             let before = other.guard.token();
-            // One that was broken is heard of late, when the lock has been passed on to the other already.
+            // One that was broken is heard of late, when the lock has been passed on to the other
+            // already.
             let is_next = before < token && !self.breaks.may_be_broken(&name, before);
             if is_next && (most == 1 || other.most == 1) {
                 other.passed_on.set(Some(heard));
@@ -214,8 +216,8 @@ impl Ledger {
         })
     }
 
-    /// An owner is told why it has lost a lock. No server loses its state here, so it is by its lease, or because
-    /// somebody breaks it.
+    /// An owner is told why it has lost a lock. No server loses its state here, so it is by its
+    /// lease, or because somebody breaks it.
     pub(crate) fn has_lost(&self, held: &Held, reason: LossReason) -> Result<(), String> {
         let (name, token) = (held.guard.name(), held.guard.token());
         let is_honest = match reason {
@@ -363,8 +365,8 @@ impl Ledger {
 }
 
 impl Look {
-    /// The tokens that those who waited have got since, in the order in which they waited; not of those of whom
-    /// it is not certain which request it was that waited.
+    /// The tokens that those who waited have got since, in the order in which they waited; not of
+    /// those of whom it is not certain which request it was that waited.
     fn tokens(&self, grants: &[Granted]) -> impl Iterator<Item = Token> {
         self.waiting.iter().filter_map(|session| {
             let waited = |grant: &&Granted| {
@@ -405,7 +407,8 @@ impl GivenUp {
     }
 }
 
-/// No server loses its state here, so whatever is lost is lost by its lease, or because it was broken.
+/// No server loses its state here, so whatever is lost is lost by its lease, or because it was
+/// broken.
 const fn is_honest(error: &ReleaseError, may_be_broken: bool) -> bool {
     match error {
         ReleaseError::NotHeld | ReleaseError::Lost(LossReason::Broken) => may_be_broken,

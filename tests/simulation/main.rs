@@ -1,7 +1,8 @@
 //! The real server and the real clerk on a simulated network, under failures that a seed decides.
 //!
-//! A run takes a fraction of a second, and all of its time is simulated. `cargo test` plays the first
-//! few hundred seeds; `docs/verification.md` tells how to play thousands, and how to play one again.
+//! A run takes a fraction of a second, and all of its time is simulated. `cargo test` plays the
+//! first few hundred seeds; `docs/verification.md` tells how to play thousands, and how to play one
+//! again.
 
 mod breaks;
 mod checker;
@@ -86,7 +87,8 @@ fn owners(dice: &mut Dice) -> Owners {
     Owners {
         count: usize::try_from(dice.within(2..6)).expect("it is small"),
         locks: dice.within(1..3),
-        // Part of it is not relied on, which is to be more than two ticks: so much the clocks differ by.
+        // Part of it is not relied on, which is to be more than two ticks: so much the clocks
+        // differ by.
         lease: dice.millis(400..900),
         hold: dice.within(5..100),
         pause: dice.within(2..60),
@@ -225,8 +227,9 @@ fn parting(seed: u64) -> Option<String> {
 /// Enough on a machine that is busy with something else all the time.
 const TRIES: usize = 200;
 
-/// One seed without owned locks, and one with them. More than once only because tarpc reads the real clock: when this thread has to wait for a processor in
-/// the wrong place, a timeout is a tick early.
+/// One seed without owned locks, and one with them. More than once only because tarpc reads the
+/// real clock: when this thread has to wait for a processor in the wrong place, a timeout is a tick
+/// early.
 #[test]
 fn a_seed_gives_the_same_history_again() {
     for seed in [2, 5] {

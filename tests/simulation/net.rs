@@ -55,7 +55,8 @@ impl Faults {
         self.inner().cut.remove(&(client.to_owned(), host(server)));
     }
 
-    /// Whether the first packet of every new connection between the servers is lost. It is not sent again.
+    /// Whether the first packet of every new connection between the servers is lost. It is not sent
+    /// again.
     pub(crate) fn lose_dials(&self, lost: bool) {
         self.inner().loses_dials = lost;
     }
@@ -77,8 +78,8 @@ impl Faults {
     }
 }
 
-/// Dials from `me`. In turmoil an attempt whose first message is lost is refused; here it waits, as it
-/// would on a real network, where only who runs can refuse.
+/// Dials from `me`. In turmoil an attempt whose first message is lost is refused; here it waits, as
+/// it would on a real network, where only who runs can refuse.
 pub(crate) async fn dial(
     me: &str,
     addr: &str,

@@ -162,7 +162,8 @@ impl Owner {
                     .await
                     .map(|it| it.acquired().into_iter().collect()),
             ),
-            // In so short a time there may be no server to answer, or none that takes on more calls.
+            // In so short a time there may be no server to answer, or none that takes on more
+            // calls.
             6 => match request.timeout(patience).acquire().await {
                 Err(
                     AcquireError::TimedOut { .. }
@@ -276,7 +277,8 @@ impl Owner {
         Ok(())
     }
 
-    /// Goes on, whatever happens, while it is cut off: then it can be seen for how long it says it holds.
+    /// Goes on, whatever happens, while it is cut off: then it can be seen for how long it says it
+    /// holds.
     async fn work_under_locks(&self, long_enough: Duration) {
         pass(long_enough).await;
         let (me, faults) = (owner_host(self.number), self.stage.faults());

@@ -88,7 +88,8 @@ pub(crate) async fn watch(stage: Stage, owners: Owners, mut dice: Dice) -> turmo
     }
 }
 
-/// When all owners are gone, whatever became of them, every lock is free within a lease for whoever comes.
+/// When all owners are gone, whatever became of them, every lock is free within a lease for whoever
+/// comes.
 pub(crate) async fn succeed(stage: &Stage, owners: &Owners) -> turmoil::Result {
     if owners.count == 0 {
         return Ok(());

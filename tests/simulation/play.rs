@@ -22,7 +22,8 @@ use super::owners;
 use super::process::Process;
 use super::stage::{Order, Stage};
 
-/// What a server process runs: its network, which server it is, and what resolves when it shall end.
+/// What a server process runs: its network, which server it is, and what resolves when it shall
+/// end.
 pub(crate) type Software = Rc<
     dyn Fn(
         &Stage,

@@ -13,7 +13,8 @@ fn marks(table: &str) -> [String; 2] {
     ["begin", "end"].map(|edge| format!("<!-- {edge} {table} -->\n"))
 }
 
-/// Writes what can be made of the results. `source` has the documents; `sink` gets them, and may be the same.
+/// Writes what can be made of the results. `source` has the documents; `sink` gets them, and may be
+/// the same.
 pub(crate) fn publish(results: &Results, source: &Path, sink: &Path) {
     fs::create_dir_all(sink.join("docs")).expect("a folder that can be written to");
     for document in ["README.md", "docs/performance.md"] {

@@ -106,8 +106,8 @@ impl Operation {
     }
 }
 
-/// What concurrent clients did, in the order of their calls. Its text form is a call a line, and is read
-/// back by [`str::parse`].
+/// What concurrent clients did, in the order of their calls. Its text form is a call a line, and is
+/// read back by [`str::parse`].
 ///
 /// # Examples
 ///
@@ -223,10 +223,11 @@ impl Recorder {
         self.tape().operations.iter().flatten().cloned().collect()
     }
 
-    /// Takes away what has been recorded so far. A call that is under way is unknown in it, and stays so.
+    /// Takes away what has been recorded so far. A call that is under way is unknown in it, and
+    /// stays so.
     ///
-    /// So a long history need not be kept whole: whoever takes it in parts while no call is under way
-    /// can judge each part by what is known from those before it.
+    /// So a long history need not be kept whole: whoever takes it in parts while no call is under
+    /// way can judge each part by what is known from those before it.
     #[must_use]
     pub fn take(&self) -> History {
         let mut tape = self.tape();
@@ -283,7 +284,8 @@ impl Call {
         }
     }
 
-    /// Records that nobody knows whether the call was executed, or will be. The same as dropping it.
+    /// Records that nobody knows whether the call was executed, or will be. The same as dropping
+    /// it.
     pub fn unknown(self) {
         drop(self);
     }

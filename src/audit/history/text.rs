@@ -1,8 +1,8 @@
 //! The text form of a history: `cCLIENT VERB CALLED..ANSWERED RESULT NAME`, a call a line.
 //!
-//! A moment is `TICK` or `TICK@SECONDS`. An unanswered call has `?` and `unknown`. The name comes last,
-//! as it is but for line breaks and backslashes, which are escaped. A line that begins with `#` is a
-//! remark.
+//! A moment is `TICK` or `TICK@SECONDS`. An unanswered call has `?` and `unknown`. The name comes
+//! last, as it is but for line breaks and backslashes, which are escaped. A line that begins with
+//! `#` is a remark.
 
 use std::fmt;
 use std::str::FromStr;

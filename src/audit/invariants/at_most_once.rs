@@ -4,8 +4,8 @@ use super::{FinalState, Violation};
 use crate::audit::history::{History, Operation};
 use crate::service::Verb;
 
-/// Checks for each lock that its grants less its releases are 1 if it is held in the end, and 0 if it is
-/// free, give or take the calls that were not answered.
+/// Checks for each lock that its grants less its releases are 1 if it is held in the end, and 0 if
+/// it is free, give or take the calls that were not answered.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! What must hold after every scenario, an invariant a file.
 //!
-//! Each invariant is weaker than [`linearizability`] and looks at one thing, so that what it says when it
-//! is broken names the kind of bug. They also look at where things stand in the end, which no answer
-//! tells.
+//! Each invariant is weaker than [`linearizability`] and looks at one thing, so that what it says
+//! when it is broken names the kind of bug. They also look at where things stand in the end, which
+//! no answer tells.
 
 pub mod at_most_once;
 pub mod mutual_exclusion;

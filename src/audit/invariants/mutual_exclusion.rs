@@ -42,7 +42,8 @@ fn granted(operation: &Operation) -> Option<Moment> {
     operation.answered().filter(|_| granted)
 }
 
-/// The grants in the order of their answers; each with the one that was called last of all up to it.
+/// The grants in the order of their answers; each with the one that was called last of all up to
+/// it.
 struct Grants<'a>(Vec<(Moment, &'a Operation)>);
 
 impl<'a> Grants<'a> {
@@ -60,16 +61,16 @@ impl<'a> Grants<'a> {
         Self(grants)
     }
 
-    /// Of the grants that were answered before `moment`, the one called last: it leaves the least time
-    /// for an unlock.
+    /// Of the grants that were answered before `moment`, the one called last: it leaves the least
+    /// time for an unlock.
     fn last_over_before(&self, moment: Moment) -> Option<&'a Operation> {
         let over = self.0.partition_point(|&(answered, _)| answered < moment);
         Some(self.0[..over].last()?.1)
     }
 }
 
-/// The unlocks that can have happened, in the order of their calls; each with the latest end of all up
-/// to it, None for never.
+/// The unlocks that can have happened, in the order of their calls; each with the latest end of all
+/// up to it, None for never.
 struct Releases(Vec<(Moment, Option<Moment>)>);
 
 impl Releases {

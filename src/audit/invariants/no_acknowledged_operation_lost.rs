@@ -4,8 +4,8 @@ use super::{FinalState, Violation};
 use crate::audit::history::{History, Operation};
 use crate::service::Verb;
 
-/// Checks for each lock that its end is the one that the last answer tells, unless a call that can have
-/// changed it may have come later.
+/// Checks for each lock that its end is the one that the last answer tells, unless a call that can
+/// have changed it may have come later.
 ///
 /// Every answer is an acknowledgement: also a `lock` that was told `false` has left the lock held.
 ///

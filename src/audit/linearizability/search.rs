@@ -15,8 +15,8 @@ enum Event {
     Answered(Index),
 }
 
-/// What is known of a lock when all calls that will be answered have been: nothing more of the calls
-/// before matters to those that follow.
+/// What is known of a lock when all calls that will be answered have been: nothing more of the
+/// calls before matters to those that follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) held: bool,
@@ -29,8 +29,8 @@ pub(crate) struct Known {
 pub(super) struct Search<'a> {
     operations: &'a [&'a Operation],
     now: Known,
-    /// The calls under way that will be answered and have no place in the order yet, the one answered
-    /// first foremost.
+    /// The calls under way that will be answered and have no place in the order yet, the one
+    /// answered first foremost.
     waiting: BTreeSet<(Moment, Index)>,
 }
 

@@ -36,7 +36,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the operation can have been carried out, now or later. What was not acquired is given back.
+    /// Whether the operation can have been carried out, now or later. What was not acquired is
+    /// given back.
     #[must_use]
     pub const fn may_have_happened(&self) -> bool {
         match self {

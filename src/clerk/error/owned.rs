@@ -9,15 +9,17 @@ use crate::types::{LockName, NameError, RetentionError};
 
 /// Why a lock was not acquired.
 ///
-/// Whatever the reason, nothing stays behind: a place in the queue is left, and a grant that crosses with
-/// it is given back, in the background; without a server to hear of it, when the lease is over.
+/// Whatever the reason, nothing stays behind: a place in the queue is left, and a grant that
+/// crosses with it is given back, in the background; without a server to hear of it, when the lease
+/// is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
     /// The name is no lock name.
     #[error(transparent)]
     InvalidName(#[from] NameError),
-    /// [`LockRequest::permits`](crate::clerk::LockRequest::permits) was 0, which would let nobody in.
+    /// [`LockRequest::permits`](crate::clerk::LockRequest::permits) was 0, which would let nobody
+    /// in.
     #[error("a lock with 0 permits lets nobody in: at least 1 is needed")]
     NoPermits,
     /// Its turn did not come within [`LockRequest::timeout`](crate::clerk::LockRequest::timeout) or
@@ -32,8 +34,9 @@ pub enum AcquireError {
         name: LockName,
         /// How long the request waited.
         after: Duration,
-        /// Whether this clerk held the lock itself, by a guard or by [`Clerk::lock`](crate::clerk::Clerk::lock): in
-        /// another task, or the request waited for itself.
+        /// Whether this clerk held the lock itself, by a guard or by
+        /// [`Clerk::lock`](crate::clerk::Clerk::lock): in another task, or the request waited for
+        /// itself.
         is_own: bool,
     },
     /// No server answered in time. Trying again is sensible.
@@ -58,12 +61,12 @@ pub enum AcquireError {
     /// The servers of the list are members of two clusters.
     #[error(transparent)]
     MixedClusters(MixedClusters),
-    /// Its place in the queue was lost with the session: no server could be reached for a whole lease, or
-    /// the pair lost its state. The next request opens another session.
+    /// Its place in the queue was lost with the session: no server could be reached for a whole
+    /// lease, or the pair lost its state. The next request opens another session.
     #[error("the session was lost, and its places in all queues with it")]
     SessionLost,
-    /// It was granted, and broken before the grant was heard of, or before the other locks of the same request
-    /// were granted.
+    /// It was granted, and broken before the grant was heard of, or before the other locks of the
+    /// same request were granted.
     #[error("it was granted, and broken before the request was complete")]
     Ended,
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.
@@ -81,25 +84,28 @@ impl From<LossReason> for AcquireError {
     }
 }
 
-/// Why [`LockGuard::release`](crate::clerk::LockGuard::release) could not say that the lock was given back
-/// while it was held; or [`LockGuard::retain`](crate::clerk::LockGuard::retain), that it stays held.
+/// Why [`LockGuard::release`](crate::clerk::LockGuard::release) could not say that the lock was
+/// given back while it was held; or [`LockGuard::retain`](crate::clerk::LockGuard::retain), that it
+/// stays held.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// The servers say that the guard did not hold the lock any more. Others can have held it meanwhile.
+    /// The servers say that the guard did not hold the lock any more. Others can have held it
+    /// meanwhile.
     #[error("the lock was not held any more")]
     NotHeld,
     /// The guard was lost before. Others can have held the lock meanwhile.
     #[error("the lock was lost before it was released: {0}")]
     Lost(LossReason),
-    /// The servers of the list are members of two clusters. The lock is free when its lease is over.
+    /// The servers of the list are members of two clusters. The lock is free when its lease is
+    /// over.
     #[error(transparent)]
     MixedClusters(MixedClusters),
     /// What [`LockGuard::retain`](crate::clerk::LockGuard::retain) was given is longer than a day.
     #[error(transparent)]
     TooLong(#[from] RetentionError),
-    /// No server answered in time. A release goes on being tried in the background; at the latest, the lock
-    /// is free when the lease is over.
+    /// No server answered in time. A release goes on being tried in the background; at the latest,
+    /// the lock is free when the lease is over.
     #[error(
         "no answer within {}; the release {}; {tried}",
         humantime::format_duration(*.after),
@@ -128,7 +134,8 @@ pub enum ReleaseError {
 }
 
 impl ReleaseError {
-    /// Whether a server can have carried it out by now. A lock that was lost is not held any more in any case.
+    /// Whether a server can have carried it out by now. A lock that was lost is not held any more
+    /// in any case.
     #[must_use]
     pub const fn may_have_happened(&self) -> bool {
         match self {

@@ -1,4 +1,5 @@
-//! The session that a clerk's requests use: opened with the first of them, and again when it was lost.
+//! The session that a clerk's requests use: opened with the first of them, and again when it was
+//! lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,14 +60,15 @@ impl Sessions {
         Ok(handle)
     }
 
-    /// The sessions that the current one runs inside, the nearest first; none if there is no current one.
+    /// The sessions that the current one runs inside, the nearest first; none if there is no
+    /// current one.
     pub(in crate::clerk) fn outer(&self) -> Option<Vec<SessionId>> {
         let handle = self.current.peek()?;
         Some(handle.session.inside.clone())
     }
 
-    /// Opens no more sessions from here on, and gives the current one. One that is being opened meanwhile is not
-    /// kept, and whoever waits for it finds this closed.
+    /// Opens no more sessions from here on, and gives the current one. One that is being opened
+    /// meanwhile is not kept, and whoever waits for it finds this closed.
     pub(in crate::clerk) fn close(&self) -> Option<Arc<Handle>> {
         self.is_closed.store(true, Ordering::SeqCst);
         self.current.take()

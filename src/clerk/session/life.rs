@@ -1,12 +1,13 @@
 //! How long a session is certainly alive, by this process' own clock.
 //!
-//! The servers count the lease from when they get a renewal. Whoever holds a lock counts it from when the
-//! renewal was sent, which is earlier, and does not rely on its last part, because clocks do not run at one
-//! rate. So the holder stops before the servers give the lock to somebody else, whatever was lost or late.
+//! The servers count the lease from when they get a renewal. Whoever holds a lock counts it from
+//! when the renewal was sent, which is earlier, and does not rely on its last part, because clocks
+//! do not run at one rate. So the holder stops before the servers give the lock to somebody else,
+//! whatever was lost or late.
 //!
-//! The clock decides, not the task that renews: a guard that is asked after the lease is over is lost, also
-//! when that task could not run. And what is over stays over, or two looks at one guard could differ: a
-//! renewal that is answered after that moment is worth nothing.
+//! The clock decides, not the task that renews: a guard that is asked after the lease is over is
+//! lost, also when that task could not run. And what is over stays over, or two looks at one guard
+//! could differ: a renewal that is answered after that moment is worth nothing.
 
 use std::time::Duration;
 
@@ -37,7 +38,8 @@ pub enum LossReason {
     /// The servers do not know the session any more: it expired there, or the pair lost its state.
     #[error("the servers do not know the session any more")]
     SessionLost,
-    /// The lock was broken: taken from its holder by [`Clerk::break_lock`](crate::clerk::Clerk::break_lock).
+    /// The lock was broken: taken from its holder by
+    /// [`Clerk::break_lock`](crate::clerk::Clerk::break_lock).
     #[error("the lock was broken")]
     Broken,
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called.
@@ -80,8 +82,8 @@ impl Life {
 
     /// A renewal that was first sent when it had `begun` has been answered.
     ///
-    /// It wakes nobody: every grant brings a renewal, and thousands may wait in the session. A task that
-    /// waits for the end looks again when the lease that it knows of would be over.
+    /// It wakes nobody: every grant brings a renewal, and thousands may wait in the session. A task
+    /// that waits for the end looks again when the lease that it knows of would be over.
     pub(super) fn renewed(&self, begun: Instant) {
         let safe_until = safe_until(self.lease, begun);
         self.state.send_if_modified(|state| {

@@ -1,8 +1,9 @@
-//! A clerk's session: the record in which its owned locks are acquired, kept alive by renewing its lease.
+//! A clerk's session: the record in which its owned locks are acquired, kept alive by renewing its
+//! lease.
 //!
-//! It is opened with the first request for such a lock, so a clerk that makes none does not pay for it. One
-//! task renews it and gives back what is dropped. The clerk and every [`Claim`] hold a [`Handle`]; when the
-//! last one is gone the task says goodbye, which gives back all that is left.
+//! It is opened with the first request for such a lock, so a clerk that makes none does not pay for
+//! it. One task renews it and gives back what is dropped. The clerk and every [`Claim`] hold a
+//! [`Handle`]; when the last one is gone the task says goodbye, which gives back all that is left.
 
 mod claim;
 mod current;
@@ -98,7 +99,8 @@ impl Handle {
 }
 
 impl Session {
-    /// Gives back what the call `acquired` holds: true when it was held. Or takes it out of the queue.
+    /// Gives back what the call `acquired` holds: true when it was held. Or takes it out of the
+    /// queue.
     ///
     /// # Cancel safety
     ///

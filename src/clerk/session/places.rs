@@ -1,8 +1,9 @@
-//! Which locks a session waits for or holds, each by the call that asked for it; and which of them are to be
-//! given back.
+//! Which locks a session waits for or holds, each by the call that asked for it; and which of them
+//! are to be given back.
 //!
-//! A place is entered before its call is sent, because the news of its grant can overtake the call's answer.
-//! News of a place that is not here any more is of one that was given up: its release is on its way.
+//! A place is entered before its call is sent, because the news of its grant can overtake the
+//! call's answer. News of a place that is not here any more is of one that was given up: its
+//! release is on its way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,7 +140,8 @@ impl Places {
         self.table().told
     }
 
-    /// Tells the places what there is news of. An answer that comes late, when newer news has been told, tells nothing.
+    /// Tells the places what there is news of. An answer that comes late, when newer news has been
+    /// told, tells nothing.
     pub(super) fn tell(&self, news: &News) {
         let mut table = self.table();
         if news.through < table.told {
@@ -185,7 +187,8 @@ mod tests {
         }
     }
 
-    /// Two polls may be under way: that of a runtime that was blocked, and that of the thread that stood in for it.
+    /// Two polls may be under way: that of a runtime that was blocked, and that of the thread that
+    /// stood in for it.
     #[test]
     fn an_answer_that_comes_after_newer_news_tells_nothing() {
         let places = Places::default();

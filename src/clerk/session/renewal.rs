@@ -1,8 +1,9 @@
 //! Keeps a session's lease, and learns what happens to its locks, by one poll after the other.
 //!
-//! A server holds a poll until there is news, or for a quarter of the lease. A poll that takes longer than that
-//! is overdue: something hangs. It is asked at the other server as well then, but that one may hold it as long
-//! again. So meanwhile the session is kept alive by what is answered at once.
+//! A server holds a poll until there is news, or for a quarter of the lease. A poll that takes
+//! longer than that is overdue: something hangs. It is asked at the other server as well then, but
+//! that one may hold it as long again. So meanwhile the session is kept alive by what is answered
+//! at once.
 
 use std::time::Duration;
 

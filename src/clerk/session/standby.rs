@@ -1,12 +1,13 @@
 //! Keeps a session alive while the runtime that its clerk was connected in does not run.
 //!
-//! A task that blocks its thread, in a long computation or a call of a library that is not async, holds up the
-//! session's own task, which may wait for the same thread. Then the lease would end under a holder that works. So a
-//! thread of the process' own, one for all clerks, looks when less of the lease is left than there ever is while
-//! renewals are in time, and renews over connections of its own until the session's task has polled again.
+//! A task that blocks its thread, in a long computation or a call of a library that is not async,
+//! holds up the session's own task, which may wait for the same thread. Then the lease would end
+//! under a holder that works. So a thread of the process' own, one for all clerks, looks when less
+//! of the lease is left than there ever is while renewals are in time, and renews over connections
+//! of its own until the session's task has polled again.
 //!
-//! While that task runs this costs a timer. And where it is gone, with its runtime, so is this: nobody could
-//! release the lock any more.
+//! While that task runs this costs a timer. And where it is gone, with its runtime, so is this:
+//! nobody could release the lock any more.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -25,7 +26,8 @@ use crate::config::LEASE_LEFT_TO_STANDBY;
 /// What drives the thread, once there is one. It stays, idle, when there are no sessions.
 static THREAD: Mutex<Option<Handle>> = Mutex::new(None);
 
-/// Stands by for the session until what this gives is dropped. None for a network that other runtimes cannot use.
+/// Stands by for the session until what this gives is dropped. None for a network that other
+/// runtimes cannot use.
 pub(super) fn begin(session: &Arc<Session>) -> Option<AbortOnDropHandle<()>> {
     if !session.shared.pair.is_reached_from_any_runtime() {
         return None;

@@ -474,7 +474,8 @@ async fn counted<T>(work: impl Future<Output = T>, polls: Arc<AtomicUsize>) -> T
     .await
 }
 
-/// However many wait, a grant wakes the one that it is for, and so does the renewal that comes with it.
+/// However many wait, a grant wakes the one that it is for, and so does the renewal that comes with
+/// it.
 #[tokio::test(start_paused = true)]
 async fn a_grant_wakes_nobody_but_whom_it_is_for() {
     const WAITERS: usize = 1_000;

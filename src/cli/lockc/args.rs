@@ -57,7 +57,8 @@ What follows `--` is the command with its arguments, whatever they look like.";
 
 /// A client of a lock pair
 ///
-/// Asks whichever server answers; each command is carried out once, however often it had to be asked for.
+/// Asks whichever server answers; each command is carried out once, however often it had to be
+/// asked for.
 #[derive(Debug, Parser)]
 #[command(
     name = "lockc",
@@ -89,20 +90,22 @@ pub(in crate::cli) struct Cli {
 pub(super) enum Command {
     /// Run a command while a lock is held
     ///
-    /// Waits for its turn, holds the lock for the command, and releases it when the command has ended; exits
-    /// with the command's code, or dies of the signal that ended it, which a shell tells as 128 and its number.
-    /// On a terminal it says what it waits for. The command finds `LOCK_NAME`, `LOCK_TOKEN` (for what refuses
-    /// a late holder) and `LOCK_SESSION` in its environment.
+    /// Waits for its turn, holds the lock for the command, and releases it when the command has
+    /// ended; exits with the command's code, or dies of the signal that ended it, which a shell
+    /// tells as 128 and its number. On a terminal it says what it waits for. The command finds
+    /// `LOCK_NAME`, `LOCK_TOKEN` (for what refuses a late holder) and `LOCK_SESSION` in its
+    /// environment.
     ///
-    /// The lock is lost when the servers cannot be reached for a lease. The command is ended before others can
-    /// have it, with SIGTERM, and SIGKILL after the grace; also when this program is killed or stopped. Signals
-    /// are passed on to the command's process group; what it leaves behind in that group when it ends is ended
-    /// as well. What leaves that group, as with `setsid`, is not waited for: it goes on without the lock.
+    /// The lock is lost when the servers cannot be reached for a lease. The command is ended before
+    /// others can have it, with SIGTERM, and SIGKILL after the grace; also when this program is
+    /// killed or stopped. Signals are passed on to the command's process group; what it leaves
+    /// behind in that group when it ends is ended as well. What leaves that group, as with
+    /// `setsid`, is not waited for: it goes on without the lock.
     ///
-    /// Exit code 1, or that of -E: the lock was not to be had, and a line on stderr says who has it (none with
-    /// -E 0); 2: the command line is wrong, or the lock is held around this very command, which would wait for
-    /// itself; 69: no server could answer in time; 75: the lock was lost while the command ran; 126 and 127: the
-    /// command cannot be executed, or was not found.
+    /// Exit code 1, or that of -E: the lock was not to be had, and a line on stderr says who has it
+    /// (none with -E 0); 2: the command line is wrong, or the lock is held around this very
+    /// command, which would wait for itself; 69: no server could answer in time; 75: the lock was
+    /// lost while the command ran; 126 and 127: the command cannot be executed, or was not found.
     #[cfg(target_os = "linux")]
     #[command(
         after_help = RUN_EXAMPLES,
@@ -111,8 +114,8 @@ pub(super) enum Command {
     Run(RunOptions),
     /// Take a lock that belongs to nobody, and do not wait: prints true, or false if it was held
     ///
-    /// It stays held when this program ends, until `lockc unlock`; by anybody. To hold a lock for a command,
-    /// use `lockc run`.
+    /// It stays held when this program ends, until `lockc unlock`; by anybody. To hold a lock for a
+    /// command, use `lockc run`.
     Lock {
         /// The lock: 1 to 1,024 bytes of UTF-8
         name: LockName,
@@ -124,72 +127,79 @@ pub(super) enum Command {
     },
     /// Show which locks are held, by whom, and how many wait
     ///
-    /// A row for each holder (of one lock, 256 at the most), by name. HOLDER is the beginning of the client's id
-    /// and the number of its session, or nobody for a lock of `lockc lock`. What is held all the while is listed;
-    /// what changes meanwhile may be.
+    /// A row for each holder (of one lock, 256 at the most), by name. HOLDER is the beginning of
+    /// the client's id and the number of its session, or nobody for a lock of `lockc lock`. What is
+    /// held all the while is listed; what changes meanwhile may be.
     Ls(LsOptions),
     /// Show who holds a lock, and who waits for it
     ///
-    /// Holders first, each with its token and since when it has held the lock (by the servers' clock, and how long
-    /// ago that is by the clock here), then the queue in its order; 256 in all at the most. Exit code 0 when
-    /// the lock is held, 1 when it is free.
+    /// Holders first, each with its token and since when it has held the lock (by the servers'
+    /// clock, and how long ago that is by the clock here), then the queue in its order; 256 in all
+    /// at the most. Exit code 0 when the lock is held, 1 when it is free.
     Show(ShowOptions),
     /// Show who waits for whom, and name a deadlock
     ///
-    /// Goes from the lock to those who hold it, to the locks that their sessions wait for, and so on. Exit code 0
-    /// when they do not wait for each other in a circle, 1 when they do: a deadlock, which ends when one of
-    /// them gives up, or when one of its locks is broken.
+    /// Goes from the lock to those who hold it, to the locks that their sessions wait for, and so
+    /// on. Exit code 0 when they do not wait for each other in a circle, 1 when they do: a
+    /// deadlock, which ends when one of them gives up, or when one of its locks is broken.
     ///
-    /// The servers know sessions, not the tasks within: a session that holds and waits in two tasks may still go
-    /// on. One that waits for a lock that it holds itself is shown, and does not count as a deadlock.
+    /// The servers know sessions, not the tasks within: a session that holds and waits in two tasks
+    /// may still go on. One that waits for a lock that it holds itself is shown, and does not count
+    /// as a deadlock.
     Why(WhyOptions),
-    /// Take a lock from its holder: prints true when it was held by that token, false when it was not
+    /// Take a lock from its holder: prints true when it was held by that token, false when it was
+    /// not
     ///
-    /// The holder is told, and the lock goes to whoever is next. That does not stop what the holder does: only
-    /// something that looks at tokens keeps its late writes off. For a lock that belongs to nobody there is
-    /// `lockc unlock`.
+    /// The holder is told, and the lock goes to whoever is next. That does not stop what the holder
+    /// does: only something that looks at tokens keeps its late writes off. For a lock that belongs
+    /// to nobody there is `lockc unlock`.
     Break(BreakOptions),
     /// Print a line for each change of a lock, until interrupted
     ///
-    /// It looks every so often and compares, so what comes and goes in between is missed. It begins with what is
-    /// there. Events: granted, ended (released, broken, or its lease is over: a look does not tell which),
-    /// queued, left (the queue), and locked and unlocked for a lock that belongs to nobody. While no server
-    /// answers it says so on stderr and goes on. It ends when it is interrupted, or when nobody reads what it
-    /// prints any more, with exit code 0.
+    /// It looks every so often and compares, so what comes and goes in between is missed. It begins
+    /// with what is there. Events: granted, ended (released, broken, or its lease is over: a look
+    /// does not tell which), queued, left (the queue), and locked and unlocked for a lock that
+    /// belongs to nobody. While no server answers it says so on stderr and goes on. It ends when it
+    /// is interrupted, or when nobody reads what it prints any more, with exit code 0.
     Watch(WatchOptions),
     /// Be the leader: wait for a lock, and hold it until told to stop
     ///
-    /// Prints `leader TOKEN` when it has been elected; the token rises with every leader. SIGINT, SIGTERM and
-    /// SIGHUP make it resign, and so does the end of the program that reads its output. Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
+    /// Prints `leader TOKEN` when it has been elected; the token rises with every leader. SIGINT,
+    /// SIGTERM and SIGHUP make it resign, and so does the end of the program that reads its output.
+    /// Exit code 0 when it has resigned; 1 when it was stopped before it was elected; 75 when the
     /// leadership was lost: no server answered for a lease, or the lock was broken.
     Elect(ElectOptions),
-    /// Carry out commands from stdin, one a line: `acquire NAME`, `release NAME`, ...; `help` names them
+    /// Carry out commands from stdin, one a line: `acquire NAME`, `release NAME`, ...; `help` names
+    /// them
     ///
-    /// acquire NAME: waits for the lock, for --timeout at most, and answers with its token; the lines behind it
-    /// wait as well. lock NAME, unlock NAME: as the commands of that name. try NAME: answers with the token, or
-    /// false when the lock is not to be had. permit N NAME and try-permit N NAME: likewise, for one of N permits, of
-    /// which a shell can have several. elect NAME: stands for election, for --timeout at the most, and answers with
-    /// the token of the leader. release NAME: gives back what this shell has acquired, the last first, or resigns.
+    /// acquire NAME: waits for the lock, for --timeout at most, and answers with its token; the
+    /// lines behind it wait as well. lock NAME, unlock NAME: as the commands of that name. try
+    /// NAME: answers with the token, or false when the lock is not to be had. permit N NAME and
+    /// try-permit N NAME: likewise, for one of N permits, of which a shell can have several. elect
+    /// NAME: stands for election, for --timeout at the most, and answers with the token of the
+    /// leader. release NAME: gives back what this shell has acquired, the last first, or resigns.
     /// break NAME TOKEN REASON: as `lockc break`; this NAME has no blanks.
     ///
-    /// ls PREFIX, show NAME and why NAME: answer with the JSON of `lockc ls --json`, and so on. watch PREFIX: answers
-    /// with what has changed since this shell was last asked to watch this prefix, an array of the objects of `lockc
-    /// watch --json`: as soon as there is something, or an empty one after --timeout; the first time, at once with
-    /// what is held. It looks every second, and at least four times within the timeout. A shell watches 64
-    /// prefixes at the most. Without a PREFIX, it is about all locks.
+    /// ls PREFIX, show NAME and why NAME: answer with the JSON of `lockc ls --json`, and so on.
+    /// watch PREFIX: answers with what has changed since this shell was last asked to watch this
+    /// prefix, an array of the objects of `lockc watch --json`: as soon as there is something, or
+    /// an empty one after --timeout; the first time, at once with what is held. It looks every
+    /// second, and at least four times within the timeout. A shell watches 64 prefixes at the most.
+    /// Without a PREFIX, it is about all locks.
     ///
-    /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A name or a prefix
-    /// is the rest of its line, without blanks at its ends. Empty lines are passed over. Ends at the end of the input,
-    /// with exit code 0; 69 when no server answered any of its commands, 70 when the input could not be read, 128 and
-    /// the number of a signal (SIGINT, SIGTERM, SIGHUP) that ended it. It ends when nobody reads its answers any
-    /// more, too. What it has acquired and not released is released
-    /// then. That a lock was lost meanwhile (no server answered for 10s, or it was broken) is told when it is
-    /// released.
+    /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A
+    /// name or a prefix is the rest of its line, without blanks at its ends. Empty lines are passed
+    /// over. Ends at the end of the input, with exit code 0; 69 when no server answered any of its
+    /// commands, 70 when the input could not be read, 128 and the number of a signal (SIGINT,
+    /// SIGTERM, SIGHUP) that ended it. It ends when nobody reads its answers any more, too. What it
+    /// has acquired and not released is released then. That a lock was lost meanwhile (no server
+    /// answered for 10s, or it was broken) is told when it is released.
     Shell,
     /// Show how each server sees itself and its peer
     ///
-    /// The pair is whole when one server is primary, the other is its backup, and neither doubts it: then
-    /// it survives the loss of either. Exit code 0 when a server answered, 69 when none did.
+    /// The pair is whole when one server is primary, the other is its backup, and neither doubts
+    /// it: then it survives the loss of either. Exit code 0 when a server answered, 69 when none
+    /// did.
     Status {
         /// Print JSON
         ///
@@ -199,20 +209,20 @@ pub(super) enum Command {
     },
     /// Measure how quickly the pair answers, and what that costs it
     ///
-    /// Locks and unlocks without a pause, each call in flight with a lock of its own; frees them at the end.
-    /// It loads the servers as much as it can: their other clients notice.
+    /// Locks and unlocks without a pause, each call in flight with a lock of its own; frees them at
+    /// the end. It loads the servers as much as it can: their other clients notice.
     Bench(BenchOptions),
     /// Work the pair hard, and check that every answer is right
     ///
-    /// Many clerks lock and unlock at random: a few hot locks, which all of them want, and many cold ones.
-    /// Kill, stop and restart servers meanwhile, one at a time, if you like: as long as the pair is whole
-    /// again before the next failure, no answer may be wrong. The locks have names that nobody else uses,
-    /// and are freed at the end.
+    /// Many clerks lock and unlock at random: a few hot locks, which all of them want, and many
+    /// cold ones. Kill, stop and restart servers meanwhile, one at a time, if you like: as long as
+    /// the pair is whole again before the next failure, no answer may be wrong. The locks have
+    /// names that nobody else uses, and are freed at the end.
     ///
-    /// Right means linearizable: each call took effect at one moment between its start and its end, once,
-    /// and no lock was granted while it was held. Exit code 0 when every answer was right, 1 when one was
-    /// not (the calls that show it are in the history file), 69 when no server answered at all. Calls
-    /// that failed are counted, and are not wrong. SIGINT ends it early.
+    /// Right means linearizable: each call took effect at one moment between its start and its end,
+    /// once, and no lock was granted while it was held. Exit code 0 when every answer was right, 1
+    /// when one was not (the calls that show it are in the history file), 69 when no server
+    /// answered at all. Calls that failed are counted, and are not wrong. SIGINT ends it early.
     Torture(TortureOptions),
     /// Print a completion script
     ///
@@ -258,8 +268,9 @@ pub(super) struct TortureOptions {
     /// How many locks; up to four of them are hot, and take half of the calls
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) locks: u32,
-    /// How many more clerks that acquire owned locks, three of them, and check that nobody else holds them; or, of
-    /// the third, which has two permits, that no more than one does. Now and then they break one of them
+    /// How many more clerks that acquire owned locks, three of them, and check that nobody else
+    /// holds them; or, of the third, which has two permits, that no more than one does. Now and
+    /// then they break one of them
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(0..=1_000))]
     pub(super) owners: u32,
     /// How long to go on

@@ -15,8 +15,8 @@ use crate::net::{DialError, Servers};
 use crate::service::Verb;
 use crate::types::LockName;
 
-/// How much later than asked for the program gives up by itself: the clerk, which can say more, comes
-/// first unless connecting has taken time already.
+/// How much later than asked for the program gives up by itself: the clerk, which can say more,
+/// comes first unless connecting has taken time already.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// A clerk, connected when it is first needed.

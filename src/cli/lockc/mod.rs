@@ -117,8 +117,8 @@ async fn tell_outcome(outcome: bool, change: Option<String>) -> Exit {
     }
 }
 
-/// Carries out commands until their input ends, nobody reads the answers, or a signal comes. What the
-/// shell has acquired is free when it ends.
+/// Carries out commands until their input ends, nobody reads the answers, or a signal comes. What
+/// the shell has acquired is free when it ends.
 async fn shell(customer: Customer) -> Exit {
     let mut signals = match StopSignals::catch_with_hang_up() {
         Ok(signals) => signals,

@@ -1,4 +1,5 @@
-//! A line on stderr that tells how far a long command has come. There is none where stderr is no terminal.
+//! A line on stderr that tells how far a long command has come. There is none where stderr is no
+//! terminal.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::{Mutex, PoisonError};
@@ -77,7 +78,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The terminal behind stderr. Nobody waits for it: it may have been stopped, by Ctrl-S for instance.
+/// The terminal behind stderr. Nobody waits for it: it may have been stopped, by Ctrl-S for
+/// instance.
 #[derive(Debug, Default)]
 struct Terminal(Mutex<String>);
 

@@ -9,7 +9,8 @@ use crate::cli::escape::escaped;
 use crate::service::{RoleName, ServerStatus};
 use crate::types::ServerId;
 
-/// What is told of each server. A row for each, so that addresses and numbers have room in 80 columns.
+/// What is told of each server. A row for each, so that addresses and numbers have room in 80
+/// columns.
 const ROWS: [&str; 10] = [
     "address", "role", "view", "op", "in sync", "clients", "locks", "waiters", "memory", "uptime",
 ];

@@ -1,7 +1,7 @@
 //! Tables for people: padded columns, no wider than the terminal.
 //!
-//! On a terminal, long cells of the columns that may shrink lose their middle, so that no row wraps.
-//! Piped into another program, every cell is whole.
+//! On a terminal, long cells of the columns that may shrink lose their middle, so that no row
+//! wraps. Piped into another program, every cell is whole.
 
 use std::io::{self, IsTerminal as _};
 

@@ -15,9 +15,9 @@ use crate::net::Addr;
 use crate::server::ServerConfig;
 use crate::types::ServerId;
 
-/// What is logged unless `RUST_LOG` says otherwise. tarpc tells of every request at `info`, of broken
-/// channels at `warn`, without saying which, and of each request whose deadline passes at `error`: any
-/// client could fill the disk with that.
+/// What is logged unless `RUST_LOG` says otherwise. tarpc tells of every request at `info`, of
+/// broken channels at `warn`, without saying which, and of each request whose deadline passes at
+/// `error`: any client could fill the disk with that.
 const DEFAULT_FILTER: &str = "info,tarpc=error,tarpc::server::in_flight_requests=off";
 
 const AFTER_HELP: &str = "\
@@ -44,8 +44,8 @@ Exit codes:
 
 /// A server of a lock pair
 ///
-/// Two servers keep the same locks in memory. The primary answers once the backup has what led to the
-/// answer; when one is lost, the other goes on with everything that was acknowledged.
+/// Two servers keep the same locks in memory. The primary answers once the backup has what led to
+/// the answer; when one is lost, the other goes on with everything that was acknowledged.
 #[derive(Debug, Parser)]
 #[command(name = "lockd", version, after_help = AFTER_HELP, subcommand_required = true)]
 pub(in crate::cli) struct Cli {
@@ -71,7 +71,8 @@ pub(super) enum Command {
     Backup(ServeOptions),
     /// Run both servers of a pair in this process, to try things out
     ///
-    /// Then, in another terminal: lockc run hello -- date. Ctrl-C stops both, and the locks are gone.
+    /// Then, in another terminal: lockc run hello -- date. Ctrl-C stops both, and the locks are
+    /// gone.
     Dev(TuningOptions),
     /// Print a completion script
     ///
@@ -119,8 +120,8 @@ pub(super) enum LogFormat {
 pub(super) struct ServeOptions {
     /// Bind this address instead of the listed one
     ///
-    /// For instance 0.0.0.0:5100, or a private address behind a proxy. Others still reach this server at
-    /// its listed address.
+    /// For instance 0.0.0.0:5100, or a private address behind a proxy. Others still reach this
+    /// server at its listed address.
     #[arg(long, value_name = "ADDR", env = "LOCK_LISTEN", value_parser = options::address)]
     listen: Option<Addr>,
     /// Reach the other server at this address instead of its listed one
@@ -130,8 +131,8 @@ pub(super) struct ServeOptions {
     peer_addr: Option<Addr>,
     /// Serve without the other server if that does not answer
     ///
-    /// A server that has just started otherwise waits for it. Only for when the other one is gone for
-    /// good: if it runs and cannot be reached, both will grant the same locks.
+    /// A server that has just started otherwise waits for it. Only for when the other one is gone
+    /// for good: if it runs and cannot be reached, both will grant the same locks.
     #[arg(long)]
     alone: bool,
     #[command(flatten)]
@@ -143,8 +144,8 @@ pub(super) struct ServeOptions {
 pub(super) struct TuningOptions {
     /// How long the other server may be silent before it counts as dead; the same on both
     ///
-    /// Too low, and a busy machine causes needless takeovers; too high, and clients wait that much longer
-    /// when a server hangs. A server that dies is noticed at once.
+    /// Too low, and a busy machine causes needless takeovers; too high, and clients wait that much
+    /// longer when a server hangs. A server that dies is noticed at once.
     #[arg(
         long,
         value_name = "DURATION",
@@ -164,11 +165,11 @@ pub(super) struct TuningOptions {
         allow_hyphen_values = true
     )]
     record_ttl: Duration,
-    /// How long at most to poll for the next message before the thread parks, while trials show that
-    /// more gets done so; 0 for never
+    /// How long at most to poll for the next message before the thread parks, while trials show
+    /// that more gets done so; 0 for never
     ///
-    /// It makes calls quicker where few are made at a time, and keeps a core busy while they are. `lockc
-    /// status --json` tells how long the server polls now.
+    /// It makes calls quicker where few are made at a time, and keeps a core busy while they are.
+    /// `lockc status --json` tells how long the server polls now.
     #[arg(
         long,
         value_name = "DURATION",
@@ -207,9 +208,9 @@ pub(super) struct TuningOptions {
     max_clients: u64,
     /// How much memory this server may use, such as 512MiB; the same on both servers
     ///
-    /// From it follows how much locks and clients may take: what there is no room for is refused, and nothing
-    /// held is lost. `auto`: as much as the control group has; `none`: no limit. With less than 24MiB there is
-    /// no room for locks. `lockd dev` shares it out to its two servers.
+    /// From it follows how much locks and clients may take: what there is no room for is refused,
+    /// and nothing held is lost. `auto`: as much as the control group has; `none`: no limit. With
+    /// less than 24MiB there is no room for locks. `lockd dev` shares it out to its two servers.
     #[arg(
         long,
         value_name = "SIZE",
@@ -218,8 +219,8 @@ pub(super) struct TuningOptions {
         value_parser = max_memory
     )]
     max_memory: MaxMemory,
-    /// Held locks, and places of sessions at locks, together; one that is owned is both. A plain one takes some 100
-    /// bytes and its name, an owned one some 370
+    /// Held locks, and places of sessions at locks, together; one that is owned is both. A plain
+    /// one takes some 100 bytes and its name, an owned one some 370
     #[arg(
         long,
         value_name = "COUNT",
@@ -231,8 +232,8 @@ pub(super) struct TuningOptions {
 }
 
 impl Cli {
-    /// The servers to run; none for a command that runs no server. `group`: the memory that the control group
-    /// of this process has, in bytes.
+    /// The servers to run; none for a command that runs no server. `group`: the memory that the
+    /// control group of this process has, in bytes.
     pub(super) fn servers(&self, group: Option<u64>) -> Vec<ServerConfig> {
         let mut servers = match &self.command {
             Command::Primary(options) => vec![self.server(ServerId::A, options)],

@@ -1,8 +1,8 @@
 //! The memory limit of the control group that this process runs in, of version 1 or 2.
 //!
-//! `/proc/self/cgroup` names the group, `/proc/self/mountinfo` where the tree of groups is mounted and which
-//! part of it is visible there. The limit is the smallest of the group's and of those above it: a container
-//! is often limited from above. What cannot be read limits nothing.
+//! `/proc/self/cgroup` names the group, `/proc/self/mountinfo` where the tree of groups is mounted
+//! and which part of it is visible there. The limit is the smallest of the group's and of those
+//! above it: a container is often limited from above. What cannot be read limits nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,8 @@ fn parse(text: &str) -> Option<u64> {
     (limit < UNLIMITED).then_some(limit)
 }
 
-/// The trees that may limit memory: that of version 2, and the one of version 1 that has the controller.
+/// The trees that may limit memory: that of version 2, and the one of version 1 that has the
+/// controller.
 fn trees(groups: &str, mounts: &str) -> Vec<Tree> {
     let mounts = mounts.lines().filter_map(mount);
     mounts
@@ -62,8 +63,8 @@ fn trees(groups: &str, mounts: &str) -> Vec<Tree> {
         .collect()
 }
 
-/// The path of a group below what is mounted; the mount itself where it is not below, as in a container that
-/// sees the host's path and mounts its own group.
+/// The path of a group below what is mounted; the mount itself where it is not below, as in a
+/// container that sees the host's path and mounts its own group.
 fn below(path: &Path, root: &Path) -> PathBuf {
     let below = path.strip_prefix(root).unwrap_or_else(|_| Path::new(""));
     below.iter().filter(|part| *part != "..").collect()

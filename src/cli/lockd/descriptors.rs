@@ -1,15 +1,16 @@
 //! How many descriptors this process may have, and how many of them are for clients.
 //!
-//! A server whose clients have used them all up could neither ask its peer who it is nor be asked: it
-//! would not take over. So some are kept for the server itself.
+//! A server whose clients have used them all up could neither ask its peer who it is nor be asked:
+//! it would not take over. So some are kept for the server itself.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Limits;
 use crate::server::ServerConfig;
 
-/// How many a server needs for itself. Some ten: standard streams, signals, the listener, the runtime. Up
-/// to eight for each of the four connections that it dials its peer for, four that the peer dials.
+/// How many a server needs for itself. Some ten: standard streams, signals, the listener, the
+/// runtime. Up to eight for each of the four connections that it dials its peer for, four that the
+/// peer dials.
 const OWN: usize = 48;
 
 /// How many are for clients at least.
@@ -29,7 +30,8 @@ pub(super) struct TooFew {
     needed: usize,
 }
 
-/// Takes as many descriptors as this process may have, and limits the clients of `servers` to what is left.
+/// Takes as many descriptors as this process may have, and limits the clients of `servers` to what
+/// is left.
 ///
 /// # Errors
 ///

@@ -33,8 +33,8 @@ impl From<io::Error> for Unwritten {
 }
 
 impl Unwritten {
-    /// Says how `program` ends that only looked: as usual if its reader has gone, for then nobody misses
-    /// the answer.
+    /// Says how `program` ends that only looked: as usual if its reader has gone, for then nobody
+    /// misses the answer.
     pub(in crate::cli) fn end(&self, program: &str, usual: Exit) -> Exit {
         match self {
             Self::ReaderGone => usual,
@@ -81,8 +81,8 @@ pub(in crate::cli) fn write_now(text: &[u8]) -> Result<(), Unwritten> {
     Ok(write_all(io::stdout(), text)?)
 }
 
-/// Completes when the reader of stdout has gone. Never completes where the system does not tell, as for a
-/// file.
+/// Completes when the reader of stdout has gone. Never completes where the system does not tell, as
+/// for a file.
 ///
 /// # Cancel safety
 ///

@@ -1,5 +1,5 @@
-//! What the programs write: answers to stdout, everything else to stderr. Either can be closed, full,
-//! or blocked, and its reader can go; nothing that they do for their users may hang on that.
+//! What the programs write: answers to stdout, everything else to stderr. Either can be closed,
+//! full, or blocked, and its reader can go; nothing that they do for their users may hang on that.
 
 pub(super) mod answer;
 mod queue;

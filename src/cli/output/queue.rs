@@ -64,7 +64,8 @@ impl Queue {
         self.ended().lost += 1;
     }
 
-    /// Waits until every line was written or has failed, up to the `limit`. Returns whether that is so.
+    /// Waits until every line was written or has failed, up to the `limit`. Returns whether that is
+    /// so.
     pub(super) fn wait_until_empty(&self, limit: Duration) -> bool {
         let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
         let waited = self

@@ -1,9 +1,9 @@
 //! What the programs say on stderr: logs, messages, progress.
 //!
-//! Stderr may be a full disk, a pipe that nobody reads, or a terminal that was stopped. A write then
-//! fails, or waits for ever; in `lockd` that would hold up the task that owns the state, and cost the
-//! server. So a thread of its own writes; every other thread hands its text over and goes on.
-//! What cannot be written is counted, and that is said when stderr works again.
+//! Stderr may be a full disk, a pipe that nobody reads, or a terminal that was stopped. A write
+//! then fails, or waits for ever; in `lockd` that would hold up the task that owns the state, and
+//! cost the server. So a thread of its own writes; every other thread hands its text over and goes
+//! on. What cannot be written is counted, and that is said when stderr works again.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::queue::Queue;
 use super::write::{write_all, write_some};
 
-/// How long the end of a program waits for what is still to be written. A second: what is not written
-/// by then waits for a reader that does not read.
+/// How long the end of a program waits for what is still to be written. A second: what is not
+/// written by then waits for a reader that does not read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What is on its way to stderr. The thread that writes is there when this is.

@@ -21,8 +21,8 @@ pub(super) fn write_all(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Writes the first of `bytes`, and returns how many.
 ///
-/// Standard output may be shared with a program that has made it non-blocking. Then there is nothing
-/// wrong with a write that would block: it is repeated when there is room.
+/// Standard output may be shared with a program that has made it non-blocking. Then there is
+/// nothing wrong with a write that would block: it is repeated when there is room.
 ///
 /// # Errors
 ///

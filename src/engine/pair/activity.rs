@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Counts the requests that a primary is asked, and the commands that a backup is sent. The driver writes
-/// it.
+/// Counts the requests that a primary is asked, and the commands that a backup is sent. The driver
+/// writes it.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     rounds: AtomicU64,

@@ -1,9 +1,9 @@
 //! The role machine of a server of the pair: what it does, as a pure `step(now, input) -> effects`.
 //!
-//! No clock, no IO, no randomness, no tasks: the shell (the driver) hands in what happened and when,
-//! and carries out what comes back. So the very code that runs can be explored, replayed and simulated.
-//! The rules M1 to M12 of the protocol are marked where they are kept; leaving any of them out loses an
-//! acknowledged call, splits the pair or hangs a call within a few steps.
+//! No clock, no IO, no randomness, no tasks: the shell (the driver) hands in what happened and
+//! when, and carries out what comes back. So the very code that runs can be explored, replayed and
+//! simulated. The rules M1 to M12 of the protocol are marked where they are kept; leaving any of
+//! them out loses an acknowledged call, splits the pair or hangs a call within a few steps.
 //!
 //! A *link* is a connection on which a primary feeds the other server. It is [`OutLink`] to the
 //! primary, which dials it, and [`InLink`] to the other side, which accepts it.
@@ -63,7 +63,8 @@ pub struct Core<T> {
     next_frame: FrameNumber,
     /// The highest op this server ever had: a pair that it forms begins above it.
     highest_op: OpNumber,
-    /// What time it is by the wall clock, for [`Command::Clock`](crate::machine::Command::Clock) alone.
+    /// What time it is by the wall clock, for [`Command::Clock`](crate::machine::Command::Clock)
+    /// alone.
     clock: UnixTime,
 }
 
@@ -94,7 +95,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Says what time it is. The core goes by `now` alone: this is only handed on, for people to read.
+    /// Says what time it is. The core goes by `now` alone: this is only handed on, for people to
+    /// read.
     pub const fn tell_time(&mut self, clock: UnixTime) {
         self.clock = clock;
     }

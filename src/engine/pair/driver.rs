@@ -1,11 +1,12 @@
 //! The driver: the one task that owns the role machine, and with it the lock machine.
 //!
-//! Everything that happens reaches it through its inboxes, one after the other; it hands each to the
-//! core and carries out what comes back. It never waits for anybody else, so whoever gets an answer
-//! from it (a probe, a heartbeat) knows that the state's owner is alive.
+//! Everything that happens reaches it through its inboxes, one after the other; it hands each to
+//! the core and carries out what comes back. It never waits for anybody else, so whoever gets an
+//! answer from it (a probe, a heartbeat) knows that the state's owner is alive.
 //!
-//! Whatever is ready is taken in before anything is sent, so a batch holds all that came since the last
-//! one; and before a timer is believed, so an answer that is there is never overlooked (rule M1).
+//! Whatever is ready is taken in before anything is sent, so a batch holds all that came since the
+//! last one; and before a timer is believed, so an answer that is there is never overlooked (rule
+//! M1).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -32,8 +33,8 @@ use super::report::{Reporter, report};
 use crate::service::{Frame, FrameAnswer, Introduction, Request};
 use crate::types::{ClusterId, View};
 
-/// How much is taken in before what there is is sent: some 100 us of work, so that the first of many
-/// waiting calls is not held up for the last.
+/// How much is taken in before what there is is sent: some 100 us of work, so that the first of
+/// many waiting calls is not held up for the last.
 const ROUND: usize = 256;
 
 /// How often the rest of the process gets to run before a timer is held against somebody. What has
@@ -124,8 +125,8 @@ impl Driver {
             let peer_timeout = self.core.peer_timeout();
             self.reporter
                 .tell_waiting(standing, &self.peer, peer_timeout);
-            // Nearly every message puts the wake off a little. The timer is moved only when it comes too
-            // late, or much too early.
+            // Nearly every message puts the wake off a little. The timer is moved only when it
+            // comes too late, or much too early.
             let wake_at = self.wake_at();
             let set_to = timer.deadline();
             if timer.is_elapsed() || wake_at < set_to || wake_at > set_to + much {

@@ -1,7 +1,7 @@
 //! The forwarder: one task for each link that this server dials as primary.
 //!
-//! It sends what the core gives it, in order, and brings the answers back. It decides nothing: what to
-//! send, what an answer means and when a link is too slow is the core's business.
+//! It sends what the core gives it, in order, and brings the answers back. It decides nothing: what
+//! to send, what an answer means and when a link is too slow is the core's business.
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;

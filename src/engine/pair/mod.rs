@@ -1,10 +1,10 @@
 //! The pair engine: a primary and a backup keep the same [lock machine](crate::machine) in memory.
 //!
-//! For servers that fail by stopping. The primary gives every command its op number, applies it, and
-//! forwards it; it answers when the backup has it. A backup takes over when its primary is dead, a
-//! primary goes on alone when its backup is, a restarted server is synced and joins. The vocabulary is
-//! that of Viewstamped Replication (Liskov and Cowling, 2012); what replaces its quorums in a pair of two
-//! is told with each rule in [`core`].
+//! For servers that fail by stopping. The primary gives every command its op number, applies it,
+//! and forwards it; it answers when the backup has it. A backup takes over when its primary is
+//! dead, a primary goes on alone when its backup is, a restarted server is synced and joins. The
+//! vocabulary is that of Viewstamped Replication (Liskov and Cowling, 2012); what replaces its
+//! quorums in a pair of two is told with each rule in [`core`].
 //!
 //! | failure | promise |
 //! |---|---|
@@ -18,9 +18,9 @@
 //! | a second failure before the pair is whole again | the locks may be gone; never an answer from an old state |
 //! | the network cuts the servers off from each other while both run | **not tolerated**: both may go on; when it heals, one yields |
 //!
-//! [`core`] decides, as a pure function of what happened; the `driver` task owns it; `forward`, `probe`
-//! and `relay` talk to the other server for it. Handlers hand a request over and wait: one that is
-//! dropped changes nothing.
+//! [`core`] decides, as a pure function of what happened; the `driver` task owns it; `forward`,
+//! `probe` and `relay` talk to the other server for it. Handlers hand a request over and wait: one
+//! that is dropped changes nothing.
 
 mod activity;
 pub mod core;
@@ -52,8 +52,8 @@ use crate::net::RunId;
 use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request, Resource};
 use crate::types::{ClusterId, View};
 
-/// How many messages may wait for the driver in each inbox: a few rounds of its work. Who has more to
-/// tell waits.
+/// How many messages may wait for the driver in each inbox: a few rounds of its work. Who has more
+/// to tell waits.
 const INBOX: usize = 1_024;
 
 /// A handle to the engine of one server. Cheap to clone.
@@ -109,7 +109,8 @@ impl Pair {
         (pair, driver.run())
     }
 
-    /// Submits a request, which is on its way when this returns; the future waits until its answer is safe.
+    /// Submits a request, which is on its way when this returns; the future waits until its answer
+    /// is safe.
     ///
     /// # Cancel safety
     ///
@@ -119,7 +120,8 @@ impl Pair {
         via: Via,
         request: Request,
     ) -> impl Future<Output = Result<Answer, Refusal>> + Send {
-        // Not an async function: the request would stay in the future for as long as its answer is waited for.
+        // Not an async function: the request would stay in the future for as long as its answer is
+        // waited for.
         let submitted = self.send(via, request);
         async {
             let Submitted {
@@ -142,7 +144,8 @@ impl Pair {
         let permit = permit.map_err(|_| Refusal::Overloaded(Resource::Calls))?;
         let (to, answer) = oneshot::channel();
         let message = FromClient::Request { via, request, to };
-        // Sending counts against Tokio's budget of the connection's task, and would cut batches short.
+        // Sending counts against Tokio's budget of the connection's task, and would cut batches
+        // short.
         let late = match self.clients.try_send(message) {
             Ok(()) => None,
             Err(TrySendError::Full(message)) => Some(self.clients.send(message).boxed()),
@@ -163,8 +166,8 @@ impl Pair {
         overview.await.unwrap_or_default()
     }
 
-    /// Hands over to the peer: takes no new request, waits until what was taken is answered, gives the
-    /// role up, and returns when the peer knows.
+    /// Hands over to the peer: takes no new request, waits until what was taken is answered, gives
+    /// the role up, and returns when the peer knows.
     ///
     /// # Cancel safety
     ///

@@ -36,8 +36,8 @@ pub(crate) struct Peer {
 
 type Client = ReplicationClient<Checked<ReplicationRequest, ReplicationResponse>>;
 
-/// A connection to the peer. `running` moves its bytes, and ends with the connection; whoever holds it
-/// polls both.
+/// A connection to the peer. `running` moves its bytes, and ends with the connection; whoever holds
+/// it polls both.
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) running: BoxFuture<'static, ()>,
@@ -57,7 +57,8 @@ impl Peer {
         self.network.locate(&self.address).await.is_ok()
     }
 
-    /// Keeps an address of the peer known, for when it has to be dialled and its name does not resolve.
+    /// Keeps an address of the peer known, for when it has to be dialled and its name does not
+    /// resolve.
     pub(crate) async fn keep_located(self) -> Infallible {
         loop {
             let located = self.locate().await;
@@ -114,8 +115,8 @@ impl Peer {
     }
 }
 
-/// The context of a call to the peer. Its deadline is only there because tarpc wants one: what is late
-/// is decided by the core, on its own clock.
+/// The context of a call to the peer. Its deadline is only there because tarpc wants one: what is
+/// late is decided by the core, on its own clock.
 pub(super) fn unhurried() -> Context {
     let mut context = context::current();
     context.deadline = Instant::now() + Duration::from_hours(1);

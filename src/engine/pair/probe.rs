@@ -1,18 +1,20 @@
 //! A probe: dials the peer anew and asks who it is.
 //!
-//! What counts as dead is a matter of life and death for the pair, so outcomes are told apart with care
-//! (rule M2):
+//! What counts as dead is a matter of life and death for the pair, so outcomes are told apart with
+//! care (rule M2):
 //!
-//! - *Refused* is the peer's machine saying that nobody listens, at every address that the peer has.
-//! - *Silence* is a connection that cannot be opened, or stays without an answer. It lasts until the core
-//!   has waited long enough.
-//! - *Nothing* is what a connection that breaks says, and a question that could not even be asked: this
-//!   server knows no address of the peer, or is out of descriptors.
+//! - *Refused* is the peer's machine saying that nobody listens, at every address that the peer
+//!   has.
+//! - *Silence* is a connection that cannot be opened, or stays without an answer. It lasts until
+//!   the core has waited long enough.
+//! - *Nothing* is what a connection that breaks says, and a question that could not even be asked:
+//!   this server knows no address of the peer, or is out of descriptors.
 //!
-//! What a resolver does belongs to the last kind. A peer whose name cannot be looked up is asked at its
-//! last known addresses; without any, no time runs against it. Else a resolver that hangs would split the
-//! pair: each server would take the other for dead. One server may decide without having asked: one that
-//! has no state and was started with `--alone`, by which its operator says that the other one is gone.
+//! What a resolver does belongs to the last kind. A peer whose name cannot be looked up is asked at
+//! its last known addresses; without any, no time runs against it. Else a resolver that hangs would
+//! split the pair: each server would take the other for dead. One server may decide without having
+//! asked: one that has no state and was started with `--alone`, by which its operator says that the
+//! other one is gone.
 
 use std::time::Duration;
 
@@ -54,7 +56,8 @@ impl Question {
     }
 }
 
-/// Asks the peer who it is, or to step down. Never ends while the peer cannot be reached or does not answer.
+/// Asks the peer who it is, or to step down. Never ends while the peer cannot be reached or does
+/// not answer.
 pub(super) async fn ask(peer: &Peer, question: Question) -> ProbeResult {
     loop {
         if peer.locate().now_or_never() != Some(true) {
@@ -180,7 +183,8 @@ mod tests {
         }
     }
 
-    /// What a probe comes to within many times the peer timeout, when, and whether the peer was dialled.
+    /// What a probe comes to within many times the peer timeout, when, and whether the peer was
+    /// dialled.
     async fn probed(
         asker: Introduction,
         resolver: Resolver,

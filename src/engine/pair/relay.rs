@@ -1,8 +1,8 @@
 //! Hands clients' requests to the primary, over a connection that is kept while it works.
 //!
 //! A primary answers a call soon, or not at all. A connection on which nothing comes for two
-//! `peer_timeout`s while a call waits leads nowhere: it is given up, and the next one is dialled with
-//! small segments. Polls may wait for long, and say nothing.
+//! `peer_timeout`s while a call waits leads nowhere: it is given up, and the next one is dialled
+//! with small segments. Polls may wait for long, and say nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

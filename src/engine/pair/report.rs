@@ -83,7 +83,8 @@ pub(super) fn report(event: &Event, peer: &Peer) {
     }
 }
 
-/// What names an event that can come again and again, while a link breaks and is mended for instance.
+/// What names an event that can come again and again, while a link breaks and is mended for
+/// instance.
 fn repeats(event: &Event) -> Option<String> {
     match event {
         Event::Suspect { .. } | Event::Resumed | Event::SyncBroken => Some(event.to_string()),

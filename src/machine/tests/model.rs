@@ -1,5 +1,6 @@
-//! The machine once more, as naively as can be: every outcome is kept for ever, and nothing is shared,
-//! sharded or summed. A lock is a list of places, in the order in which they were asked for.
+//! The machine once more, as naively as can be: every outcome is kept for ever, and nothing is
+//! shared, sharded or summed. A lock is a list of places, in the order in which they were asked
+//! for.
 
 use std::collections::BTreeMap;
 
@@ -342,8 +343,8 @@ impl Model {
         Ok(false)
     }
 
-    /// Lets sessions go from places, takes away those that are not retained, and then grants; tells the locks in
-    /// the order of the calls that asked for them, and whether they were held.
+    /// Lets sessions go from places, takes away those that are not retained, and then grants; tells
+    /// the locks in the order of the calls that asked for them, and whether they were held.
     fn leave(&mut self, goes: impl Fn(&ModelPlace) -> bool) -> Vec<(LockName, bool)> {
         let mut left = BTreeMap::new();
         for (name, lock) in &mut self.locks {

@@ -19,8 +19,8 @@ impl Gaps {
         self.0[bits.min(BUCKETS - 1)] += 1;
     }
 
-    /// The shortest window in which 19 of 20 of the recorded messages came, at most `longest`. Zero when
-    /// too few were recorded.
+    /// The shortest window in which 19 of 20 of the recorded messages came, at most `longest`. Zero
+    /// when too few were recorded.
     ///
     /// It is rounded up to a power of two, which leaves room for gaps that vary.
     pub(super) fn window(&self, longest: Duration) -> Duration {

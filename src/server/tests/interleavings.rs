@@ -1,13 +1,14 @@
 //! Handlers, drivers and forwarders under schedules that shuttle chooses.
 //!
-//! A handler that forwards outside the one order ends with equal states on both servers, and has answered
-//! wrongly on the way. So it is the answers that are judged here: all of them must follow from one order,
-//! and whoever repeats its last call when the primary is gone must be told the same again.
+//! A handler that forwards outside the one order ends with equal states on both servers, and has
+//! answered wrongly on the way. So it is the answers that are judged here: all of them must follow
+//! from one order, and whoever repeats its last call when the primary is gone must be told the same
+//! again.
 //!
-//! The handlers and the two drivers are tasks of shuttle, polled in any order it likes. What the driver
-//! spawns (forwarder, relay, probe) and the connections run on a Tokio runtime, one task at each turn that
-//! shuttle gives it. All of it is the real code; channels and semaphores are Tokio's own, and are not
-//! taken apart.
+//! The handlers and the two drivers are tasks of shuttle, polled in any order it likes. What the
+//! driver spawns (forwarder, relay, probe) and the connections run on a Tokio runtime, one task at
+//! each turn that shuttle gives it. All of it is the real code; channels and semaphores are Tokio's
+//! own, and are not taken apart.
 
 mod owners;
 
@@ -217,8 +218,8 @@ async fn ask_call(pairs: &[Pair; 2], request: &Request) -> bool {
     }
 }
 
-/// Asks one server or the other until one answers. A try may be dropped on the way, as when its client's
-/// connection is reset; the next one has the same ids.
+/// Asks one server or the other until one answers. A try may be dropped on the way, as when its
+/// client's connection is reset; the next one has the same ids.
 async fn ask(pairs: &[Pair; 2], request: &Request) -> Answer {
     let answer = try_ask(pairs, request).await;
     answer.unwrap_or_else(|refusal| panic!("refused: {refusal}"))
@@ -255,7 +256,8 @@ fn pick<T>(among: &[T]) -> &T {
     &among[thread_rng().gen_range(0..among.len())]
 }
 
-/// Concurrent clients; then the primary halts, perhaps in the middle, and everybody repeats its last call.
+/// Concurrent clients; then the primary halts, perhaps in the middle, and everybody repeats its
+/// last call.
 async fn calls_and_a_halt(world: &World) {
     world.wait_whole().await;
     let recorder = Recorder::new();
@@ -274,8 +276,8 @@ async fn calls_and_a_halt(world: &World) {
     linearizability::check(&history).unwrap_or_else(|wrong| panic!("{wrong}\n{history}"));
 }
 
-/// Halts the primary in the middle of some work, within so many yields, or when all of it is done. Gives what came
-/// of it.
+/// Halts the primary in the middle of some work, within so many yields, or when all of it is done.
+/// Gives what came of it.
 async fn halt_during<T>(world: &World, working: Vec<JoinHandle<T>>, within: usize) -> Vec<T> {
     let is_early = thread_rng().gen_bool(0.5);
     if is_early {

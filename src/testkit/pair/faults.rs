@@ -76,8 +76,8 @@ impl Pair {
         self.side_mut(server).host = None;
     }
 
-    /// Makes a server carry out what reaches it and lose its replies to clients. Nobody can connect to it
-    /// any more, neither clients nor its peer; what is connected between the servers stays.
+    /// Makes a server carry out what reaches it and lose its replies to clients. Nobody can connect
+    /// to it any more, neither clients nor its peer; what is connected between the servers stays.
     pub fn deafen(&mut self, server: ServerId) {
         let side = self.side_mut(server);
         side.front.drop_replies();

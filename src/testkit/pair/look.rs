@@ -95,7 +95,8 @@ impl Pair {
     }
 
     /// Looks where things stand when all calls of `history` are over, for the
-    /// [invariants](crate::testkit::invariants). It takes and releases each free lock to see that it is free.
+    /// [invariants](crate::testkit::invariants). It takes and releases each free lock to see that
+    /// it is free.
     ///
     /// # Panics
     ///

@@ -5,8 +5,8 @@
 //! clients --> front of B --> B --> link to A --> A
 //! ```
 //! The addresses that the pair is known by are those of the fronts, so clients and servers are told
-//! nothing that they would not be told in production. The same scenario runs on real processes and on
-//! threads of the test's own process; a fault means the same on both.
+//! nothing that they would not be told in production. The same scenario runs on real processes and
+//! on threads of the test's own process; a fault means the same on both.
 
 mod faults;
 mod host;

@@ -10,7 +10,8 @@ use crate::server::ServerConfig;
 use crate::testkit::Reserved;
 use crate::types::ServerId;
 
-/// How a [`Pair`](super::Pair) is run: as processes or on threads, on which sockets, with which timing.
+/// How a [`Pair`](super::Pair) is run: as processes or on threads, on which sockets, with which
+/// timing.
 ///
 /// # Examples
 ///
@@ -67,8 +68,8 @@ impl PairOptions {
         self
     }
 
-    /// Timeouts for servers on threads. Processes take their `peer_timeout` from it, and what else they
-    /// shall know from [`Self::args`].
+    /// Timeouts for servers on threads. Processes take their `peer_timeout` from it, and what else
+    /// they shall know from [`Self::args`].
     pub const fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         self

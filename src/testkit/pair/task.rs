@@ -1,8 +1,8 @@
 //! A server in this process, on a thread and a runtime of its own, that can be killed and hung.
 //!
-//! The thread polls one future, which looks at the commands before it lets the server run. So a server
-//! that is killed while it hangs does not run once more, and a server that hangs keeps its connections
-//! open and does nothing at all, as one whose process is stopped.
+//! The thread polls one future, which looks at the commands before it lets the server run. So a
+//! server that is killed while it hangs does not run once more, and a server that hangs keeps its
+//! connections open and does nothing at all, as one whose process is stopped.
 
 use std::fmt;
 use std::io;

@@ -1,7 +1,7 @@
 //! One connection through the proxy: two pumps that look at the faults before every byte they pass.
 //!
-//! The faults change only on the thread that runs the pumps, and between the look and the write there
-//! is no await: once a control has returned, nothing passes that it forbids.
+//! The faults change only on the thread that runs the pumps, and between the look and the write
+//! there is no await: once a control has returned, nothing passes that it forbids.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,8 +128,8 @@ impl Pump {
         }
     }
 
-    /// A large packet got lost, and what comes behind it waits for it: nothing more arrives. An error once
-    /// the sender has hung up.
+    /// A large packet got lost, and what comes behind it waits for it: nothing more arrives. An
+    /// error once the sender has hung up.
     async fn swallow(&mut self, from: &Socket, buffer: &mut [u8]) -> io::Result<()> {
         loop {
             let length = from.read(buffer).await?;

@@ -3,9 +3,9 @@
 //! The rule it keeps: a control is in force when it returns, also for the connections that exist.
 //! Not a byte passes after it that it forbids, and no connection is accepted that it refuses.
 //!
-//! A proxy is as reachable as its server: while nobody listens behind it, it does not listen either.
-//! Two servers that reach each other through proxies must be able to tell a peer that is gone (the
-//! connection is refused) from one that hangs.
+//! A proxy is as reachable as its server: while nobody listens behind it, it does not listen
+//! either. Two servers that reach each other through proxies must be able to tell a peer that is
+//! gone (the connection is refused) from one that hangs.
 
 mod carry;
 mod socket;
@@ -158,8 +158,8 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When there is no free port, when the socket's file cannot be made, or when the server is one of a
-    /// network in memory.
+    /// When there is no free port, when the socket's file cannot be made, or when the server is one
+    /// of a network in memory.
     ///
     /// # Cancel safety
     ///
@@ -201,7 +201,8 @@ impl Proxy {
         *self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends every fault: it listens, and everything passes. Connections that have lost bytes are reset.
+    /// Ends every fault: it listens, and everything passes. Connections that have lost bytes are
+    /// reset.
     pub fn pass(&self) {
         self.order(Control::Change(|faults| *faults = Faults::default()));
         self.order(Control::Listen);
@@ -263,14 +264,14 @@ impl Proxy {
         }));
     }
 
-    /// Delays each chunk of a direction, zero for not at all. Order is kept, so that chunks which come
-    /// closer together than `delay` wait for each other.
+    /// Delays each chunk of a direction, zero for not at all. Order is kept, so that chunks which
+    /// come closer together than `delay` wait for each other.
     pub fn delay(&self, direction: Direction, delay: Duration) {
         self.order(Control::Delay(direction, delay));
     }
 
-    /// Loses large packets of a direction, as a broken tunnel does: once more than `bytes` come at a time on
-    /// a connection, it carries nothing more in this direction, and stays open.
+    /// Loses large packets of a direction, as a broken tunnel does: once more than `bytes` come at
+    /// a time on a connection, it carries nothing more in this direction, and stays open.
     pub fn lose_larger_than(&self, direction: Direction, bytes: usize) {
         self.order(Control::Hole(direction, Some(bytes)));
     }

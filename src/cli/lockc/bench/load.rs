@@ -1,5 +1,5 @@
-//! The load: clerks that take and free locks without a pause, each call in flight with a lock of its
-//! own.
+//! The load: clerks that take and free locks without a pause, each call in flight with a lock of
+//! its own.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -36,8 +36,8 @@ pub(super) struct ServerCost {
 }
 
 impl ServerCost {
-    /// Of those servers that answered before and after, without a restart between; a process that runs
-    /// both counts once.
+    /// Of those servers that answered before and after, without a restart between; a process that
+    /// runs both counts once.
     pub(super) fn between(before: &[ServerReport], after: &[ServerReport]) -> Vec<Self> {
         let mut costs: Vec<(ProcessId, Self)> = Vec::new();
         for (before, after) in before.iter().zip(after) {

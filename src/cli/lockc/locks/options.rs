@@ -63,7 +63,8 @@ pub(in crate::cli::lockc) struct WhyOptions {
 pub(in crate::cli::lockc) struct BreakOptions {
     /// The lock: 1 to 1,024 bytes of UTF-8
     pub(super) name: LockName,
-    /// The token by which it is held, as `lockc show` tells it: nothing happens if it is held by another one
+    /// The token by which it is held, as `lockc show` tells it: nothing happens if it is held by
+    /// another one
     #[arg(long, value_name = "TOKEN", value_parser = options::token, allow_hyphen_values = true)]
     pub(super) token: Token,
     /// Why, for the log of the servers: up to 1,024 bytes
@@ -79,8 +80,8 @@ pub(in crate::cli::lockc) struct WatchOptions {
     pub(super) prefix: String,
     /// Print JSON, an object a line
     ///
-    /// { "event", "name" }, with "client", "session" and "mode" where it is somebody's, and "token" and "since"
-    /// where it is a holder's.
+    /// { "event", "name" }, with "client", "session" and "mode" where it is somebody's, and "token"
+    /// and "since" where it is a holder's.
     #[arg(long)]
     pub(super) json: bool,
     /// How often to look

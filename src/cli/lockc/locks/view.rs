@@ -168,8 +168,8 @@ pub(super) fn listing_table(locks: &[LockInfo], width: Option<usize>) -> String 
     table(columns, rows, width)
 }
 
-/// What the lock is, and its places, in `width` columns of a terminal where there is one. `now`: what
-/// time it is here.
+/// What the lock is, and its places, in `width` columns of a terminal where there is one. `now`:
+/// what time it is here.
 pub(super) fn show_text(lock: &LockInfo, now: SystemTime, width: Option<usize>) -> String {
     let mut text = headline(lock, now);
     if lock.places.is_empty() {
@@ -282,7 +282,8 @@ fn cells(place: &PlaceInfo) -> [String; 3] {
     [Who(place).to_string(), mode(place.mode), token]
 }
 
-/// A moment, and how long ago that was. The clocks of two machines differ: it can be yet to come here.
+/// A moment, and how long ago that was. The clocks of two machines differ: it can be yet to come
+/// here.
 fn since(since: UnixTime, now: SystemTime) -> String {
     let since = since.time();
     let stamp = stamp(since);
@@ -296,8 +297,8 @@ fn stamp(time: SystemTime) -> String {
     stamp.replace('T', " ").replace('Z', " UTC")
 }
 
-/// Whose place it is: the name of its session; without one, as much of the client as can be told at a
-/// glance, and which of its sessions.
+/// Whose place it is: the name of its session; without one, as much of the client as can be told at
+/// a glance, and which of its sessions.
 pub(in crate::cli::lockc) struct Who<'a>(pub(in crate::cli::lockc) &'a PlaceInfo);
 
 impl fmt::Display for Who<'_> {

@@ -27,7 +27,8 @@ pub(super) async fn acquire(
     loop {
         match acquire_by(clerk, options, deadline).await {
             Err(AcquireError::TimedOut { .. }) => return Ok(None),
-            // The wait is over, but servers that are a little slow can still say whether the lock is free.
+            // The wait is over, but servers that are a little slow can still say whether the lock
+            // is free.
             Err(AcquireError::Unanswered { .. })
                 if options.wait.is_some() && begun.elapsed() < SHORTEST_ANSWER => {}
             // Its place is lost, not the wish. If no server is there any more, the next try tells.
@@ -37,15 +38,16 @@ pub(super) async fn acquire(
     }
 }
 
-/// How long it is until the lock is looked at for the second time by [`held_around`], and how many times longer
-/// each pause is than the one before, up to the longest. By the second look the session is usually open, which
-/// tells all sessions around this one; the later ones are for slow servers, and for a session that was lost.
+/// How long it is until the lock is looked at for the second time by [`held_around`], and how many
+/// times longer each pause is than the one before, up to the longest. By the second look the
+/// session is usually open, which tells all sessions around this one; the later ones are for slow
+/// servers, and for a session that was lost.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSES_GROW: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Waits until it is certain that the lock which is waited for is held around this program, which would so wait
-/// for itself; gives the session that holds it.
+/// Waits until it is certain that the lock which is waited for is held around this program, which
+/// would so wait for itself; gives the session that holds it.
 ///
 /// # Cancel safety
 ///
@@ -58,7 +60,8 @@ pub(super) async fn held_around(clerk: &Clerk, options: &RunOptions) -> SessionI
     loop {
         // Without an answer there will be none to the request for the lock either, which says so.
         if let Ok(Some(holder)) = clerk.held_around(options.name.as_str()).await {
-            // Those who share a lock may be let in beside the holder, when others ahead of them are gone.
+            // Those who share a lock may be let in beside the holder, when others ahead of them are
+            // gone.
             if options.is_exclusive() || holder.mode.most_holders() == 1 {
                 return holder.session;
             }

@@ -1,7 +1,8 @@
-//! The process group of a command: what is signalled, and what has to have ended before its lock is released.
+//! The process group of a command: what is signalled, and what has to have ended before its lock is
+//! released.
 //!
-//! A process that has ended stays in its group until its parent waits for it, and a parent that has left the
-//! group may never do so. Such a zombie does nothing any more, so it does not count.
+//! A process that has ended stays in its group until its parent waits for it, and a parent that has
+//! left the group may never do so. Such a zombie does nothing any more, so it does not count.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
@@ -51,7 +52,8 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct Members {
     group: Group,
-    /// Some that ran when they were last looked at: to look at these costs less than to look at all.
+    /// Some that ran when they were last looked at: to look at these costs less than to look at
+    /// all.
     known: Vec<Pid>,
 }
 
@@ -67,7 +69,8 @@ impl Members {
         self.group
     }
 
-    /// Whether none of them runs any more. To be asked when what is left of the group may be killed.
+    /// Whether none of them runs any more. To be asked when what is left of the group may be
+    /// killed.
     pub(super) fn have_ended(&mut self) -> bool {
         if self.group.is_empty() {
             return true;
@@ -81,12 +84,14 @@ impl Members {
         if !self.only_zombies_are_seen() {
             return false;
         }
-        // A process that was started while they were listed can be missing. What is killed starts none.
+        // A process that was started while they were listed can be missing. What is killed starts
+        // none.
         self.group.send(Signal::KILL);
         self.only_zombies_are_seen()
     }
 
-    /// Lists those that run. True when there are zombies alone; false also when all members are hidden.
+    /// Lists those that run. True when there are zombies alone; false also when all members are
+    /// hidden.
     fn only_zombies_are_seen(&mut self) -> bool {
         let number = self.group.leader().as_raw_pid();
         let mut any = false;

@@ -1,8 +1,9 @@
 //! How a command is started: watched before its first instruction.
 //!
-//! Between the start of a process and the moment when the watchdog knows its group, `lockc run` can be killed.
-//! So a command is started by way of this program, which asks the kernel to be killed with `lockc run`, stops
-//! itself, and becomes the command when it is continued: by then the watchdog has its group.
+//! Between the start of a process and the moment when the watchdog knows its group, `lockc run` can
+//! be killed. So a command is started by way of this program, which asks the kernel to be killed
+//! with `lockc run`, stops itself, and becomes the command when it is continued: by then the
+//! watchdog has its group.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -29,8 +30,8 @@ pub(super) const PROGRAM: &str = "lock-launch";
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// Starts `command` with more in its `environment`, in a process group of its own. It stops before it
-/// becomes the command, and waits to be continued.
+/// Starts `command` with more in its `environment`, in a process group of its own. It stops before
+/// it becomes the command, and waits to be continued.
 pub(super) fn launch(command: &[OsString], environment: &[(&str, String)]) -> io::Result<Group> {
     let child = Command::new(THIS_PROGRAM)
         .arg0(PROGRAM)
@@ -79,7 +80,8 @@ pub(super) fn become_command(
         // This makes SIGPIPE, which Rust ignores, what it is by default.
         Command::new(program).args(args).exec()
     };
-    // That has set SIGPIPE to its default: a reader of stderr that has gone must not end this process.
+    // That has set SIGPIPE to its default: a reader of stderr that has gone must not end this
+    // process.
     let _ = SigSet::from(PipeSignal::SIGPIPE).thread_block();
     let program = program.to_string_lossy();
     complain("lockc", &format!("cannot run `{program}`: {error}"));
@@ -89,7 +91,8 @@ pub(super) fn become_command(
     })
 }
 
-/// Becomes `program`, which ignores the signals that this process ignores. Returns when that is impossible.
+/// Becomes `program`, which ignores the signals that this process ignores. Returns when that is
+/// impossible.
 fn exec_as_it_is(program: &OsStr, args: &[OsString]) -> io::Error {
     let c_string = |text: &OsStr| CString::new(text.as_bytes());
     let words = [program]

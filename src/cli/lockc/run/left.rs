@@ -1,7 +1,8 @@
 //! Processes that have left the command's process group, and outlive the command.
 //!
-//! `lockc run` does not wait for them: a daemon would hold the lock for ever. They belong to sessions of their own,
-//! where nothing could end them in time, so the lock does not cover them. This is said.
+//! `lockc run` does not wait for them: a daemon would hold the lock for ever. They belong to
+//! sessions of their own, where nothing could end them in time, so the lock does not cover them.
+//! This is said.
 
 use std::fmt;
 
@@ -13,7 +14,8 @@ use super::watchdog;
 /// How many of them are named.
 const NAMED: usize = 3;
 
-/// Processes that go on without the lock: those whose parents have ended, so that they are children of this one.
+/// Processes that go on without the lock: those whose parents have ended, so that they are children
+/// of this one.
 #[derive(Debug)]
 pub(super) struct LeftBehind(Vec<(Pid, Process)>);
 

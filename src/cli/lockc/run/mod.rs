@@ -7,8 +7,9 @@
 //!     v                                         v
 //! the command, leader of a process group with all that it starts
 //! ```
-//! Either of `lockc run` and its watchdog may be killed, be stopped, or hang: the other one ends the command
-//! before the lease can end. What the command moves to a process group of its own is not watched over.
+//! Either of `lockc run` and its watchdog may be killed, be stopped, or hang: the other one ends
+//! the command before the lease can end. What the command moves to a process group of its own is
+//! not watched over.
 
 mod acquire;
 mod group;

@@ -13,15 +13,15 @@ use crate::types::{LockName, RecordNumber, Retention, RetentionError, SessionId}
 /// Which part of a lease the grace is, unless it is given.
 const GRACE_IN_LEASE: u32 = 5;
 
-/// Which part of a lease the grace is at the most. A half: a lock that is renewed in time has more than that
-/// left at any moment, and one whose renewal has to be repeated about as much.
+/// Which part of a lease the grace is at the most. A half: a lock that is renewed in time has more
+/// than that left at any moment, and one whose renewal has to be repeated about as much.
 const LONGEST_GRACE_IN_LEASE: u32 = 2;
 
 /// The exit code when the lock was not to be had, as that of flock(1).
 const CONFLICT: u8 = 1;
 
-/// How long an answer of the servers is waited for when the lock is not, or hardly. Twice the default
-/// `--peer-timeout`: the backup of a server that has died answers by then.
+/// How long an answer of the servers is waited for when the lock is not, or hardly. Twice the
+/// default `--peer-timeout`: the backup of a server that has died answers by then.
 pub(super) const SHORTEST_ANSWER: Duration = Duration::from_secs(2);
 
 /// What to run, under which lock.
@@ -45,7 +45,8 @@ pub(in crate::cli::lockc) struct RunOptions {
     pub(super) permits: Option<NonZeroU32>,
     /// Exit with this code when the lock was not to be had; default: 1
     ///
-    /// A command can exit with 1 itself. 0: that the lock was not to be had is no failure, and nothing is said.
+    /// A command can exit with 1 itself. 0: that the lock was not to be had is no failure, and
+    /// nothing is said.
     #[arg(short = 'E', long, value_name = "CODE", allow_negative_numbers = true)]
     pub(super) conflict_exit_code: Option<u8>,
     /// How long the lock stays held when this machine is gone: 100ms to 1h
@@ -58,9 +59,9 @@ pub(in crate::cli::lockc) struct RunOptions {
     grace: Option<Duration>,
     /// Keep the lock taken for at least so long from when it was granted, at most a day
     ///
-    /// Also when the command is quicker, or this machine is gone: the servers see to it. For a job that is to
-    /// run once a period, on whichever machine begins first, though their clocks differ. `lockc break`
-    /// releases the lock before.
+    /// Also when the command is quicker, or this machine is gone: the servers see to it. For a job
+    /// that is to run once a period, on whichever machine begins first, though their clocks differ.
+    /// `lockc break` releases the lock before.
     #[arg(long, value_name = "DURATION", value_parser = retention, allow_hyphen_values = true)]
     pub(super) at_least: Option<Duration>,
     /// The session that holds a lock around this program
@@ -120,8 +121,8 @@ impl RunOptions {
         self.conflict_exit_code.unwrap_or(CONFLICT)
     }
 
-    /// How long an answer of the servers is waited for, where it is `timeout` for all commands: no longer than
-    /// the lock itself.
+    /// How long an answer of the servers is waited for, where it is `timeout` for all commands: no
+    /// longer than the lock itself.
     pub(super) fn answer_within(&self, timeout: Duration) -> Duration {
         let wait = if self.nonblock {
             Some(Duration::ZERO)

@@ -1,7 +1,8 @@
 //! Signals that `lockc run` is sent, and job control.
 //!
-//! A signal that was ignored when the program was started stays ignored, by it and by the command, as `nohup`
-//! and shells mean it; one that was blocked stays blocked. SIGCHLD alone is not ignored, also by the command.
+//! A signal that was ignored when the program was started stays ignored, by it and by the command,
+//! as `nohup` and shells mean it; one that was blocked stays blocked. SIGCHLD alone is not ignored,
+//! also by the command.
 
 use std::fs;
 use std::future::poll_fn;
@@ -63,8 +64,8 @@ const fn bit(signal: Signal) -> u64 {
 /// The signals that this program was started to ignore, a bit each.
 static IGNORED: OnceLock<u64> = OnceLock::new();
 
-/// Notes which signals this program was started to ignore. To be called before `main`: by then Rust ignores
-/// SIGPIPE, and nobody can tell any more.
+/// Notes which signals this program was started to ignore. To be called before `main`: by then Rust
+/// ignores SIGPIPE, and nobody can tell any more.
 pub(in crate::cli::lockc) fn note_ignored() {
     if let Ok(ignored) = read_ignored() {
         // It is called once.
@@ -88,16 +89,16 @@ fn read_ignored() -> io::Result<u64> {
     mask.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Stops the job that this process belongs to by a signal that is not caught, as the terminal does at Ctrl-Z,
-/// and returns when it goes on.
+/// Stops the job that this process belongs to by a signal that is not caught, as the terminal does
+/// at Ctrl-Z, and returns when it goes on.
 ///
 /// False when nobody would be there to continue it: then nothing is stopped.
 pub(super) fn stop_job(by: Signal) -> bool {
     !is_orphaned() && kill_current_process_group(by).is_ok()
 }
 
-/// Whether no shell looks after the process group of this process: one of the same session, but of another
-/// group.
+/// Whether no shell looks after the process group of this process: one of the same session, but of
+/// another group.
 fn is_orphaned() -> bool {
     let mut ancestor = getppid();
     while let Some(process) = ancestor {

@@ -1,7 +1,7 @@
 //! Watches over a command while its lock is held.
 //!
-//! The watchdog ends the command when the lock cannot be renewed any more. This process tells it how long the
-//! lock is safe, and kills the command itself should the watchdog fail.
+//! The watchdog ends the command when the lock cannot be renewed any more. This process tells it
+//! how long the lock is safe, and kills the command itself should the watchdog fail.
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -72,8 +72,8 @@ pub(super) async fn supervise(
     signals: &mut Signals,
     terms: Terms,
 ) -> io::Result<Ended> {
-    // What the command leaves behind becomes a child of this process, which waits for it. Else a group may
-    // seem to live on though it has ended, where nobody else waits for orphans.
+    // What the command leaves behind becomes a child of this process, which waits for it. Else a
+    // group may seem to live on though it has ended, where nobody else waits for orphans.
     set_child_subreaper(Some(getpid()))?;
     let mut children = signal(SignalKind::child())?;
     let watchdog = Watchdog::start(terms.grace, lock.safe_until()).await?;
@@ -184,7 +184,8 @@ impl Watch<'_> {
 
     /// Tells the watchdog how long the lock is safe.
     fn tell_time(&mut self) {
-        // In this order: the moment then comes out earlier than it is, and not later, if it takes long.
+        // In this order: the moment then comes out earlier than it is, and not later, if it takes
+        // long.
         let (moment, now) = (Moment::now(), Instant::now());
         let until = self.deadline();
         if self.told.is_some_and(|(told, _)| told == until) {

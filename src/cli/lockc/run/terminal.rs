@@ -1,8 +1,8 @@
 //! The terminal, which a command in a process group of its own may use only when it is handed over.
 //!
-//! A process that reads from the terminal, or sets it, without belonging to its foreground group is stopped.
-//! When that happens to the command, and this process is in the foreground, the terminal is lent to the
-//! command's group. It is not lent before, for others in a pipeline may want it.
+//! A process that reads from the terminal, or sets it, without belonging to its foreground group is
+//! stopped. When that happens to the command, and this process is in the foreground, the terminal
+//! is lent to the command's group. It is not lent before, for others in a pipeline may want it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -53,7 +53,8 @@ impl Terminal {
     pub(super) fn take_back(&mut self) -> bool {
         let was_lent = std::mem::take(&mut self.is_lent);
         if was_lent {
-            // A process that takes a terminal back is not in the foreground, and would be stopped for it.
+            // A process that takes a terminal back is not in the foreground, and would be stopped
+            // for it.
             let hold = SigSet::from(TtySignal::SIGTTOU).thread_swap_mask(SigmaskHow::SIG_BLOCK);
             // An error says that the terminal is gone.
             let _ = tcsetpgrp(&self.tty, self.home);

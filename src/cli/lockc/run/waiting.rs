@@ -23,7 +23,8 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How often what is said is brought up to date. A look costs the servers about as much as a call.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long the servers are asked who has the lock when it was not to be had. It is only for the message.
+/// How long the servers are asked who has the lock when it was not to be had. It is only for the
+/// message.
 const ASK: Duration = Duration::from_millis(500);
 
 /// Says on the terminal what is waited for, where there is one. Dropping it clears the line.

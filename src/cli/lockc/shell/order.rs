@@ -88,7 +88,8 @@ impl Order {
 impl FromStr for Order {
     type Err = OrderError;
 
-    /// The name is the rest of the line, for names may have blanks within. Not so where more follows it.
+    /// The name is the rest of the line, for names may have blanks within. Not so where more
+    /// follows it.
     fn from_str(line: &str) -> Result<Self, OrderError> {
         let (word, rest) = split(line.trim());
         let name = || LockName::new(rest);

@@ -1,7 +1,8 @@
 //! What a shell watches: of each prefix, what it saw last.
 //!
-//! That nothing has changed is said only by who has looked. So a shell looks several times within its timeout, and
-//! one whose looks are not answered says that, and not that there was nothing to see.
+//! That nothing has changed is said only by who has looked. So a shell looks several times within
+//! its timeout, and one whose looks are not answered says that, and not that there was nothing to
+//! see.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,8 +25,8 @@ const LOOKS_IN_TIMEOUT: u32 = 4;
 pub(super) struct Watches(BTreeMap<String, Watch>);
 
 impl Watches {
-    /// What has changed since this prefix was asked for last: waits for that, for the timeout at the most. At first,
-    /// that is what is held.
+    /// What has changed since this prefix was asked for last: waits for that, for the timeout at
+    /// the most. At first, that is what is held.
     pub(super) async fn changes(
         &mut self,
         customer: &mut Customer,

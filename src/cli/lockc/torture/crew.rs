@@ -113,8 +113,8 @@ impl Crew {
         self.recorder.take()
     }
 
-    /// Frees every lock, as far as servers answer. Tells what was recorded, and how many locks may not be
-    /// free.
+    /// Frees every lock, as far as servers answer. Tells what was recorded, and how many locks may
+    /// not be free.
     pub(super) async fn free(&self, locks: &Locks) -> (History, usize) {
         let Some(worker) = self.workers.first() else {
             return (History::default(), 0);

@@ -1,7 +1,7 @@
 //! `lockc torture`: works a pair hard, and checks that every answer is right.
 //!
-//! It goes by rounds of a second, and judges each of them by what is known from those before, so that its
-//! memory does not grow with its duration.
+//! It goes by rounds of a second, and judges each of them by what is known from those before, so
+//! that its memory does not grow with its duration.
 
 mod crew;
 mod inspector;
@@ -53,7 +53,8 @@ impl Failure {
     }
 }
 
-/// Works, judges, and prints what came of it. The first signal ends it early, the second one at once.
+/// Works, judges, and prints what came of it. The first signal ends it early, the second one at
+/// once.
 pub(super) async fn run(servers: &Servers, timeout: Duration, options: TortureOptions) -> Exit {
     let stop = CancellationToken::new();
     let told = async {

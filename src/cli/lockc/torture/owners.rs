@@ -1,5 +1,5 @@
-//! Clerks that own locks: they wait for them, hold them for a moment, and give them back or let them go; now and
-//! then one takes a lock from another.
+//! Clerks that own locks: they wait for them, hold them for a moment, and give them back or let
+//! them go; now and then one takes a lock from another.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,12 +1,13 @@
 //! A backup that answers and cannot be fed is let go, by agreement.
 //!
-//! While its backup acknowledges nothing, a primary answers nobody. It may not go on alone either: its
-//! backup lives, and would take over from it with an older state. So it asks the backup to step down, and
-//! goes on alone when it has seen the answer (rule M12). Until then nothing has changed for the primary.
+//! While its backup acknowledges nothing, a primary answers nobody. It may not go on alone either:
+//! its backup lives, and would take over from it with an older state. So it asks the backup to step
+//! down, and goes on alone when it has seen the answer (rule M12). Until then nothing has changed
+//! for the primary.
 //!
-//! The race this guards against: a dismissal that comes late, when the backup is fed again. To step down
-//! then could lose the only copy. A primary feeds its backup on a newer connection than that of any
-//! dismissal it sent before; so a dismissal on an older one counts for nothing.
+//! The race this guards against: a dismissal that comes late, when the backup is fed again. To step
+//! down then could lose the only copy. A primary feeds its backup on a newer connection than that
+//! of any dismissal it sent before; so a dismissal on an older one counts for nothing.
 
 use super::primary::Mode;
 use super::{Core, Descent, Effect, Event, InLink, Now, Role};

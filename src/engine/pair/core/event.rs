@@ -186,8 +186,8 @@ pub enum Event {
         /// Why.
         reason: Suspicion,
     },
-    /// A frame was not acknowledged for a whole `peer_timeout`, while the peer answers probes: large
-    /// packets get lost, it seems. From now on frames are small.
+    /// A frame was not acknowledged for a whole `peer_timeout`, while the peer answers probes:
+    /// large packets get lost, it seems. From now on frames are small.
     FrameLost {
         /// How much it held.
         bytes: usize,

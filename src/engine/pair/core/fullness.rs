@@ -1,7 +1,7 @@
 //! How near a primary is to its limits: what it refuses, and when it says so.
 //!
-//! A primary decides when a command asks for its place in the order, from its state and its own limits. Nothing
-//! is decided when commands are applied: its backup may have other limits.
+//! A primary decides when a command asks for its place in the order, from its state and its own
+//! limits. Nothing is decided when commands are applied: its backup may have other limits.
 
 use super::Event;
 use crate::config::{Limits, RECORD_BYTES};
@@ -65,7 +65,8 @@ fn clients(machine: &Machine) -> u64 {
 }
 
 impl Fullness {
-    /// What to report now that a request is decided, and was `refused` for want of something or not.
+    /// What to report now that a request is decided, and was `refused` for want of something or
+    /// not.
     pub(super) fn note(
         &mut self,
         machine: &Machine,

@@ -1,7 +1,8 @@
 //! When each client's record was last heard of: what decides that a client is gone.
 //!
-//! This is the primary's own knowledge and no part of the replicated state. A new primary counts every
-//! record as heard when it takes over, so a record lives through a failover for its whole time to live.
+//! This is the primary's own knowledge and no part of the replicated state. A new primary counts
+//! every record as heard when it takes over, so a record lives through a failover for its whole
+//! time to live.
 
 use std::time::Duration;
 

@@ -31,8 +31,8 @@ impl Now {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutLink(pub u64);
 
-/// A connection from the peer that this server accepted. Numbered by the shell, in the order in which
-/// they were accepted.
+/// A connection from the peer that this server accepted. Numbered by the shell, in the order in
+/// which they were accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InLink(pub u64);
 
@@ -75,7 +75,8 @@ pub struct Settings {
     /// The wall clock when it started, in microseconds since 1970. A new pair's op numbers begin at
     /// the wall clock, so that they are above those of any pair before it.
     pub started_at: u64,
-    /// What makes the [`ClusterId`](crate::types::ClusterId) of a pair that it forms: random, from the shell.
+    /// What makes the [`ClusterId`](crate::types::ClusterId) of a pair that it forms: random, from
+    /// the shell.
     pub cluster_seed: u64,
 }
 
@@ -245,7 +246,8 @@ pub enum Effect<T> {
         /// What this server says of itself.
         asker: Introduction,
     },
-    /// Dial the peer anew and ask it to step down as backup of `view`. Its answer is that of a probe.
+    /// Dial the peer anew and ask it to step down as backup of `view`. Its answer is that of a
+    /// probe.
     Dismiss {
         /// As a probe.
         probe: ProbeId,

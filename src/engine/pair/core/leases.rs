@@ -1,9 +1,9 @@
 //! When the lease of each session ends, unless it is renewed.
 //!
-//! Like [`Heard`](super::heard::Heard) this is the primary's own knowledge: a session is dropped by a
-//! replicated command. A new primary counts every session as renewed when it takes over, and so does one
-//! that did not run for a while, for renewals may have come meanwhile that nobody read. So a lease never
-//! ends early, and at the most one lease late for each such case.
+//! Like [`Heard`](super::heard::Heard) this is the primary's own knowledge: a session is dropped by
+//! a replicated command. A new primary counts every session as renewed when it takes over, and so
+//! does one that did not run for a while, for renewals may have come meanwhile that nobody read. So
+//! a lease never ends early, and at the most one lease late for each such case.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

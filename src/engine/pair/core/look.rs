@@ -129,8 +129,8 @@ impl<T> Core<T> {
         due.min(heartbeat.unwrap_or(due)).min(poll.unwrap_or(due))
     }
 
-    /// When a wake may hold somebody's silence against them; one before that only ticks. What has arrived
-    /// has to be read first.
+    /// When a wake may hold somebody's silence against them; one before that only ticks. What has
+    /// arrived has to be read first.
     #[must_use]
     pub fn next_verdict(&self) -> Now {
         let watch = &self.watch;

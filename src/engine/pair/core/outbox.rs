@@ -1,9 +1,9 @@
 //! What a primary has for the other server: the commands it has not acknowledged, and the link that
 //! carries them.
 //!
-//! One frame with a payload is on its way at a time; while it is, the next batch fills. Nothing waits
-//! for a batch to fill: when the link is free, whatever there is leaves at once. Heartbeats have a
-//! place of their own beside the payload.
+//! One frame with a payload is on its way at a time; while it is, the next batch fills. Nothing
+//! waits for a batch to fill: when the link is free, whatever there is leaves at once. Heartbeats
+//! have a place of their own beside the payload.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -256,7 +256,8 @@ impl Outbox {
         Some(payload.bytes)
     }
 
-    /// When the payload under way was sent and how much it holds, if it is not acknowledged within `span`.
+    /// When the payload under way was sent and how much it holds, if it is not acknowledged within
+    /// `span`.
     pub(super) fn overdue(&self, now: Now, span: Duration) -> Option<(Now, usize)> {
         let payload = self.payload()?;
         let late = now.since(payload.sent) >= span;
@@ -402,8 +403,8 @@ impl Link {
         Some(Frame::Join { view, op })
     }
 
-    /// An empty `forward`. It starts at what is acknowledged, so that it fits even if it overtakes the
-    /// batch that is on its way.
+    /// An empty `forward`. It starts at what is acknowledged, so that it fits even if it overtakes
+    /// the batch that is on its way.
     fn heartbeat(&self, acked: OpNumber, machine: &Machine) -> Frame {
         Frame::Forward {
             view: self.view,

@@ -1,11 +1,11 @@
 //! How much a frame may hold, by what has got through to the other server.
 //!
-//! A way between two servers can carry small packets and lose large ones, as a tunnel does whose path
-//! MTU is wrong. Probes and heartbeats are answered then, and a batch never arrives: they are no evidence
-//! for it. So a frame that was not acknowledged for a whole `peer_timeout`, while the peer answers, makes
-//! the way suspect until a frame of that size has passed. Meanwhile frames are small, and links are
-//! dialled with small segments. Larger frames are tried again after a pause, which doubles each time,
-//! for each trial that fails holds everything up for a `peer_timeout`.
+//! A way between two servers can carry small packets and lose large ones, as a tunnel does whose
+//! path MTU is wrong. Probes and heartbeats are answered then, and a batch never arrives: they are
+//! no evidence for it. So a frame that was not acknowledged for a whole `peer_timeout`, while the
+//! peer answers, makes the way suspect until a frame of that size has passed. Meanwhile frames are
+//! small, and links are dialled with small segments. Larger frames are tried again after a pause,
+//! which doubles each time, for each trial that fails holds everything up for a `peer_timeout`.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! Polls of sessions that there is no news for: they wait for it, for a quarter of the lease at the most.
+//! Polls of sessions that there is no news for: they wait for it, for a quarter of the lease at the
+//! most.
 //!
-//! One of each session waits. So thousands of sessions that wait for thousands of locks cost a poll each,
-//! and none of the calls in flight.
+//! One of each session waits. So thousands of sessions that wait for thousands of locks cost a poll
+//! each, and none of the calls in flight.
 
 use std::collections::BTreeMap;
 

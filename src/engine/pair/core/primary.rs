@@ -86,8 +86,8 @@ impl<T> Primary<T> {
         }
     }
 
-    /// Executes a request, in one step, and answers it or lets the answer wait. `next_frame`: frames
-    /// from this number on are sent after the request came.
+    /// Executes a request, in one step, and answers it or lets the answer wait. `next_frame`:
+    /// frames from this number on are sent after the request came.
     pub(super) fn execute(
         &mut self,
         now: Now,
@@ -124,8 +124,8 @@ impl<T> Primary<T> {
         }
     }
 
-    /// Answers, or lets the answer wait: for the last op; and, if it was given none, for the frame that is
-    /// sent next.
+    /// Answers, or lets the answer wait: for the last op; and, if it was given none, for the frame
+    /// that is sent next.
     fn answer(
         &mut self,
         next_frame: Option<FrameNumber>,
@@ -166,8 +166,8 @@ impl<T> Primary<T> {
         }
     }
 
-    /// Drops the records of clients that have gone silent, by commands like any other, and reports it; ends
-    /// what is not retained any more; answers the polls that have waited long enough.
+    /// Drops the records of clients that have gone silent, by commands like any other, and reports
+    /// it; ends what is not retained any more; answers the polls that have waited long enough.
     pub(super) fn wake(
         &mut self,
         now: Now,
@@ -199,7 +199,8 @@ impl<T> Primary<T> {
         }
     }
 
-    /// When [`Self::wake`] may find that a client has gone silent, or that something is not retained any more.
+    /// When [`Self::wake`] may find that a client has gone silent, or that something is not
+    /// retained any more.
     pub(super) fn next_silence(&self) -> Now {
         let sweep = self.heard.next_sweep();
         let due = [self.leases.next_due(), self.retentions.next_due()];
@@ -379,7 +380,8 @@ impl<T> Primary<T> {
             .is_some_and(|info| info.client == client)
     }
 
-    /// Carries out a command. One that may grant a lock is told the time before, unless that is known.
+    /// Carries out a command. One that may grant a lock is told the time before, unless that is
+    /// known.
     pub(super) fn commit(&mut self, command: Command) -> Outcome {
         if self.clock != self.machine.clock() && self.machine.may_grant(&command) {
             self.order(Command::Clock { time: self.clock });
@@ -387,8 +389,8 @@ impl<T> Primary<T> {
         self.order(command)
     }
 
-    /// Applies a command, numbers it and queues it for the other server: the one place where the order
-    /// of commands is decided.
+    /// Applies a command, numbers it and queues it for the other server: the one place where the
+    /// order of commands is decided.
     fn order(&mut self, command: Command) -> Outcome {
         let told = &mut self.told;
         let outcome = self
@@ -403,7 +405,8 @@ impl<T> Primary<T> {
         outcome
     }
 
-    /// Answers what is safe now that the backup has acknowledged `frame`, and everything up to `op`.
+    /// Answers what is safe now that the backup has acknowledged `frame`, and everything up to
+    /// `op`.
     pub(super) fn release(
         &mut self,
         op: OpNumber,

@@ -60,8 +60,8 @@ impl Starting {
 
 /// Which connections of the peer are too old to open a link.
 ///
-/// A connection that was accepted before another one took its place, or before this server said that it
-/// has no state, may still hold frames that nobody has read. They must never be (rule M3).
+/// A connection that was accepted before another one took its place, or before this server said
+/// that it has no state, may still hold frames that nobody has read. They must never be (rule M3).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Floor {
     last_closed: Option<InLink>,
@@ -378,7 +378,8 @@ impl Backup {
     }
 }
 
-/// Applies what is new of a batch, in order, and compares digests where the sender's state is known.
+/// Applies what is new of a batch, in order, and compares digests where the sender's state is
+/// known.
 fn apply(
     machine: &mut Machine,
     first_op: OpNumber,

@@ -1,8 +1,8 @@
 //! Clients' requests: executed here, or handed to the primary.
 //!
-//! A relay whose connection failed may have been executed, and so may a request that this server took
-//! as primary before it stepped down. From then on no refusal may claim that it was not: its client
-//! would take a new number for it, and it could run twice.
+//! A relay whose connection failed may have been executed, and so may a request that this server
+//! took as primary before it stepped down. From then on no refusal may claim that it was not: its
+//! client would take a new number for it, and it could run twice.
 
 use std::collections::BTreeMap;
 
@@ -171,8 +171,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// A request that this server executed and could not answer: the new primary can, by the request's
-    /// own ids. A request that came by a relay goes back, or it might circle.
+    /// A request that this server executed and could not answer: the new primary can, by the
+    /// request's own ids. A request that came by a relay goes back, or it might circle.
     pub(super) fn pass_on(&mut self, asked: Asked<T>, effects: &mut Vec<Effect<T>>) {
         let Asked { to, via, request } = asked;
         match via {

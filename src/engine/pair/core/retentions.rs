@@ -1,9 +1,9 @@
 //! How long locks stay held whatever becomes of their sessions.
 //!
-//! Like the [leases](super::leases) of sessions this is the primary's own knowledge: by its clock, from when
-//! it was asked. A lock is released by a replicated command. Now and then another one says how much is left,
-//! and a new primary counts from there: so a retention never ends early, and a failover makes it longer by
-//! a part of what was left at most.
+//! Like the [leases](super::leases) of sessions this is the primary's own knowledge: by its clock,
+//! from when it was asked. A lock is released by a replicated command. Now and then another one
+//! says how much is left, and a new primary counts from there: so a retention never ends early, and
+//! a failover makes it longer by a part of what was left at most.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

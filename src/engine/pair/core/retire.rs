@@ -1,14 +1,15 @@
 //! A server that is asked to end: it hands over to its peer, and only then closes its connections.
 //!
-//! A primary takes no new request, waits until its backup has acknowledged everything and every answer
-//! has left, and gives up its role and its state in one step. From then on it is retired: it says so to
-//! a peer that probes it, which makes the peer take over at once, and answers nobody else (rule M11). A
-//! backup has nothing to wait for. A primary that is syncing its peer goes on until the peer has joined,
-//! for until then it has the only copy.
+//! A primary takes no new request, waits until its backup has acknowledged everything and every
+//! answer has left, and gives up its role and its state in one step. From then on it is retired: it
+//! says so to a peer that probes it, which makes the peer take over at once, and answers nobody
+//! else (rule M11). A backup has nothing to wait for. A primary that is syncing its peer goes on
+//! until the peer has joined, for until then it has the only copy.
 //!
-//! The race this guards against: a peer that hears that this server retires takes over, so nothing that
-//! this server still does may count. Retirement also names the view that was given up. A peer in the
-//! same view knows that no later one was made, and a peer in a lower one knows that its own state is old.
+//! The race this guards against: a peer that hears that this server retires takes over, so nothing
+//! that this server still does may count. Retirement also names the view that was given up. A peer
+//! in the same view knows that no later one was made, and a peer in a lower one knows that its own
+//! state is old.
 
 use super::primary::{Mode, Primary};
 use super::{Core, Death, Effect, Event, Now, Reply, Role};
@@ -25,7 +26,8 @@ pub(super) struct Retired {
 }
 
 impl<T> Core<T> {
-    /// Whether this server was asked to end, has given up its role, and has told its peer, if it had one.
+    /// Whether this server was asked to end, has given up its role, and has told its peer, if it
+    /// had one.
     #[must_use]
     pub const fn has_handed_over(&self) -> bool {
         matches!(&self.role, Role::Retired(retired) if retired.told)
@@ -99,8 +101,8 @@ impl<T> Core<T> {
 }
 
 impl<T> Primary<T> {
-    /// Whether the backup has acknowledged everything, and every answer has left; always true without one,
-    /// unless it is being synced.
+    /// Whether the backup has acknowledged everything, and every answer has left; always true
+    /// without one, unless it is being synced.
     fn owes_nothing(&self) -> bool {
         match &self.mode {
             Mode::Alone { sync } => sync.is_none(),

@@ -1,5 +1,5 @@
-//! The sending end of a link: what a primary does to feed the other server, be it a backup or one that
-//! is being synced.
+//! The sending end of a link: what a primary does to feed the other server, be it a backup or one
+//! that is being synced.
 
 use super::outbox::{Acked, Outbox};
 use super::primary::Mode;
@@ -83,8 +83,8 @@ impl<T> Core<T> {
         self.watch.back_off(now);
     }
 
-    /// [M4] When the peer has nearly caught up, the primary makes the new view and, in the same step,
-    /// stops answering on its own: the peer may take over from the moment it has the join.
+    /// [M4] When the peer has nearly caught up, the primary makes the new view and, in the same
+    /// step, stops answering on its own: the peer may take over from the moment it has the join.
     fn consider_join(&mut self, now: Now, effects: &mut Vec<Effect<T>>) -> bool {
         let Role::Primary(primary) = &mut self.role else {
             return false;

@@ -75,7 +75,8 @@ impl<T> Primary<T> {
         self.leases.renew(record, now);
     }
 
-    /// Lets a lock stay held for a time, and counts it from now on unless the call is a repeated one.
+    /// Lets a lock stay held for a time, and counts it from now on unless the call is a repeated
+    /// one.
     pub(super) fn retain(
         &mut self,
         now: Now,
@@ -127,8 +128,8 @@ impl<T> Primary<T> {
         }
     }
 
-    /// Who holds a lock, and who waits for it. The machine knows only now and then how much is left of a
-    /// retention.
+    /// Who holds a lock, and who waits for it. The machine knows only now and then how much is left
+    /// of a retention.
     pub(super) fn show(&self, now: Now, name: &LockName) -> LockInfo {
         let mut lock = self.machine.show(name);
         self.tell_left(now, &mut lock);

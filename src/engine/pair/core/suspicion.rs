@@ -1,7 +1,8 @@
 //! When the other one seems dead: clocks, questions, and what their answers mean.
 //!
 //! A peer is asked before anything is decided about it. Being asked, and timers, only ever lead to
-//! asking; an answer, a refusal, or a whole `peer_timeout` of silence lead to a [transition](super).
+//! asking; an answer, a refusal, or a whole `peer_timeout` of silence lead to a
+//! [transition](super).
 
 use std::time::Duration;
 
@@ -124,8 +125,8 @@ impl<T> Core<T> {
         outbox.any(|outbox| outbox.overdue(now, self.settings.peer_timeout).is_some())
     }
 
-    /// False of a primary whose backup has not taken the join yet: to be asked makes a starting server
-    /// drop the copy that it has, so that must not happen lightly.
+    /// False of a primary whose backup has not taken the join yet: to be asked makes a starting
+    /// server drop the copy that it has, so that must not happen lightly.
     pub(super) fn is_joined(&self) -> bool {
         match &self.role {
             Role::Primary(primary) => primary.outbox().is_some_and(Outbox::is_followed),
@@ -170,11 +171,12 @@ impl<T> Core<T> {
             // It neither forms a pair with this server nor syncs it, and has nothing to yield to.
             return effects.push(Effect::Introduction(self.introduction()));
         }
-        // [M10] Being asked decides nothing: a question that does not fit only makes this server ask.
+        // [M10] Being asked decides nothing: a question that does not fit only makes this server
+        // ask.
         match &mut self.role {
             Role::Starting(starting) => {
-                // [M3] Who hears `Starting` may form a pair with this server, or sync it: nothing that
-                // was sent before may reach into that.
+                // [M3] Who hears `Starting` may form a pair with this server, or sync it: nothing
+                // that was sent before may reach into that.
                 let current = starting.drop_copy();
                 self.floor.raise(link, current);
                 effects.extend(current.map(Effect::CloseInLink));
@@ -189,7 +191,8 @@ impl<T> Core<T> {
                     self.probe_if_due(now, effects);
                 }
                 Mode::Alone { sync: Some(_) } if asker == Standing::Starting => {}
-                // It has not taken the join, or the forming, yet. To suspect it would make it drop its copy.
+                // It has not taken the join, or the forming, yet. To suspect it would make it drop
+                // its copy.
                 Mode::Paired { outbox, .. }
                     if outbox.is_joining() && asker == Standing::Starting => {}
                 Mode::Paired { .. } if fits_backup(asker, primary.view) => {}
@@ -252,8 +255,9 @@ impl<T> Core<T> {
         effects.extend(event.map(Effect::Event));
     }
 
-    /// Whether the peer's timeout is this server's. Each holds the other's silence against it by its
-    /// own clock, so with different ones the slower could be replaced while it believes all is well.
+    /// Whether the peer's timeout is this server's. Each holds the other's silence against it by
+    /// its own clock, so with different ones the slower could be replaced while it believes all is
+    /// well.
     pub(super) fn check_peer_timeout(
         &mut self,
         theirs: Duration,
@@ -350,9 +354,9 @@ impl<T> Core<T> {
                 let Mode::Paired { outbox, .. } = &mut primary.mode else {
                     return;
                 };
-                // [M9] The op that it names counts as its acknowledgement: the one it sent may be lost
-                // with the link, and no further call may come. It may also be older than one that has
-                // arrived since.
+                // [M9] The op that it names counts as its acknowledgement: the one it sent may be
+                // lost with the link, and no further call may come. It may also be older than one
+                // that has arrived since.
                 let is_fed = op > outbox.acked();
                 if is_fed && !outbox.settle(op) {
                     return self.peer_is_dead(now, Death::Diverged, effects);

@@ -3,9 +3,9 @@
 //! An answer that was given an op waits for the acknowledgement of that op. One that was not (a
 //! refusal, a keep-alive) rests on state that a stopped and woken primary may hold long after its
 //! backup has taken over; so it waits for the acknowledgement of a frame that was sent after the
-//! question came (rule M5 of the protocol). It also waits for the op at which it was given, for it tells of
-//! what led there, and a frame can be acknowledged before commands that were executed earlier: a heartbeat
-//! that was sent beside a batch, or the first frame of a new link.
+//! question came (rule M5 of the protocol). It also waits for the op at which it was given, for it
+//! tells of what led there, and a frame can be acknowledged before commands that were executed
+//! earlier: a heartbeat that was sent beside a batch, or the first frame of a new link.
 
 use std::collections::VecDeque;
 
@@ -60,8 +60,8 @@ impl<T> Waiting<T> {
         self.for_op.push_back((op, pending));
     }
 
-    /// Adds an answer that is safe once `frame`, or a later one, is acknowledged, and `op` as well. Neither
-    /// must fall.
+    /// Adds an answer that is safe once `frame`, or a later one, is acknowledged, and `op` as well.
+    /// Neither must fall.
     pub(super) fn push_for_frame(&mut self, frame: FrameNumber, op: OpNumber, pending: Pending<T>) {
         self.for_frame.push_back((frame, op, pending));
     }
@@ -83,8 +83,8 @@ impl<T> Waiting<T> {
         self.for_op.pop_front().map(|(_, pending)| pending)
     }
 
-    /// Takes out the next answer that is safe now that `acked` is acknowledged, and everything up to
-    /// `acked_op`.
+    /// Takes out the next answer that is safe now that `acked` is acknowledged, and everything up
+    /// to `acked_op`.
     pub(super) fn pop_for_frame(
         &mut self,
         acked: FrameNumber,

@@ -1,9 +1,10 @@
 //! Watching the peer, and oneself: ticks, signs of life, probes, doubt.
 //!
-//! The race this guards against: a server that was stopped wakes up with its timers long over and the
-//! peer's answer unread beside them. So a verdict counts only if this server ran throughout (rule M1),
-//! and a server that did not run for long is in doubt until the peer has answered it anew (rule M8).
-//! Times here only ever start a probe or time one out; nothing is decided on a clock alone.
+//! The race this guards against: a server that was stopped wakes up with its timers long over and
+//! the peer's answer unread beside them. So a verdict counts only if this server ran throughout
+//! (rule M1), and a server that did not run for long is in doubt until the peer has answered it
+//! anew (rule M8). Times here only ever start a probe or time one out; nothing is decided on a
+//! clock alone.
 
 use std::time::Duration;
 
@@ -68,14 +69,14 @@ impl Watch {
         self.peer_timeout / 8
     }
 
-    /// The longest pause between two frames of an idle link. Shorter than a tick, so that looking at the
-    /// clock costs an idle pair no wakes of their own.
+    /// The longest pause between two frames of an idle link. Shorter than a tick, so that looking
+    /// at the clock costs an idle pair no wakes of their own.
     pub(super) fn heartbeat_interval(&self) -> Duration {
         self.peer_timeout / 9
     }
 
-    /// After this much silence the peer is asked, long before the silence itself is held against it: so
-    /// that a hang is found in little more than one `peer_timeout`, not in two.
+    /// After this much silence the peer is asked, long before the silence itself is held against
+    /// it: so that a hang is found in little more than one `peer_timeout`, not in two.
     pub(super) fn quiet(&self) -> Duration {
         self.peer_timeout / 16 * 3
     }
@@ -148,8 +149,8 @@ impl Watch {
         self.probe = None;
     }
 
-    /// The connection of the probe in progress broke before the answer (rule M2): begins it again. Says
-    /// after which pause, which is none at first.
+    /// The connection of the probe in progress broke before the answer (rule M2): begins it again.
+    /// Says after which pause, which is none at first.
     pub(super) fn repeat_probe(&mut self, now: Now) -> (ProbeId, Duration) {
         let breaks = self.probe.take().map_or(0, |probe| probe.breaks);
         let pause = self.peer_timeout / 64 * breaks.min(8);
@@ -197,7 +198,8 @@ impl Watch {
         self.doubt.is_some()
     }
 
-    /// An acknowledgement of `frame` in this server's own view ends a doubt that is older than the frame.
+    /// An acknowledgement of `frame` in this server's own view ends a doubt that is older than the
+    /// frame.
     pub(super) fn note_acked(&mut self, frame: FrameNumber) {
         if self.doubt.is_some_and(|since| frame >= since) {
             self.doubt = None;

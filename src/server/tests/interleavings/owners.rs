@@ -1,8 +1,8 @@
-//! Sessions that wait for locks, are told of grants by their polls, give back what they have and break what others
-//! have, while the lease of one that has gone ends and the primary halts.
+//! Sessions that wait for locks, are told of grants by their polls, give back what they have and
+//! break what others have, while the lease of one that has gone ends and the primary halts.
 //!
-//! A poll of each session is at the servers all the time, as a clerk's is; the answer to the call and the
-//! poll can both tell of a grant, in any order.
+//! A poll of each session is at the servers all the time, as a clerk's is; the answer to the call
+//! and the poll can both tell of a grant, in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -179,7 +179,8 @@ impl Owner {
         }
     }
 
-    /// Acquires, holds and gives back, or breaks what another one has, some times; gives what was told last.
+    /// Acquires, holds and gives back, or breaks what another one has, some times; gives what was
+    /// told last.
     async fn work(mut self, times: usize) -> (Self, Told) {
         let mut last = self.once().await;
         for _ in 1..times {
@@ -328,7 +329,8 @@ async fn acquire_and_vanish(pairs: [Pair; 2], judge: &Arc<Judge>) {
     }
 }
 
-/// Concurrent owners; then the primary halts, perhaps in the middle, and everybody repeats its last call.
+/// Concurrent owners; then the primary halts, perhaps in the middle, and everybody repeats its last
+/// call.
 pub(super) async fn owners_and_a_halt(world: &World) {
     world.wait_whole().await;
     let judge = Arc::<Judge>::default();

@@ -17,8 +17,8 @@ pub(super) enum Due {
 
 /// The time that a group has left.
 ///
-/// It may run until a moment that is put off again and again, and is asked to end a grace before that. Once
-/// it was asked nothing puts it off.
+/// It may run until a moment that is put off again and again, and is asked to end a grace before
+/// that. Once it was asked nothing puts it off.
 #[derive(Debug)]
 pub(super) struct Countdown {
     grace: Duration,

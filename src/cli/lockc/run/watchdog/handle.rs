@@ -68,8 +68,8 @@ impl Watchdog {
 
     /// Tells it something. The last word of a process that is killed right after is heard as well.
     pub(in crate::cli::lockc::run) fn tell(&self, order: Order) {
-        // When the pipe is full the watchdog does not run, and when it is broken the watchdog is gone, which its
-        // reports tell.
+        // When the pipe is full the watchdog does not run, and when it is broken the watchdog is
+        // gone, which its reports tell.
         let _ = self.orders.try_write(format!("{order}\n").as_bytes());
     }
 
@@ -91,7 +91,8 @@ impl Watchdog {
     /// Whether it has asked the group to end, by itself and for want of time.
     pub(in crate::cli::lockc::run) fn has_ended_it(&self) -> bool {
         let mut reports = [0; 64];
-        // Asked of the kernel: the runtime has not looked at it since this process was stopped, if it was.
+        // Asked of the kernel: the runtime has not looked at it since this process was stopped, if
+        // it was.
         let length = rustix::io::read(&self.reports, &mut reports).unwrap_or(0);
         reports[..length].contains(&ENDS)
     }
@@ -100,7 +101,8 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         let ended = WaitIdOptions::EXITED;
-        // One that has been waited for is no child any more, and its number can be another process'.
+        // One that has been waited for is no child any more, and its number can be another
+        // process'.
         let look = ended | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if waitid(WaitId::Pid(self.pid), look).is_ok() {
             let _ = kill_process(self.pid, Signal::KILL);

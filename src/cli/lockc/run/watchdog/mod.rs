@@ -1,9 +1,11 @@
-//! The watchdog: a process beside the command that ends it in time, whatever becomes of `lockc run`.
+//! The watchdog: a process beside the command that ends it in time, whatever becomes of
+//! `lockc run`.
 //!
-//! `lockc run` holds one end of a pipe, and tells through it which group it watches, and until when that
-//! may run. When that moment draws near and was not put off, or the pipe breaks, the watchdog ends the group:
-//! SIGTERM, and SIGKILL after the grace, or when the time is over if that comes first. So a command is gone
-//! before the lease of its lock can end, also when `lockc run` was killed, or stopped, or hangs.
+//! `lockc run` holds one end of a pipe, and tells through it which group it watches, and until when
+//! that may run. When that moment draws near and was not put off, or the pipe breaks, the watchdog
+//! ends the group: SIGTERM, and SIGKILL after the grace, or when the time is over if that comes
+//! first. So a command is gone before the lease of its lock can end, also when `lockc run` was
+//! killed, or stopped, or hangs.
 //!
 //! It keeps the time by the clock that goes on while the machine is suspended.
 

@@ -1,7 +1,7 @@
 //! The watchdog itself, a process of its own.
 //!
-//! It must outlive what it guards against, so it holds all signals back that can be, is in a process group
-//! of its own, and does nothing but wait for orders and the time.
+//! It must outlive what it guards against, so it holds all signals back that can be, is in a
+//! process group of its own, and does nothing but wait for orders and the time.
 
 use std::ffi::CString;
 use std::io::{self, Write as _};
@@ -149,7 +149,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Gives the terminal back in place of `lockc run`, which cannot any more: its shell wants to read on.
+    /// Gives the terminal back in place of `lockc run`, which cannot any more: its shell wants to
+    /// read on.
     fn give_terminal_back(&self) {
         if let (Some(members), Some(home)) = (&self.members, self.home) {
             terminal::give_back(members.group(), home);

@@ -1,5 +1,5 @@
-//! One server at a time: what it does with a message that does not fit, at a limit, at a boundary. The
-//! traces and the exploration get past most of these by another way, so each is told by itself.
+//! One server at a time: what it does with a message that does not fit, at a limit, at a boundary.
+//! The traces and the exploration get past most of these by another way, so each is told by itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

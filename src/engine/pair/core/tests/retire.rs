@@ -1,5 +1,5 @@
-//! Servers that are asked to end. In these tests no time passes unless they say so: a server that hands
-//! over costs its clients a few messages, and no timeout.
+//! Servers that are asked to end. In these tests no time passes unless they say so: a server that
+//! hands over costs its clients a few messages, and no timeout.
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Death, Event, Input, Now, ProbeResult};

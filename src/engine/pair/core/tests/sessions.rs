@@ -315,8 +315,8 @@ fn a_primary_that_was_fenced_renews_nothing() {
     assert!(matches!(answer, Some(Err(_))), "{answer:?}");
 }
 
-/// Nobody's poll waits at a server that ends: the backup lets those wait itself that it relayed, and
-/// the clients of the others ask there.
+/// Nobody's poll waits at a server that ends: the backup lets those wait itself that it relayed,
+/// and the clients of the others ask there.
 #[test]
 fn a_server_that_is_asked_to_end_lets_no_poll_wait() {
     for ends in [A, B] {

@@ -1,5 +1,5 @@
-//! The traces that broke an earlier wording of the protocol. Each is named after the rule that mends it,
-//! and fails when that rule is taken out.
+//! The traces that broke an earlier wording of the protocol. Each is named after the rule that
+//! mends it, and fails when that rule is taken out.
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Event, Input, ProbeId, ProbeResult};
@@ -18,8 +18,8 @@ fn is_probe(envelope: &Envelope) -> bool {
     )
 }
 
-/// A's link is reset and it probes; it is stopped before it reads the answer. B finds it silent and goes
-/// on alone. A wakes with its timer long over and an answer unread beside it.
+/// A's link is reset and it probes; it is stopped before it reads the answer. B finds it silent and
+/// goes on alone. A wakes with its timer long over and an answer unread beside it.
 #[test]
 fn m1_a_verdict_counts_only_if_the_prober_ran_throughout() {
     let mut world = World::new().whole();
@@ -80,7 +80,8 @@ fn m2_a_probe_whose_connection_breaks_says_nothing() {
     assert_eq!(world.view(A), Some(View::first(A)), "neither went alone");
 }
 
-/// A forms view 1 and executes X; B has not read the forming. A halts, restarts and forms view 1 again.
+/// A forms view 1 and executes X; B has not read the forming. A halts, restarts and forms view 1
+/// again.
 #[test]
 fn m3_nothing_of_an_older_link_reaches_a_server_that_said_starting() {
     let mut world = World::new();
@@ -152,8 +153,8 @@ fn m4_from_the_join_on_an_answer_needs_the_peer() {
     );
 }
 
-/// A is stopped; B goes on alone, and a client opens its record there. A wakes, and the client's next
-/// call reaches A first.
+/// A is stopped; B goes on alone, and a client opens its record there. A wakes, and the client's
+/// next call reaches A first.
 #[test]
 fn m5_a_refusal_waits_for_the_backup_too() {
     let mut world = World::new().whole();
@@ -290,7 +291,8 @@ fn m8_doubt_ends_when_the_peer_has_answered() {
     }
 }
 
-/// The link resets after B applied a call and before its acknowledgement arrived. No further call comes.
+/// The link resets after B applied a call and before its acknowledgement arrived. No further call
+/// comes.
 #[test]
 fn m9_the_op_that_a_probe_names_counts_as_an_acknowledgement() {
     let mut world = World::new().whole();
@@ -369,8 +371,8 @@ fn m10_a_late_question_only_makes_the_asked_one_ask() {
     assert_eq!(world.view(A), view);
 }
 
-/// A restarted A is synced, and B has sent the join. Only now does B read the question that A asked before:
-/// to ask A in return would make it drop its copy.
+/// A restarted A is synced, and B has sent the join. Only now does B read the question that A asked
+/// before: to ask A in return would make it drop its copy.
 #[test]
 fn m10_a_late_question_does_not_break_off_a_join() {
     let mut world = World::new().whole();
@@ -395,8 +397,9 @@ fn m10_a_late_question_does_not_break_off_a_join() {
     assert_eq!(world.view(B), Some(alone.next(B)), "one view, for the join");
 }
 
-/// A is stopped for so long that its link counts as silent, and wakes before B has decided anything. A call's
-/// frame leaves on the old link; B takes it after it has answered A's probe, and before the new link is opened.
+/// A is stopped for so long that its link counts as silent, and wakes before B has decided
+/// anything. A call's frame leaves on the old link; B takes it after it has answered A's probe, and
+/// before the new link is opened.
 #[test]
 fn what_comes_on_the_old_link_while_a_new_one_is_opened_counts_as_sent() {
     let mut world = World::new().whole();
@@ -435,8 +438,8 @@ fn a_void_probe_decides_nothing() {
     world.assert_whole(A);
 }
 
-/// A is asked to end while an answer waits for B. B may take over only when A has answered for the last
-/// time: what A is asked from then on it has not done.
+/// A is asked to end while an answer waits for B. B may take over only when A has answered for the
+/// last time: what A is asked from then on it has not done.
 #[test]
 fn m11_a_server_retires_when_nothing_waits_and_answers_nobody_after_that() {
     let mut world = World::new().whole();
@@ -462,8 +465,8 @@ fn m11_a_server_retires_when_nothing_waits_and_answers_nobody_after_that() {
     assert_eq!(world.answer(A, client.lock("z")), Err(Refusal::NotReady));
 }
 
-/// Nothing gets through to B, and A asks it to step down. While that is on its way, what was lost arrives
-/// after all, and A feeds B on a new link. The dismissal comes late, and then A halts.
+/// Nothing gets through to B, and A asks it to step down. While that is on its way, what was lost
+/// arrives after all, and A feeds B on a new link. The dismissal comes late, and then A halts.
 #[test]
 fn m12_a_late_dismissal_changes_nothing() {
     let mut world = World::new().whole();

@@ -1,5 +1,5 @@
-//! Two role machines and everything between them, moved by hand: what is sent stays where it is until
-//! it is delivered, so a test can say which of two racing messages comes first.
+//! Two role machines and everything between them, moved by hand: what is sent stays where it is
+//! until it is delivered, so a test can say which of two racing messages comes first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -221,8 +221,8 @@ impl World {
         }
     }
 
-    /// Relays of the other server that were delivered and not answered die with their connection. The
-    /// world does not know which they are, so it fails all of them: unknown ones are ignored.
+    /// Relays of the other server that were delivered and not answered die with their connection.
+    /// The world does not know which they are, so it fails all of them: unknown ones are ignored.
     fn relays_waiting_for(&self, server: ServerId) -> Vec<(RelayId, ServerId)> {
         let Some(core) = &self.hosts[index(server.peer())].core else {
             return Vec::new();
@@ -688,7 +688,8 @@ impl World {
         }
     }
 
-    /// Like [`Self::run`], on a way that loses what fits: it, and all behind it on its link, never arrives.
+    /// Like [`Self::run`], on a way that loses what fits: it, and all behind it on its link, never
+    /// arrives.
     pub(super) fn lose(&mut self, span: Duration, fits: impl Fn(&Envelope) -> bool) {
         let stuck = std::cell::RefCell::new(std::collections::BTreeSet::new());
         let is_lost = |envelope: &Envelope| {

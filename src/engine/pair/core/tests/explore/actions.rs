@@ -39,8 +39,8 @@ pub(super) enum Action {
     Exit(ServerId),
     /// Nothing more gets through on a link, whose ends do not notice.
     Stick(usize),
-    /// A frame on such a link is not acknowledged for a `peer_timeout`; or several are not, and the backup
-    /// is let go.
+    /// A frame on such a link is not acknowledged for a `peer_timeout`; or several are not, and the
+    /// backup is let go.
     Overdue(ServerId),
     Unfed(ServerId),
     Reset,

@@ -238,7 +238,8 @@ fn nothing_acknowledged_is_missing(
     Ok(())
 }
 
-/// The locks that `machine` holds are those to which the calls lead that were answered, in one order.
+/// The locks that `machine` holds are those to which the calls lead that were answered, in one
+/// order.
 fn is_explained(
     world: &World,
     scope: &Scope,

@@ -33,7 +33,8 @@ pub(super) enum Step {
     Return(u8),
     /// Lets what it acquired last stay held for a time, whatever it does.
     Retain,
-    /// Breaks the lock that a client was granted by one of its steps, by the token that it was told.
+    /// Breaks the lock that a client was granted by one of its steps, by the token that it was
+    /// told.
     Break(u8, u8),
     /// Polls until it is told that a lock of its own was broken.
     Lose,
@@ -99,8 +100,8 @@ pub(super) struct Client {
     pub(super) asked: bool,
     /// Whether the current step can have run, or can still.
     pub(super) unsure: bool,
-    /// Its record went down with a pair, as may happen when both servers are lost; or it was told that its
-    /// session is over.
+    /// Its record went down with a pair, as may happen when both servers are lost; or it was told
+    /// that its session is over.
     pub(super) lost: bool,
     /// The lease of its session was over at a server.
     pub(super) ended: bool,
@@ -190,7 +191,8 @@ pub(super) fn name_of(lock: u8) -> LockName {
 /// How many locks there are at the most.
 pub(super) const LOCKS: u8 = 3;
 
-/// What a client asks for. `breaks`: the lock and the token that it breaks, if its step is to do so.
+/// What a client asks for. `breaks`: the lock and the token that it breaks, if its step is to do
+/// so.
 pub(super) fn request(
     number: u8,
     steps: &[Step],

@@ -1,5 +1,5 @@
-//! Every state of a single server that was met, kept once, and what became of it, worked out once: the
-//! real [`Core`] is run for each state and each thing that can happen to it.
+//! Every state of a single server that was met, kept once, and what became of it, worked out once:
+//! the real [`Core`] is run for each state and each thing that can happen to it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -23,12 +23,13 @@ use crate::types::{OpNumber, RecordNumber, ServerId, Token, View};
 pub(super) const NOW: Now = Now(Duration::from_secs(10));
 const PEER_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Longer than a server's clock is turned while it runs, so that a backup is let go by [`Drive::Unfed`]
-/// alone.
+/// Longer than a server's clock is turned while it runs, so that a backup is let go by
+/// [`Drive::Unfed`] alone.
 const FEED_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Longer than a server's clock is turned while it runs, so that a lease ends by [`Drive::LeaseEnds`] alone;
-/// shorter than the longest stop, so that a server which held that against its clients would be found out.
+/// Longer than a server's clock is turned while it runs, so that a lease ends by
+/// [`Drive::LeaseEnds`] alone; shorter than the longest stop, so that a server which held that
+/// against its clients would be found out.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
 
 /// Shorter than the shortest step in which it is counted, so that it ends at once, by
@@ -83,12 +84,13 @@ pub(super) enum Drive {
     Quiet,
     /// Nothing is heard for more than a `peer_timeout`, or until that leads to something.
     Timeout,
-    /// The frame under way was not acknowledged for a `peer_timeout`. As below, the clock is not turned.
+    /// The frame under way was not acknowledged for a `peer_timeout`. As below, the clock is not
+    /// turned.
     Overdue,
     /// Nor was anything else, for as long as a backup is kept that cannot be fed.
     Unfed,
-    /// Nothing was heard of a session for as long as its lease. What else there was in that time has
-    /// happened already, so the clock is not turned: the last renewal is put back.
+    /// Nothing was heard of a session for as long as its lease. What else there was in that time
+    /// has happened already, so the clock is not turned: the last renewal is put back.
     LeaseEnds(RecordNumber),
     /// The time is over for which a lock is retained, likewise.
     RetentionEnds(Token),

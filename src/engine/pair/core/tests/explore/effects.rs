@@ -198,8 +198,8 @@ impl World {
         self.conns.push(conn);
     }
 
-    /// The probe of `me`, if there is one, is not waited for any more. The question may still be read; one
-    /// such question stays on the way at the most, the newest.
+    /// The probe of `me`, if there is one, is not waited for any more. The question may still be
+    /// read; one such question stays on the way at the most, the newest.
     pub(super) fn void_probe(&mut self, me: ServerId) {
         let is_question = |flight: &Flight, wanted: bool| {
             let who = matches!(&flight.message, Message::Who { awaited, .. } if *awaited == wanted);

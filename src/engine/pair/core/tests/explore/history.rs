@@ -1,5 +1,6 @@
-//! What clients were told, and whether one lock table that nobody shares explains it: calls that lock and
-//! unlock, sessions that acquire, wait in turn and release, locks that are broken, and leases that end.
+//! What clients were told, and whether one lock table that nobody shares explains it: calls that
+//! lock and unlock, sessions that acquire, wait in turn and release, locks that are broken, and
+//! leases that end.
 
 use super::clients::{self, LOCKS, Step, call_id, name_of};
 use crate::machine::{Machine, Recall};
@@ -46,8 +47,8 @@ impl Moment {
     }
 }
 
-/// What happened to calls, in order. Neighbours that are told are at the same time, and so are neighbours
-/// that are not.
+/// What happened to calls, in order. Neighbours that are told are at the same time, and so are
+/// neighbours that are not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct History(Vec<Moment>);
 
@@ -417,8 +418,8 @@ impl Order {
         in_order.then_some(table)
     }
 
-    /// Whoever fits in has the lock, in turn: as many as each of them was promised at the most. False if a
-    /// token is not above the one before.
+    /// Whoever fits in has the lock, in turn: as many as each of them was promised at the most.
+    /// False if a token is not above the one before.
     fn pass_on(&self, lock: u8, table: &mut Table) -> bool {
         let lock = &mut table.locks[usize::from(lock)];
         let mut most = u32::MAX;

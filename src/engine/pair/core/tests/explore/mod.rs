@@ -1,21 +1,22 @@
-//! Every state that two real [`Core`](super::super::Core)s can come to, in scopes small enough to see them
-//! all: whatever is on the way arrives in any order, links break, servers halt, stop, wake late and come
-//! back, clients ask again anywhere, and copies come late.
+//! Every state that two real [`Core`](super::super::Core)s can come to, in scopes small enough to
+//! see them all: whatever is on the way arrives in any order, links break, servers halt, stop, wake
+//! late and come back, clients ask again anywhere, and copies come late.
 //!
-//! In every state: nothing acknowledged is missing where somebody answers; no call has run twice; never do
-//! two servers answer apart from each other; all answers agree with one sequential history; a refusal that
-//! says "not executed" is true; a session that was told that it has a lock has it, in its turn, with no more
-//! others than each was promised and with a token above those before, until it gives it back, hears that it was
-//! broken, or is gone from every server that answers; no poll waits for what its primary could tell it.
-//! And from every state the pair can still become whole, with every call answered, when nothing more
-//! goes wrong.
+//! In every state: nothing acknowledged is missing where somebody answers; no call has run twice;
+//! never do two servers answer apart from each other; all answers agree with one sequential
+//! history; a refusal that says "not executed" is true; a session that was told that it has a lock
+//! has it, in its turn, with no more others than each was promised and with a token above those
+//! before, until it gives it back, hears that it was broken, or is gone from every server that
+//! answers; no poll waits for what its primary could tell it. And from every state the pair can
+//! still become whole, with every call answered, when nothing more goes wrong.
 //!
-//! Time is no number here. A server's clock is turned as far as makes one thing happen: the next heartbeat,
-//! a quiet peer, a whole `peer_timeout` of silence. Only a stopped peer is silent for that long. A lease ends,
-//! and a poll has waited long enough, at any moment: clients may have been heard at any other.
+//! Time is no number here. A server's clock is turned as far as makes one thing happen: the next
+//! heartbeat, a quiet peer, a whole `peer_timeout` of silence. Only a stopped peer is silent for
+//! that long. A lease ends, and a poll has waited long enough, at any moment: clients may have been
+//! heard at any other.
 //!
-//! `EXPLORE="stop halts" cargo test --release --lib explore -- --nocapture` explores the scopes of those
-//! names, of which there are more in `scope.rs` than `cargo test` has time for.
+//! `EXPLORE="stop halts" cargo test --release --lib explore -- --nocapture` explores the scopes of
+//! those names, of which there are more in `scope.rs` than `cargo test` has time for.
 
 mod actions;
 mod acts;

@@ -1,6 +1,6 @@
-//! What a core compares and never counts with: moments and numbers. Two cores that differ in nothing
-//! else behave alike, so both become the same state: the numbers in use are counted from 0 again, in
-//! their order, and of a moment nothing is kept but whether it has come.
+//! What a core compares and never counts with: moments and numbers. Two cores that differ in
+//! nothing else behave alike, so both become the same state: the numbers in use are counted from 0
+//! again, in their order, and of a moment nothing is kept but whether it has come.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,8 +27,9 @@ pub(in super::super::super) trait Names {
     fn floor(&mut self, link: &mut InLink);
 }
 
-/// The current link, in a core whose names are canonical; every link that is neither current nor newer
-/// than the floor; and the floor, if it is above the current link. Newer links have higher numbers.
+/// The current link, in a core whose names are canonical; every link that is neither current nor
+/// newer than the floor; and the floor, if it is above the current link. Newer links have higher
+/// numbers.
 pub(super) const CURRENT: InLink = InLink(2);
 pub(super) const DEAD: InLink = InLink(1);
 pub(super) const FLOOR: InLink = InLink(3);

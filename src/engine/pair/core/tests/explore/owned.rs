@@ -20,8 +20,8 @@ fn lock_of(scope: &Scope, (client, step): Call) -> Option<u8> {
     scope.clients[usize::from(client)][usize::from(step)].acquires()
 }
 
-/// A client is told that what it asked for by `call` is its own: with one token each time, which no other
-/// call has for that lock.
+/// A client is told that what it asked for by `call` is its own: with one token each time, which no
+/// other call has for that lock.
 pub(super) fn granted(world: &mut World, call: Call, token: Token, scope: &Scope) -> Outcome {
     for (other, known) in world.history.granted() {
         let same_lock = lock_of(scope, other) == lock_of(scope, call);
@@ -81,10 +81,10 @@ fn breaks(world: &World, scope: &Scope, call: Call) -> impl Iterator<Item = Call
     breaks.filter(|by| world.history.is_asked(*by))
 }
 
-/// Whenever a client was granted a lock, no more have it than each of them was promised. Those whom a server that
-/// answers takes for holders have had it since their own grant, so they had it at every grant with a higher token;
-/// a session that is gone there, and one whose lock was broken, had it no more, perhaps. `answering`: the machines
-/// of those servers.
+/// Whenever a client was granted a lock, no more have it than each of them was promised. Those whom
+/// a server that answers takes for holders have had it since their own grant, so they had it at
+/// every grant with a higher token; a session that is gone there, and one whose lock was broken,
+/// had it no more, perhaps. `answering`: the machines of those servers.
 pub(super) fn few_holders(world: &World, scope: &Scope, answering: &[&Machine]) -> Outcome {
     for machine in answering {
         for (call, token) in world.history.granted() {
@@ -121,8 +121,8 @@ fn holds(world: &World, scope: &Scope, (client, step): Call, machine: &Machine) 
     !state.may_have_released(steps, step) && machine.record(record).is_some() && is_held()
 }
 
-/// In a server's lock table every place is one of a living session, no more have the lock than each of them was
-/// promised, and nobody waits who could come in.
+/// In a server's lock table every place is one of a living session, no more have the lock than each
+/// of them was promised, and nobody waits who could come in.
 pub(super) fn places(world: &World, scope: &Scope, server: ServerId, machine: &Machine) -> Outcome {
     for lock in 0..LOCKS {
         let queue = machine.queue_of(&name_of(lock));
@@ -162,8 +162,8 @@ fn call_of(world: &World, scope: &Scope, session: RecordNumber, seq: Seq) -> Opt
 
 /// No poll waits at a primary for what the primary could tell it.
 ///
-/// The exception is a grant that the answer to its own call tells: that answer has not arrived yet, or
-/// has brought the token.
+/// The exception is a grant that the answer to its own call tells: that answer has not arrived yet,
+/// or has brought the token.
 pub(super) fn are_notified(
     world: &World,
     scope: &Scope,

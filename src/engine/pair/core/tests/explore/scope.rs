@@ -21,7 +21,8 @@ pub(super) struct Scope {
     pub(super) clients: &'static [&'static [Step]],
     /// It begins with a whole pair; else with two halted servers.
     pub(super) begins_whole: bool,
-    /// How many steps of each client are answered before, the first ones of all, then the second ones.
+    /// How many steps of each client are answered before, the first ones of all, then the second
+    /// ones.
     pub(super) before: u8,
     pub(super) budget: Budget,
     /// Who may halt, who may stop, and who may be asked to end.
@@ -36,8 +37,8 @@ pub(super) struct Scope {
     pub(super) idle_probes: bool,
     /// Links carry heartbeats.
     pub(super) beats: bool,
-    /// The highest view that there may be: each failure costs some, and each question that comes so late
-    /// that it breaks off a join, of which there are only so many.
+    /// The highest view that there may be: each failure costs some, and each question that comes so
+    /// late that it breaks off a join, of which there are only so many.
     pub(super) views: u64,
 }
 

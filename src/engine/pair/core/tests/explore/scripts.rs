@@ -64,7 +64,8 @@ pub(super) const QUEUE_BEFORE_A_SILENT_ONE: &[&[Step]] = &[
     &[Session, Acquire(0)],
 ];
 
-/// The one between the others is silent, so that its lease ends, while it waits or when it has the lock.
+/// The one between the others is silent, so that its lease ends, while it waits or when it has the
+/// lock.
 pub(super) const QUEUE_BEHIND_A_SILENT_ONE: &[&[Step]] = &[
     &[Session, Acquire(0), Release],
     &[Session, Acquire(0)],

@@ -213,8 +213,8 @@ impl Search<'_> {
         checks::check(world, self.scope, &self.cores)
     }
 
-    /// From every state the pair can become whole and answer every call, without anything going wrong
-    /// on the way. Tells of the nearest state of which that is not true.
+    /// From every state the pair can become whole and answer every call, without anything going
+    /// wrong on the way. Tells of the nearest state of which that is not true.
     fn backward(&self) -> Option<String> {
         let count = self.nodes.len();
         let mut start = vec![0u32; count + 1];
