@@ -5,8 +5,8 @@
 //! more busy threads than cores it keeps others from working, perhaps the very client that it waits
 //! for. No rule tells these cases apart from the inside, so both are tried: now and then, while
 //! there is work, short spells of polling and of parking alternate, and what gets more done is kept
-//! for a while. The cost of a wake-up on this machine is in that comparison. A server without work
-//! parks.
+//! for a while, unless it takes too much processor time for it. The cost of a wake-up on this
+//! machine is in that comparison. A server without work parks.
 //!
 //! How long to poll depends on the machine too. Where the other side has to be woken first, the
 //! next message takes several times as long as where it polls as well, and a window that is a
@@ -17,10 +17,12 @@ mod gaps;
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -84,18 +86,39 @@ pub(super) async fn busy_poll(
     }
 }
 
-/// How much got done in the spells of a trial.
+/// How much got done in the spells of a trial, and what it took.
 #[derive(Debug, Default)]
 struct Trial {
     window: Duration,
-    polling: u64,
-    parking: u64,
+    polling: Work,
+    parking: Work,
+}
+
+/// Some work, and the processor time that the thread used for it.
+#[derive(Debug, Default, Clone, Copy)]
+struct Work {
+    done: u64,
+    cpu: Duration,
 }
 
 impl Trial {
-    /// Whether polling got a tenth more done: it has to be worth the core.
-    const fn pays(&self) -> bool {
-        self.polling >= WORTH_A_TRIAL * SPELLS && self.polling > self.parking + self.parking / 10
+    /// Whether polling got a tenth more done, for at most 7/4 of the processor time for the same work:
+    /// it has to be worth the core.
+    fn pays(&self) -> bool {
+        let Self {
+            polling, parking, ..
+        } = self;
+        let is_quicker = polling.done > parking.done + parking.done / 10;
+        let cost = |work: &Work, other: &Work| work.cpu.as_nanos() * u128::from(other.done);
+        let is_cheap = cost(polling, parking) * 4 <= cost(parking, polling) * 7;
+        polling.done >= WORTH_A_TRIAL * SPELLS && is_quicker && is_cheap
+    }
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, more: Self) {
+        self.done += more.done;
+        self.cpu += more.cpu;
     }
 }
 
@@ -111,7 +134,7 @@ impl Poller {
             while self.activity.work() == idle {
                 self.activity.next_round().await;
             }
-            if self.work_parking(SPELL * REST).await >= WORTH_A_TRIAL * u64::from(REST) {
+            if self.work_parking(SPELL * REST).await.done >= WORTH_A_TRIAL * u64::from(REST) {
                 return;
             }
         }
@@ -141,18 +164,35 @@ impl Poller {
     }
 
     /// How much gets done in `duration`, while the thread parks as it likes.
-    async fn work_parking(&self, duration: Duration) -> u64 {
-        let before = self.activity.work();
+    async fn work_parking(&self, duration: Duration) -> Work {
+        let before = self.work();
         sleep(duration).await;
-        self.activity.work() - before
+        self.work_since(before)
     }
 
     /// The same, while the thread polls for `window` before it parks.
-    async fn work_polling(&self, duration: Duration, window: Duration) -> u64 {
-        let before = self.activity.work();
+    async fn work_polling(&self, duration: Duration, window: Duration) -> Work {
+        let before = self.work();
         self.poll_until(Instant::now() + duration, window, |_| {})
             .await;
-        self.activity.work() - before
+        self.work_since(before)
+    }
+
+    /// All work so far. The time is that of this thread, which is the server's own in `lockd`.
+    fn work(&self) -> Work {
+        let cpu = clock_gettime(ClockId::ThreadCPUTime);
+        Work {
+            done: self.activity.work(),
+            cpu: Duration::try_from(cpu).unwrap_or_default(),
+        }
+    }
+
+    fn work_since(&self, before: Work) -> Work {
+        let now = self.work();
+        Work {
+            done: now.done - before.done,
+            cpu: now.cpu.saturating_sub(before.cpu),
+        }
     }
 
     async fn poll_until(&self, ends: Instant, window: Duration, mut gap: impl FnMut(Duration)) {
@@ -196,11 +236,20 @@ impl Poller {
 mod tests {
     use super::*;
 
-    const fn trial(polling: u64, parking: u64) -> Trial {
+    fn trial(polling: u64, parking: u64) -> Trial {
+        costly(polling, parking, 4)
+    }
+
+    /// Where the same work takes `quarters` of the processor time with polling.
+    fn costly(polling: u64, parking: u64, quarters: u64) -> Trial {
+        let work = |done: u64, micros: u64| Work {
+            done,
+            cpu: Duration::from_micros(done * micros),
+        };
         Trial {
             window: Duration::from_micros(64),
-            polling,
-            parking,
+            polling: work(polling, quarters),
+            parking: work(parking, 4),
         }
     }
 
@@ -216,6 +265,12 @@ mod tests {
         assert!(trial(1_200, 1_000).pays());
         assert!(!trial(1_100, 1_000).pays());
         assert!(!trial(1_000, 1_200).pays());
+    }
+
+    #[test]
+    fn polling_does_not_pay_where_it_takes_much_more_processor_time() {
+        assert!(costly(2_000, 1_000, 7).pays());
+        assert!(!costly(2_000, 1_000, 8).pays());
     }
 
     #[test]
