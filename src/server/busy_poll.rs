@@ -102,8 +102,8 @@ struct Work {
 }
 
 impl Trial {
-    /// Whether polling got a tenth more done, for at most 7/4 of the processor time for the same work:
-    /// it has to be worth the core.
+    /// Whether polling got a tenth more done, for at most 7/4 of the processor time for the same
+    /// work: it has to be worth the core.
     fn pays(&self) -> bool {
         let Self {
             polling, parking, ..
