@@ -81,7 +81,7 @@ pub trait LockService {
     async fn retain(id: CallId, acquired: Seq, retention: Retention) -> Result<bool, Refusal>;
 }
 
-/// What the two servers of a pair ask of each other. [`crate::engine::pair`] tells the protocol.
+/// What the two servers of a pair ask of each other. `docs/protocol.md` tells the protocol.
 #[tarpc::service]
 pub trait Replication {
     /// A probe: who are you, and where do you stand? Answered by the task that owns the state.

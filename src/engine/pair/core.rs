@@ -2,8 +2,8 @@
 //!
 //! No clock, no IO, no randomness, no tasks: the shell (the driver) hands in what happened and
 //! when, and carries out what comes back. So the very code that runs can be explored, replayed and
-//! simulated. The rules M1 to M12 of the protocol are marked where they are kept; leaving any of
-//! them out loses an acknowledged call, splits the pair or hangs a call within a few steps.
+//! simulated. The rules M1 to M12 of `docs/protocol.md` are marked where they are kept. Leaving any
+//! of them out loses an acknowledged call, splits the pair or hangs a call within a few steps.
 //!
 //! A *link* is a connection on which a primary feeds the other server. It is [`OutLink`] to the
 //! primary, which dials it, and [`InLink`] to the other side, which accepts it.

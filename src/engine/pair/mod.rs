@@ -1,22 +1,18 @@
 //! The pair engine: a primary and a backup keep the same [lock machine](crate::machine) in memory.
 //!
-//! For servers that fail by stopping. The primary gives every command its op number, applies it,
-//! and forwards it; it answers when the backup has it. A backup takes over when its primary is
-//! dead, a primary goes on alone when its backup is, a restarted server is synced and joins. The
-//! vocabulary is that of Viewstamped Replication (Liskov and Cowling, 2012); what replaces its
-//! quorums in a pair of two is told with each rule in [`core`].
+//! For servers that fail by stopping. `docs/protocol.md` has the protocol: its terms, the rules M1
+//! to M12 with the trace that each guards against, and the safety argument. In short:
 //!
-//! | failure | promise |
-//! |---|---|
-//! | none | every acknowledged operation is on both servers, in the same order |
-//! | one server halts | nothing acknowledged is lost, nothing runs twice, the survivor answers at once |
-//! | one server is asked to end | the same, and its peer goes on as soon as nothing waits for an answer |
-//! | one server hangs and wakes | the same; the one that woke never answers from its old state |
-//! | the servers lose large packets on the way | the backup is fed in small ones; if that fails too, it is let go by agreement |
-//! | the link between the servers resets | it is resumed where it stopped; no failover |
-//! | a halted server is started again | it joins by state transfer, while clients go on |
-//! | a second failure before the pair is whole again | the locks may be gone; never an answer from an old state |
-//! | the network cuts the servers off from each other while both run | **not tolerated**: both may go on; when it heals, one yields |
+//! - The primary gives every command an op number, applies it and appends it to the backup's queue,
+//!   in one step. It answers when the backup has acknowledged that op.
+//! - A suspected peer is probed before anything is decided. It counts as dead if it refuses the
+//!   connection, or is silent for a whole `peer_timeout` while the prober runs throughout.
+//! - A backup whose primary is dead takes over; a primary whose backup is dead goes on alone. Each
+//!   makes a new view, and what comes from an older one is refused.
+//! - A server that was paused does not go on from its state before its peer has confirmed it.
+//! - A restarted server gets a snapshot, then the commands since, and joins while clients go on.
+//! - A network partition between the servers is **not tolerated**: both may go on, and when it
+//!   heals, one yields.
 //!
 //! [`core`] decides, as a pure function of what happened; the `driver` task owns it; `forward`,
 //! `probe` and `relay` talk to the other server for it. Handlers hand a request over and wait: one

@@ -1,5 +1,5 @@
-//! The traces that broke an earlier wording of the protocol. Each is named after the rule that
-//! mends it, and fails when that rule is taken out.
+//! The traces of `docs/protocol.md`: each broke an earlier wording of the protocol. A test is named
+//! after the rule that mends its trace, and fails when that rule is taken out.
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Event, Input, ProbeId, ProbeResult};
