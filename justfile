@@ -74,6 +74,10 @@ fuzz TARGET SECONDS="240":
 doc:
     cargo doc --locked --no-deps --all-features --open
 
+# Render the pages in docs/ as a book, below target/book (cargo install mdbook)
+book *ARGS:
+    mdbook build {{ ARGS }}
+
 # Run the benches
 bench *FILTER:
     cargo bench --locked {{ FILTER }}

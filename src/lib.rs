@@ -91,8 +91,8 @@
     doc = "| [`testkit`] | a whole pair inside a test, with failures on command |"
 )]
 //!
-//! `README.md` tells how to run the programs `lockd` and `lockc`; `ARCHITECTURE.md` how the parts
-//! fit.
+//! `docs/` has a page on each subject: leases and fencing, recipes, testing, the programs `lockd`
+//! and `lockc`, operations, the protocol. `ARCHITECTURE.md` tells how the parts fit.
 //!
 //! # Features
 //!
@@ -151,7 +151,17 @@ pub use net::{Addr, AddrError, MemoryNetwork, Network, Servers, SystemNetwork};
 #[doc(no_inline)]
 pub use types::{LockName, NameError, ServerId, SessionId, SessionName, Token};
 
-/// Compiles the examples of the README.
+/// Compiles the examples of the README and of the pages in `docs/`.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/leases.md")]
+    struct Leases;
+    #[doc = include_str!("../docs/library.md")]
+    struct Library;
+    #[doc = include_str!("../docs/recipes.md")]
+    struct Recipes;
+    #[doc = include_str!("../docs/testing.md")]
+    struct Testing;
+}
