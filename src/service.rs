@@ -1,27 +1,24 @@
-//! What crosses the wire: the two tarpc services of a server, and the data they carry.
+//! What crosses the wire between clients and servers: a tarpc service, and the data it carries.
 //!
-//! [`LockService`] is for clients, [`Replication`] for the other server of the pair. Both are plain
-//! tarpc with postcard as the codec; which of the two a connection speaks is said in its preface
-//! (see [`net::preface`](crate::net::preface)).
+//! [`LockService`] is plain tarpc with postcard as the codec. What servers ask of each other is in
+//! their engine. The preface of a connection says which of the two it carries (see
+//! [`net::preface`](crate::net::preface)).
 
+mod obstacle;
 mod owned;
-mod peer;
 mod session;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Chunk, Command};
 use crate::types::{
-    ClientAddress, ClientId, ClusterId, Digest, LockName, NameError, OpNumber, RecordNumber,
-    Retention, Seq, Token, View,
+    ClientAddress, ClientId, LockName, NameError, RecordNumber, Retention, Seq, Token,
 };
 
+pub use self::obstacle::Obstacle;
 pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News, Page, PlaceInfo};
-pub use self::peer::{Introduction, Obstacle, Standing};
 pub use self::session::{Opened, SessionTerms};
 pub use self::status::ServerStatus;
 
@@ -81,30 +78,16 @@ pub trait LockService {
     async fn retain(id: CallId, acquired: Seq, retention: Retention) -> Result<bool, Refusal>;
 }
 
-/// What the two servers of a pair ask of each other. `docs/protocol.md` tells the protocol.
-#[tarpc::service]
-pub trait Replication {
-    /// A probe: who are you, and where do you stand? Answered by the task that owns the state.
-    async fn who(asker: Introduction) -> Introduction;
-    /// A frame of the link from the primary to its backup.
-    async fn deliver(frame: Frame) -> FrameAnswer;
-    /// Tells a server of a lower view that a higher one exists.
-    async fn fence(view: View);
-    /// A client's request that a backup hands on to its primary.
-    async fn relay(request: Request) -> Result<Answer, Refusal>;
-    /// Asks a backup of `view` that cannot be fed to step down. Answered like `who`.
-    async fn dismiss(view: View) -> Introduction;
-}
-
 /// A question or an answer of which it can be told to which method it belongs.
 pub trait Kind {
     /// The method.
     fn kind(&self) -> &'static str;
 }
 
+/// Says so of the questions and answers of a service.
 macro_rules! kinds {
     ($request:ident, $response:ident: $($method:ident),*) => {
-        impl Kind for $request {
+        impl $crate::service::Kind for $request {
             fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$method { .. } => stringify!($method),)*
@@ -112,7 +95,7 @@ macro_rules! kinds {
             }
         }
 
-        impl Kind for $response {
+        impl $crate::service::Kind for $response {
             fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$method(_) => stringify!($method),)*
@@ -122,12 +105,13 @@ macro_rules! kinds {
     };
 }
 
+pub(crate) use kinds;
+
 kinds!(
     LockServiceRequest, LockServiceResponse:
     Open, Lock, Unlock, Acquire, Release, Retain, BreakLock, Show, List, Poll, KeepAlive, Goodbye,
     Status
 );
-kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay, Dismiss);
 
 /// Identifies a call, so that a repeated one is recognised (RIFL, Lee et al. 2015).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -365,95 +349,4 @@ impl std::fmt::Display for RoleName {
             Self::Backup => "backup",
         })
     }
-}
-
-/// A frame of the link from a primary to the other server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Frame {
-    /// The first frame of a link. It closes every older link of the receiver, unread.
-    Open {
-        /// The sender's view.
-        view: View,
-        /// What the link is for.
-        purpose: LinkPurpose,
-        /// The sender's `peer_timeout`; both sides must have the same.
-        peer_timeout: Duration,
-    },
-    /// A part of a consistent copy of the machine.
-    Copy {
-        /// The sender's view.
-        view: View,
-        /// The part.
-        chunk: Chunk,
-    },
-    /// Commands in op order. Without any it is a heartbeat.
-    Forward {
-        /// The sender's view.
-        view: View,
-        /// The op number of the first command, or of the next one that there will be.
-        first_op: OpNumber,
-        /// The commands.
-        commands: Vec<Command>,
-        /// The sender's digest after the last command, to compare with: a divergence must not go on
-        /// unseen. None where the sender has since applied more.
-        digest: Option<Digest>,
-    },
-    /// The receiver has everything up to `op`: it becomes backup of the new view.
-    Join {
-        /// The new view.
-        view: View,
-        /// The last op before it.
-        op: OpNumber,
-    },
-}
-
-impl Frame {
-    /// The view under which the frame was sent.
-    #[must_use]
-    pub const fn view(&self) -> View {
-        match self {
-            Self::Open { view, .. }
-            | Self::Copy { view, .. }
-            | Self::Forward { view, .. }
-            | Self::Join { view, .. } => *view,
-        }
-    }
-}
-
-/// What a primary opens a link for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LinkPurpose {
-    /// Both are starting: the receiver becomes backup with an empty machine.
-    Form {
-        /// The op number at which the empty machine stands.
-        base: OpNumber,
-        /// The cluster that begins.
-        cluster: ClusterId,
-    },
-    /// The receiver is backup of the view: go on where the last link stopped.
-    Resume,
-    /// The receiver is starting: a copy of the machine follows.
-    Sync,
-}
-
-/// The answer to a [`Frame`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FrameAnswer {
-    /// The frame is taken, and everything up to `op` is applied.
-    Ack {
-        /// The last op that the receiver applied; where its copy stands while it is being synced.
-        op: OpNumber,
-    },
-    /// The receiver has a higher view.
-    Fenced {
-        /// That view.
-        view: View,
-    },
-    /// The link is closed: it is not the current one, or the frame did not fit.
-    Closed,
-    /// The link is closed: the two servers have different `peer_timeout`s.
-    PeerTimeout {
-        /// The receiver's.
-        theirs: Duration,
-    },
 }

@@ -174,9 +174,8 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("config", &[]),
     ("throttle", &[]),
     ("fence", &["types"]),
-    // What crosses the wire is made of commands, and commands are made of words of the wire.
+    ("service", &["types"]),
     ("machine", &["types", "config", "service"]),
-    ("service", &["types", "machine"]),
     ("looks", &["types", "service"]),
     ("net", &["types", "config", "service"]),
     (

@@ -1,8 +1,9 @@
 //! A false server: it listens where the other server should, and answers what the input says.
 
 use arbitrary::Arbitrary;
+use lockservice::engine::pair::protocol::{FrameAnswer, ReplicationResponse};
 use lockservice::net::{Listener, Stream, accept, greet};
-use lockservice::service::{Answer, FrameAnswer, Opened, Refusal, ReplicationResponse};
+use lockservice::service::{Answer, Opened, Refusal};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

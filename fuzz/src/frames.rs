@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream as Messages, StreamExt as _};
 use lockservice::config::{LONGEST_WAIT, MAX_FRAME_BYTES};
+use lockservice::engine::pair::protocol::{ReplicationRequest, ReplicationResponse};
 use lockservice::net::framing::Incoming;
 use lockservice::net::{Stream, client_transport, server_transport};
-use lockservice::service::{
-    LockServiceRequest, LockServiceResponse, ReplicationRequest, ReplicationResponse,
-};
+use lockservice::service::{LockServiceRequest, LockServiceResponse};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tarpc::{ClientMessage, Response};

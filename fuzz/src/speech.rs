@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
+use lockservice::engine::pair::protocol::{
+    Frame, Introduction, LinkPurpose, ReplicationRequest, Standing,
+};
 use lockservice::machine::Command;
 use lockservice::service::{
-    CallId, Cursor, Frame, How, Introduction, LinkPurpose, LockServiceRequest, Mark, Mode,
-    ReplicationRequest, Request, SessionTerms, Standing, Verb,
+    CallId, Cursor, How, LockServiceRequest, Mark, Mode, Request, SessionTerms, Verb,
 };
 use lockservice::types::{
     ClientAddress, ClientId, ClusterId, Digest, Lease, LockName, OpNumber, RecordNumber, Retention,

@@ -58,7 +58,7 @@ impl RunId {
 pub enum Purpose {
     /// It carries [`LockService`](crate::service::LockService).
     Client,
-    /// It carries [`Replication`](crate::service::Replication), from the other server of the pair.
+    /// It carries what an engine asks of the engine of the other server of the pair.
     Peer {
         /// Which server dials.
         from: ServerId,

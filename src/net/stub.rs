@@ -61,10 +61,7 @@ mod tests {
     use super::*;
     use crate::config::MAX_FRAME_BYTES;
     use crate::net::{Stream, client_transport, server_transport};
-    use crate::service::{
-        LockServiceClient, LockServiceRequest, LockServiceResponse, Refusal, ReplicationRequest,
-        ReplicationResponse,
-    };
+    use crate::service::{LockServiceClient, LockServiceRequest, LockServiceResponse, Refusal};
 
     /// Answers one question with `answer`.
     async fn lie(stream: Stream, answer: LockServiceResponse) {
@@ -99,17 +96,17 @@ mod tests {
     #[test]
     fn a_question_and_its_answer_are_of_one_kind() {
         let client = crate::types::ClientId::from_u128(1);
-        let view = crate::types::View::first(crate::types::ServerId::A);
+        let record = crate::types::RecordNumber(1);
         let open = LockServiceRequest::Open {
             client,
             session: None,
         };
-        let fence = ReplicationRequest::Fence { view };
+        let goodbye = LockServiceRequest::Goodbye { client, record };
         assert_eq!(
             open.kind(),
             LockServiceResponse::Open(Err(Refusal::NotReady)).kind()
         );
-        assert_eq!(fence.kind(), ReplicationResponse::Fence(()).kind());
-        assert_ne!(open.kind(), fence.kind());
+        assert_eq!(goodbye.kind(), LockServiceResponse::Goodbye(Ok(())).kind());
+        assert_ne!(open.kind(), goodbye.kind());
     }
 }

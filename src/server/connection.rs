@@ -30,12 +30,13 @@ use super::replication::ReplicationRpc;
 use super::rpc::LockRpc;
 use crate::config::{LONGEST_WAIT, MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
 use crate::engine::pair::core::InLink;
+use crate::engine::pair::protocol::Replication as _;
 use crate::net::framing::Incoming;
 use crate::net::{
     GreetError, PairId, Purpose, Rejection, RunId, ServerTransport, Stream, accept, greet, reject,
     server_transport, welcome,
 };
-use crate::service::{LockService as _, LockServiceRequest, Replication as _};
+use crate::service::{LockService as _, LockServiceRequest};
 use crate::types::{ClientAddress, ClusterId, ServerId};
 
 /// How many requests of the peer may be in flight on one connection: every client's call may be

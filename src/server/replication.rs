@@ -4,7 +4,8 @@ use tarpc::context::Context;
 
 use crate::engine::pair::Pair;
 use crate::engine::pair::core::{InLink, Via};
-use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Replication, Request};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, Replication};
+use crate::service::{Answer, Refusal, Request};
 use crate::types::View;
 
 /// Implements [`Replication`] for one connection from the peer.

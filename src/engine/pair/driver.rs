@@ -30,7 +30,8 @@ use super::peer::{Peer, unhurried};
 use super::probe::{self, Question};
 use super::relay::Relays;
 use super::report::{Reporter, report};
-use crate::service::{Frame, FrameAnswer, Introduction, Request};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
+use crate::service::Request;
 use crate::types::{ClusterId, View};
 
 /// How much is taken in before what there is is sent: some 100 us of work, so that the first of

@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::core::{FrameNumber, OutLink};
 use super::inbox::{FromPeer, PeerInbox};
 use super::peer::{Connection, Peer, unhurried};
-use crate::service::Frame;
+use crate::engine::pair::protocol::Frame;
 
 /// A frame with a payload and a heartbeat are on their way at a time, so there is always room.
 const FRAMES_IN_FLIGHT: usize = 4;

@@ -4,7 +4,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::core::{FrameNumber, InLink, OutLink, Overview, ProbeId, ProbeResult, RelayId, Via};
-use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
+use crate::service::{Answer, Refusal, Request};
 use crate::types::View;
 
 /// Where the answer to a request goes.

@@ -15,8 +15,8 @@
 //!   heals, one yields.
 //!
 //! [`core`] decides, as a pure function of what happened; the `driver` task owns it; `forward`,
-//! `probe` and `relay` talk to the other server for it. Handlers hand a request over and wait: one
-//! that is dropped changes nothing.
+//! `probe` and `relay` talk to the other server for it, as [`protocol`] says. Handlers hand over
+//! a request and wait: one that is dropped changes nothing.
 
 mod activity;
 pub mod core;
@@ -25,6 +25,7 @@ mod forward;
 mod inbox;
 mod peer;
 mod probe;
+pub mod protocol;
 mod relay;
 mod report;
 
@@ -44,8 +45,9 @@ use self::core::{InLink, Overview, Settings, Via};
 use self::driver::Driver;
 use self::inbox::{FromClient, FromPeer, PeerInbox};
 pub(crate) use self::peer::Peer;
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::net::RunId;
-use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request, Resource};
+use crate::service::{Answer, Refusal, Request, Resource};
 use crate::types::{ClusterId, View};
 
 /// How many messages may wait for the driver in each inbox: a few rounds of its work. Who has more

@@ -12,9 +12,9 @@ use tarpc::context::{self, Context};
 use tokio::time::sleep;
 
 use crate::config::{LOOK_UP_AGAIN, LOOK_UP_EVERY, MAX_FRAME_BYTES};
+use crate::engine::pair::protocol::{ReplicationClient, ReplicationRequest, ReplicationResponse};
 use crate::net::{Addr, Checked, DialError, Network, PairId, Purpose, RunId, SmallSegments};
 use crate::net::{client_transport, dial};
-use crate::service::{ReplicationClient, ReplicationRequest, ReplicationResponse};
 use crate::throttle::Warnings;
 use crate::types::ServerId;
 

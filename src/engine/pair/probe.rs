@@ -23,8 +23,9 @@ use tokio::time::{sleep, timeout};
 
 use super::core::ProbeResult;
 use super::peer::{Connection, Peer, unhurried};
+use crate::engine::pair::protocol::{Introduction, Standing};
 use crate::net::{DialError, Rejection};
-use crate::service::{Introduction, Obstacle, Standing};
+use crate::service::Obstacle;
 use crate::types::View;
 
 /// How long to wait before an address that cannot be reached is tried again.

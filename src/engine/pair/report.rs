@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::core::{Event, ProbeResult};
 use super::peer::Peer;
-use crate::service::Standing;
+use crate::engine::pair::protocol::Standing;
 use crate::throttle::Throttle;
 use crate::types::ServerId;
 

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::Event;
 use crate::config::{Limits, Timing};
-use crate::service::{
-    Answer, Frame, FrameAnswer, Introduction, Obstacle, Refusal, Request, RoleName,
-};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
+use crate::service::{Answer, Obstacle, Refusal, Request, RoleName};
 use crate::types::{ClusterId, Digest, OpNumber, ServerId, View};
 
 /// A moment: how long the server has been running.

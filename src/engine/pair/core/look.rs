@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::outbox::Outbox;
 use super::primary::Mode;
 use super::{Core, Now, Overview, Role};
+use crate::engine::pair::protocol::{Introduction, Standing};
 use crate::machine::Machine;
-use crate::service::{Introduction, RoleName, Standing};
+use crate::service::RoleName;
 use crate::types::{ClusterId, Digest, OpNumber};
 
 impl<T> Core<T> {

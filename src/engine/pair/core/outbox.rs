@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::tests::Names;
 use super::{FrameNumber, Now, OutLink};
 use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS};
+use crate::engine::pair::protocol::Frame;
 use crate::machine::{Command, Machine, Snapshot};
-use crate::service::Frame;
 use crate::types::{OpNumber, View};
 
 /// The unacknowledged commands, in op order, and the current link.

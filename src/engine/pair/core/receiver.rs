@@ -3,8 +3,8 @@
 #[cfg(test)]
 use super::tests::Names;
 use super::{Core, Descent, Effect, Event, InLink, Now, Role, Suspicion};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
 use crate::machine::{Chunk, Command, Machine, Restore};
-use crate::service::{Frame, FrameAnswer, LinkPurpose};
 use crate::types::{Digest, OpNumber, View};
 
 /// A server without a view. It may be receiving a copy of the primary's machine.

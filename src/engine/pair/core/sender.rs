@@ -5,7 +5,7 @@ use super::outbox::{Acked, Outbox};
 use super::primary::Mode;
 use super::waiting::Waiting;
 use super::{Core, Death, Effect, Event, FrameNumber, Now, OutLink, Role, Suspicion};
-use crate::service::{Frame, FrameAnswer, LinkPurpose};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
 
 impl<T> Core<T> {
     /// Sends what there is for the other server. One forward carries everything that has queued up

@@ -12,7 +12,8 @@ use super::watch::Lateness;
 use super::{
     Core, Death, Descent, Effect, Event, InLink, Now, ProbeId, ProbeResult, Role, Suspicion,
 };
-use crate::service::{Introduction, LinkPurpose, Obstacle, Standing};
+use crate::engine::pair::protocol::{Introduction, LinkPurpose, Standing};
+use crate::service::Obstacle;
 use crate::types::{ServerId, View};
 
 impl<T> Core<T> {

@@ -6,8 +6,8 @@ use super::primary::{Mode, Primary};
 use super::receiver::{Backup, Starting};
 use super::waiting::{Pending, Waiting};
 use super::{Core, Death, Descent, Effect, Event, Now, Role};
+use crate::engine::pair::protocol::LinkPurpose;
 use crate::machine::Machine;
-use crate::service::LinkPurpose;
 use crate::types::{ClusterId, OpNumber, View};
 
 impl<T> Core<T> {

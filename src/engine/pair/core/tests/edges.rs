@@ -12,9 +12,11 @@ use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS, MIN_MEMORY
 use crate::engine::pair::core::{
     Effect, Event, InLink, Input, Now, OutLink, ProbeResult, RelayId, Suspicion, Via,
 };
+use crate::engine::pair::protocol::Standing;
+use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
 use crate::machine::Command;
-use crate::service::{Answer, Frame, FrameAnswer, LinkPurpose, Refusal, Request};
-use crate::service::{Resource, RoleName, Standing};
+use crate::service::{Answer, Refusal, Request};
+use crate::service::{Resource, RoleName};
 use crate::types::ServerId::{self, A, B};
 use crate::types::{ClientId, OpNumber, RecordNumber, View};
 

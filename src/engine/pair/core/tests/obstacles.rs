@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::world::{Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Effect, Event, InLink, Input, Now, ProbeResult};
-use crate::service::{Answer, Introduction, Obstacle, RoleName, Standing};
+use crate::engine::pair::protocol::{Introduction, Standing};
+use crate::service::{Answer, Obstacle, RoleName};
 use crate::types::ServerId;
 use crate::types::ServerId::{A, B};
 

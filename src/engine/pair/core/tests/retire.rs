@@ -3,8 +3,10 @@
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Death, Event, Input, Now, ProbeResult};
-use crate::service::{Answer, FrameAnswer, LinkPurpose, Refusal, RoleName, Standing};
-use crate::service::{Frame, Request};
+use crate::engine::pair::protocol::Frame;
+use crate::engine::pair::protocol::{FrameAnswer, LinkPurpose, Standing};
+use crate::service::Request;
+use crate::service::{Answer, Refusal, RoleName};
 use crate::types::ServerId::{self, A, B};
 
 fn has_handed_over(world: &World, server: ServerId) -> bool {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::config::Limits;
 use crate::engine::pair::core::{Death, Event, Input, Now};
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, Resource, RoleName};
+use crate::engine::pair::protocol::{Frame, FrameAnswer};
+use crate::service::{Answer, Refusal, Request, Resource, RoleName};
 use crate::types::ServerId::{A, B};
 use crate::types::View;
 

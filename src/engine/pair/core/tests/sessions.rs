@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::world::{Client, Envelope, Message, PEER_TIMEOUT, World, name};
 use crate::config::Limits;
 use crate::engine::pair::core::{Effect, Event, Input, Now, Who};
-use crate::service::{
-    Acquired, Answer, CallId, Frame, How, Mark, Mode, News, Refusal, Request, Resource,
-};
+use crate::engine::pair::protocol::Frame;
+use crate::service::{Acquired, Answer, CallId, How, Mark, Mode, News, Refusal, Request, Resource};
 use crate::types::ServerId::{self, A, B};
 use crate::types::{ClientAddress, Lease, Seq, Token};
 

@@ -3,7 +3,8 @@
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Event, Input, ProbeId, ProbeResult};
-use crate::service::{Answer, Frame, FrameAnswer, Refusal, Request, RoleName, Standing};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Standing};
+use crate::service::{Answer, Refusal, Request, RoleName};
 use crate::types::ServerId::{self, A, B};
 use crate::types::View;
 

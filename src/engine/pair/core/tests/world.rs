@@ -9,11 +9,9 @@ use crate::engine::pair::core::{
     Core, Effect, Event, FrameNumber, InLink, Input, Now, OutLink, ProbeId, ProbeResult, RelayId,
     Reply, Settings, Via,
 };
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, Standing};
 use crate::machine::Machine;
-use crate::service::{
-    Answer, CallId, Frame, FrameAnswer, Introduction, Refusal, Request, RoleName, SessionTerms,
-    Standing, Verb,
-};
+use crate::service::{Answer, CallId, Refusal, Request, RoleName, SessionTerms, Verb};
 use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, UnixTime, View};
 
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_millis(800);

@@ -12,7 +12,8 @@ use super::network::{Conn, Flight, Message, Question};
 use super::scope::Scope;
 use super::world::{Host, World};
 use crate::engine::pair::core::{Event, Input, OutLink, ProbeId, Via};
-use crate::service::{FrameAnswer, Request};
+use crate::engine::pair::protocol::FrameAnswer;
+use crate::service::Request;
 use crate::types::ServerId::{self, A, B};
 use crate::types::{Token, View};
 

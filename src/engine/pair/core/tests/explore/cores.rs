@@ -15,8 +15,9 @@ use crate::config::{Limits, Timing};
 use crate::engine::pair::core::{
     Core, Effect, Event, FrameNumber, InLink, Input, Now, Overview, Reply, Role, Settings,
 };
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::machine::Machine;
-use crate::service::{Answer, Frame, FrameAnswer, Introduction, Mark, Refusal, Request};
+use crate::service::{Answer, Mark, Refusal, Request};
 use crate::types::{OpNumber, RecordNumber, ServerId, Token, View};
 
 /// The moment at which every kept core stands.

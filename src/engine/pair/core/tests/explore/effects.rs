@@ -10,7 +10,8 @@ use super::names::FLOOR;
 use super::network::{Conn, Flight, Message, Question};
 use super::world::World;
 use crate::engine::pair::core::{Death, Descent, Event, FrameNumber, InLink, Input, ProbeResult};
-use crate::service::{Answer, Frame, Refusal, Request};
+use crate::engine::pair::protocol::Frame;
+use crate::service::{Answer, Refusal, Request};
 use crate::types::ServerId;
 
 type Outcome = Result<(), Violation>;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::cores::{Caller, Try};
 use crate::engine::pair::core::{FrameNumber, InLink, ProbeResult};
-use crate::service::{Answer, Frame, FrameAnswer, Introduction, Refusal, Request};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
+use crate::service::{Answer, Refusal, Request};
 use crate::types::{ServerId, View};
 
 /// One direction of a link.

@@ -1,58 +1,9 @@
-//! What a server says of itself to the other server, and what keeps two of them apart.
+//! What keeps two servers from pairing.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-
-use crate::types::{OpNumber, View};
-
-/// The question of a probe, and its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Introduction {
-    /// Where the server stands.
-    pub standing: Standing,
-    /// The server's `peer_timeout`; two servers only pair if they have the same.
-    pub peer_timeout: Duration,
-}
-
-/// Where a server stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Standing {
-    /// It has no view and no state.
-    Starting,
-    /// It is the primary of `view`.
-    Primary {
-        /// Its view.
-        view: View,
-        /// The last op it applied.
-        op: OpNumber,
-    },
-    /// It is the backup of `view`.
-    Backup {
-        /// Its view.
-        view: View,
-        /// The last op it applied.
-        op: OpNumber,
-    },
-    /// It was asked to end, and has given up its role and its state.
-    Retired {
-        /// The view that it was in, if any.
-        view: Option<View>,
-    },
-}
-
-impl Standing {
-    /// The view that the server is in, or was in when it retired; none while it is starting.
-    #[must_use]
-    pub const fn view(self) -> Option<View> {
-        match self {
-            Self::Starting => None,
-            Self::Primary { view, .. } | Self::Backup { view, .. } => Some(view),
-            Self::Retired { view } => view,
-        }
-    }
-}
 
 /// Why a server does not pair with what it finds at the other server's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

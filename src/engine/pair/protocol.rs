@@ -1,0 +1,164 @@
+//! What crosses the wire between the two servers of a pair: a tarpc service, and what it carries.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Chunk, Command};
+use crate::service::{Answer, Refusal, Request, kinds};
+use crate::types::{ClusterId, Digest, OpNumber, View};
+
+/// What the two servers of a pair ask of each other. `docs/protocol.md` tells the protocol.
+#[tarpc::service]
+pub trait Replication {
+    /// A probe: who are you, and where do you stand? Answered by the task that owns the state.
+    async fn who(asker: Introduction) -> Introduction;
+    /// A frame of the link from the primary to its backup.
+    async fn deliver(frame: Frame) -> FrameAnswer;
+    /// Tells a server of a lower view that a higher one exists.
+    async fn fence(view: View);
+    /// A client's request that a backup hands on to its primary.
+    async fn relay(request: Request) -> Result<Answer, Refusal>;
+    /// Asks a backup of `view` that cannot be fed to step down. Answered like `who`.
+    async fn dismiss(view: View) -> Introduction;
+}
+
+kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay, Dismiss);
+
+/// The question of a probe, and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Where the server stands.
+    pub standing: Standing,
+    /// The server's `peer_timeout`; two servers only pair if they have the same.
+    pub peer_timeout: Duration,
+}
+
+/// Where a server stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// It has no view and no state.
+    Starting,
+    /// It is the primary of `view`.
+    Primary {
+        /// Its view.
+        view: View,
+        /// The last op it applied.
+        op: OpNumber,
+    },
+    /// It is the backup of `view`.
+    Backup {
+        /// Its view.
+        view: View,
+        /// The last op it applied.
+        op: OpNumber,
+    },
+    /// It was asked to end, and has given up its role and its state.
+    Retired {
+        /// The view that it was in, if any.
+        view: Option<View>,
+    },
+}
+
+impl Standing {
+    /// The view that the server is in, or was in when it retired; none while it is starting.
+    #[must_use]
+    pub const fn view(self) -> Option<View> {
+        match self {
+            Self::Starting => None,
+            Self::Primary { view, .. } | Self::Backup { view, .. } => Some(view),
+            Self::Retired { view } => view,
+        }
+    }
+}
+
+/// A frame of the link from a primary to the other server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Frame {
+    /// The first frame of a link. It closes every older link of the receiver, unread.
+    Open {
+        /// The sender's view.
+        view: View,
+        /// What the link is for.
+        purpose: LinkPurpose,
+        /// The sender's `peer_timeout`; both sides must have the same.
+        peer_timeout: Duration,
+    },
+    /// A part of a consistent copy of the machine.
+    Copy {
+        /// The sender's view.
+        view: View,
+        /// The part.
+        chunk: Chunk,
+    },
+    /// Commands in op order. Without any it is a heartbeat.
+    Forward {
+        /// The sender's view.
+        view: View,
+        /// The op number of the first command, or of the next one that there will be.
+        first_op: OpNumber,
+        /// The commands.
+        commands: Vec<Command>,
+        /// The sender's digest after the last command, to compare with: a divergence must not go on
+        /// unseen. None where the sender has since applied more.
+        digest: Option<Digest>,
+    },
+    /// The receiver has everything up to `op`: it becomes backup of the new view.
+    Join {
+        /// The new view.
+        view: View,
+        /// The last op before it.
+        op: OpNumber,
+    },
+}
+
+impl Frame {
+    /// The view under which the frame was sent.
+    #[must_use]
+    pub const fn view(&self) -> View {
+        match self {
+            Self::Open { view, .. }
+            | Self::Copy { view, .. }
+            | Self::Forward { view, .. }
+            | Self::Join { view, .. } => *view,
+        }
+    }
+}
+
+/// What a primary opens a link for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LinkPurpose {
+    /// Both are starting: the receiver becomes backup with an empty machine.
+    Form {
+        /// The op number at which the empty machine stands.
+        base: OpNumber,
+        /// The cluster that begins.
+        cluster: ClusterId,
+    },
+    /// The receiver is backup of the view: go on where the last link stopped.
+    Resume,
+    /// The receiver is starting: a copy of the machine follows.
+    Sync,
+}
+
+/// The answer to a [`Frame`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FrameAnswer {
+    /// The frame is taken, and everything up to `op` is applied.
+    Ack {
+        /// The last op that the receiver applied; where its copy stands while it is being synced.
+        op: OpNumber,
+    },
+    /// The receiver has a higher view.
+    Fenced {
+        /// That view.
+        view: View,
+    },
+    /// The link is closed: it is not the current one, or the frame did not fit.
+    Closed,
+    /// The link is closed: the two servers have different `peer_timeout`s.
+    PeerTimeout {
+        /// The receiver's.
+        theirs: Duration,
+    },
+}
