@@ -589,18 +589,6 @@ fn completions_are_printed() {
     }
 }
 
-#[test]
-fn zsh_completes_the_command_to_run() {
-    let mut lockc = Command::new(env!("CARGO_BIN_EXE_lockc"));
-    let assert = lockc.args(["completions", "zsh"]).assert().code(0);
-    let script = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
-    let command = script.lines().find(|line| line.starts_with("'*::command"));
-    assert!(
-        command.is_some_and(|line| line.contains("_cmdambivalent")),
-        "{command:?}"
-    );
-}
-
 #[tokio::test]
 async fn bench_tells_what_it_measured_and_leaves_no_lock() {
     bench(&[]).await;

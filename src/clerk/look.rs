@@ -3,7 +3,7 @@
 use super::error::{CallError, LookError};
 use super::{BreakOutcome, Clerk};
 use crate::config::MAX_PLACES_LISTED;
-use crate::service::{Answer, Cursor, LockInfo, Request};
+use crate::service::{Answer, Cursor, LockInfo, Page, Request};
 use crate::types::{LockName, Token};
 
 impl Clerk {
@@ -49,14 +49,9 @@ impl Clerk {
         let mut locks = Vec::new();
         let mut next = Some(Cursor::default());
         while let Some(from) = next {
-            let prefix = prefix.to_owned();
-            match self.shared.look(&Request::List { prefix, from }).await? {
-                Answer::Page(page) => {
-                    locks.extend(page.locks);
-                    next = page.next;
-                }
-                answer => unreachable!("list was answered with {answer:?}"),
-            }
+            let page = self.page(prefix, from).await?;
+            locks.extend(page.locks);
+            next = page.next;
         }
         for lock in locks.iter_mut().filter(|lock| may_be_cut(lock)) {
             *lock = self.show(lock.name.as_str()).await?;
@@ -64,6 +59,15 @@ impl Clerk {
         locks.retain(LockInfo::is_held);
         locks.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(locks)
+    }
+
+    /// The locks whose names begin with `prefix`: some of them, from `from` on.
+    pub(crate) async fn page(&self, prefix: &str, from: Cursor) -> Result<Page, LookError> {
+        let prefix = prefix.to_owned();
+        match self.shared.look(&Request::List { prefix, from }).await? {
+            Answer::Page(page) => Ok(*page),
+            answer => unreachable!("list was answered with {answer:?}"),
+        }
     }
 
     /// Takes the lock `name` from the holder that has it by `token`, and says whether there was

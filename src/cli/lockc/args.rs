@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 
+use super::complete::CompleteOptions;
 use super::locks::{BreakOptions, ElectOptions, LsOptions, ShowOptions, WatchOptions, WhyOptions};
 #[cfg(target_os = "linux")]
 use super::run::RunOptions;
@@ -226,11 +227,23 @@ pub(super) enum Command {
     Torture(TortureOptions),
     /// Print a completion script
     ///
-    /// For instance: source <(lockc completions bash)
+    /// For bash and zsh, in ~/.bashrc or ~/.zshrc (there after compinit):
+    ///
+    /// source <(lockc completions bash)
+    ///
+    /// For fish, in ~/.config/fish/config.fish: lockc completions fish | source
+    ///
+    /// In these three, names of locks are completed too, as the servers of the line or of
+    /// `LOCK_SERVERS` tell them within a second or `LOCK_COMPLETION_TIMEOUT` (1,000 at most, those
+    /// that can be printed), and the command of `lockc run` as it is without `lockc`. Nothing is
+    /// said when no server answers.
     Completions {
         /// For which shell
         shell: Shell,
     },
+    /// Tell a shell how a command line goes on
+    #[command(name = "__complete", hide = true)]
+    Complete(CompleteOptions),
 }
 
 /// What to measure.

@@ -4,6 +4,7 @@
 
 pub(super) mod args;
 mod bench;
+mod complete;
 mod customer;
 mod latency;
 mod locks;
@@ -20,7 +21,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::CommandFactory as _;
 use tokio::io::BufReader;
 
 use self::args::{Cli, Command};
@@ -30,7 +30,6 @@ use self::status::PairStatus;
 use self::table::terminal_width;
 use super::escape::escaped;
 use super::exit::{self, Exit, block_on, complain};
-use super::options::print_completions;
 use super::output::answer::{self, Unwritten};
 use super::signals::StopSignals;
 use crate::clerk::{self, ServerReport};
@@ -73,7 +72,8 @@ async fn run(cli: Cli) -> Exit {
         }
         #[cfg(target_os = "linux")]
         Command::Run(options) => run::run(customer.servers, cli.timeout, options).await,
-        Command::Completions { shell } => told(print_completions(Cli::command(), shell), Exit::Yes),
+        Command::Completions { shell } => told(complete::print_script(shell), Exit::Yes),
+        Command::Complete(options) => complete::complete(customer.servers, options).await,
     }
 }
 
