@@ -24,6 +24,7 @@ pub(super) fn own_session_name() -> String {
     session_name(["lockc".into()].into_iter().chain(env::args_os().skip(1)))
 }
 
+/// Who runs this process. Services and containers often run without either variable.
 #[expect(
     clippy::disallowed_methods,
     reason = "who runs the program is told by its environment"
@@ -31,8 +32,26 @@ pub(super) fn own_session_name() -> String {
 fn user() -> String {
     let named = ["USER", "LOGNAME"].into_iter().filter_map(env::var_os);
     let mut named = named.filter(|name| !name.is_empty());
-    let name = named.next().map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+    match named.next() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => user_of(rustix::process::getuid().as_raw()),
+    }
+}
+
+/// The name of a user by the system's list of users, or the number of one who is not in it.
+fn user_of(uid: u32) -> String {
+    listed_name(uid).unwrap_or_else(|| uid.to_string())
+}
+
+#[cfg(target_os = "linux")]
+fn listed_name(uid: u32) -> Option<String> {
+    let user = nix::unistd::User::from_uid(uid.into()).ok()??;
+    Some(user.name)
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn listed_name(_: u32) -> Option<String> {
+    None
 }
 
 fn name_of(user: &str, host: &str, pid: u32, command: &str) -> String {
@@ -54,6 +73,14 @@ mod tests {
     fn a_name_tells_user_host_process_and_command() {
         let name = name_of("deploy", "web-3", 4711, "./nightly --all");
         assert_eq!(name, "deploy@web-3, pid 4711, `./nightly --all`");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_user_without_a_name_is_told_by_a_number() {
+        assert_eq!(user_of(0), "root");
+        let unlisted = 3_999_999_999;
+        assert_eq!(user_of(unlisted), unlisted.to_string());
     }
 
     #[test]
