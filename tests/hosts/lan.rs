@@ -75,16 +75,19 @@ pub(crate) enum Host {
     B,
     /// Of clients.
     C,
+    /// Of clients behind a proxy.
+    D,
 }
 
 impl Host {
-    const ALL: [Self; 3] = [Self::A, Self::B, Self::C];
+    const ALL: [Self; 4] = [Self::A, Self::B, Self::C, Self::D];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::A => "a",
             Self::B => "b",
             Self::C => "c",
+            Self::D => "d",
         }
     }
 
@@ -93,11 +96,12 @@ impl Host {
             Self::A => "10.77.0.1",
             Self::B => "10.77.0.2",
             Self::C => "10.77.0.3",
+            Self::D => "10.77.0.4",
         }
     }
 }
 
-/// Three hosts on a network of their own, and what runs on them.
+/// Four hosts on a network of their own, and what runs on them.
 pub(crate) struct Lan {
     prefix: String,
     directory: TempDir,
@@ -121,7 +125,7 @@ impl Lan {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("lsv-{}-{number}", std::process::id());
-        let namespaces = ["a", "b", "c", "switch"].map(|name| format!("{prefix}-{name}"));
+        let namespaces = ["a", "b", "c", "d", "switch"].map(|name| format!("{prefix}-{name}"));
         let janitor = Command::new("setsid")
             .args(["sh", "-c", JANITOR, "janitor"])
             .args(&namespaces)

@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 /// A test, and what it is about.
 type Scenario = (&'static str, fn());
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     (
         "a_dead_primary_whose_name_is_withdrawn_is_taken_over_from",
         names::withdrawn,
@@ -57,6 +57,10 @@ const SCENARIOS: [Scenario; 10] = [
     (
         "the_connections_of_a_vanished_host_are_closed",
         vanished::clients,
+    ),
+    (
+        "the_connections_of_a_host_that_vanished_behind_a_proxy_are_closed",
+        vanished::behind_a_proxy,
     ),
 ];
 
