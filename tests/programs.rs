@@ -614,6 +614,8 @@ async fn bench(options: &[&str]) -> Value {
         .output();
     let output = output.expect("lockc runs");
     assert!(output.status.success(), "{output:?}");
+    let is_warned = String::from_utf8_lossy(&output.stderr).contains("a debug build");
+    assert_eq!(is_warned, cfg!(debug_assertions), "{output:?}");
     let told: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
     assert_eq!(
         (&told["clerks"], &told["in_flight"]),

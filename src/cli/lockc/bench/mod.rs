@@ -21,6 +21,10 @@ use crate::net::Servers;
 /// How often the progress is shown.
 const TICK: Duration = Duration::from_millis(250);
 
+/// What is said beside the figures of such a build.
+const DEBUG_BUILD: &str = "these are figures of a debug build, which is about eight times slower \
+     than a release build (cargo build --release)";
+
 /// Measures, and prints what came out.
 pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOptions) -> Exit {
     let load = Load {
@@ -67,6 +71,9 @@ async fn tell(bench: &Bench, tally: &Tally, json: bool) -> Exit {
             "lockc",
             &format!("{failed} failed, the last one: {failure}"),
         );
+    }
+    if cfg!(debug_assertions) {
+        complain("lockc", &DEBUG_BUILD);
     }
     let exit = if bench.is_answered() {
         Exit::Yes
