@@ -146,6 +146,16 @@ impl<H> Holders<H> {
         }
     }
 
+    /// The holder by this token lets go of the lock, which stays taken as long as what it `has` now
+    /// says.
+    pub fn left(&mut self, name: &LockName, token: Token, has: H) {
+        let holders = self.locks.get_mut(name).map(|lock| &mut lock.holders);
+        let mut holders = holders.into_iter().flatten();
+        if let Some(holder) = holders.find(|holder| holder.token == token) {
+            holder.has = has;
+        }
+    }
+
     /// Somebody asks to break the lock that is held by this token: its holder may have lost it from
     /// now on.
     pub fn breaks(&mut self, name: &LockName, token: Token) {
@@ -250,6 +260,16 @@ mod tests {
         holders.given_up(&name(), Token(5));
         assert_eq!(grant(&mut holders, 1, 6, true), Ok(()));
         assert_eq!(grant(&mut holders, 1, 7, false), Ok(()));
+    }
+
+    #[test]
+    fn a_lock_that_is_left_and_stays_taken_does_not_go_on() {
+        let mut holders = one_holder();
+        holders.left(&name(), Token(5), false);
+        grant(&mut holders, 1, 6, false).expect_err("a violation");
+        let mut holders = one_holder();
+        holders.left(&name(), Token(5), true);
+        assert_eq!(grant(&mut holders, 1, 6, false), Ok(()), "its time is over");
     }
 
     #[test]

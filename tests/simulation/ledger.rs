@@ -21,6 +21,9 @@ use tokio::time::Instant;
 
 use super::breaks::{self, Break, BreakId, Breaks};
 
+/// By how much the clocks of two hosts differ at most: they take turns within a tick.
+const CLOCKS_DIFFER: Duration = Duration::from_millis(6);
+
 /// Simulated time, as this host has it.
 pub(crate) fn now() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
@@ -29,7 +32,7 @@ pub(crate) fn now() -> Duration {
 /// Everything that owners were told in a run.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    holders: RefCell<Holders<Rc<Held>>>,
+    holders: RefCell<Holders<Holder>>,
     grants: RefCell<Vec<Granted>>,
     looks: RefCell<Vec<Look>>,
     breaks: Breaks,
@@ -37,6 +40,39 @@ pub(crate) struct Ledger {
     released: RefCell<BTreeSet<(LockName, Token)>>,
     lost: Cell<u64>,
     heard: Cell<u64>,
+    retained: Cell<u64>,
+}
+
+/// Why a lock is taken.
+#[derive(Debug)]
+enum Holder {
+    Guard(Rc<Held>),
+    /// Its owner has let go of it, but it is retained.
+    Retained {
+        granted: Duration,
+        until: Duration,
+    },
+}
+
+impl Holder {
+    fn granted(&self) -> Duration {
+        match self {
+            Self::Guard(held) => held.granted,
+            Self::Retained { granted, .. } => *granted,
+        }
+    }
+
+    /// Until when nobody else can have the lock, if it is not broken.
+    fn until(&self) -> Duration {
+        match self {
+            Self::Guard(held) => held.safe_until().max(held.retained_until()),
+            Self::Retained { until, .. } => *until,
+        }
+    }
+
+    fn is_over(&self, now: Duration) -> bool {
+        now >= self.until()
+    }
 }
 
 /// A guard that its owner has.
@@ -50,6 +86,8 @@ pub(crate) struct Held {
     began: Instant,
     /// When the lock was granted to be held alone, by this one or by the other.
     passed_on: Cell<Option<Duration>>,
+    /// Until when the servers have agreed to retain the lock.
+    retained_until: Cell<Option<Duration>>,
 }
 
 impl Held {
@@ -61,6 +99,7 @@ impl Held {
             granted: now(),
             began: Instant::now(),
             passed_on: Cell::new(None),
+            retained_until: Cell::new(None),
         })
     }
 
@@ -73,8 +112,15 @@ impl Held {
         self.granted + (self.guard.safe_until() - self.began)
     }
 
-    fn is_lost(&self, now: Duration) -> bool {
-        now >= self.safe_until()
+    /// Notes that the servers have agreed to retain the lock for `time`, which they were asked for
+    /// at that moment.
+    pub(crate) fn is_retained(&self, asked: Duration, time: Duration) {
+        let until = (asked + time).saturating_sub(CLOCKS_DIFFER);
+        self.retained_until.set(Some(until));
+    }
+
+    fn retained_until(&self) -> Duration {
+        self.retained_until.get().unwrap_or_default()
     }
 }
 
@@ -124,6 +170,8 @@ pub(crate) struct Ownership {
     breaks: Vec<Break>,
     /// Guards that were told that their lock was broken.
     pub(crate) heard: u64,
+    /// Locks that stayed taken, as their owners had asked, when those had let go of them.
+    pub(crate) retained: u64,
 }
 
 impl Ownership {
@@ -168,15 +216,17 @@ impl Ledger {
             is_only: asked.is_only,
         });
         let most = held.most;
-        let is_lost = |other: &Rc<Held>| {
-            let before = other.guard.token();
-            // One that was broken is heard of late, when the lock has been passed on to the other
-            // already.
-            let is_next = before < token && !self.breaks.may_be_broken(&name, before);
-            if is_next && (most == 1 || other.most == 1) {
-                other.passed_on.set(Some(heard));
+        let is_over = |holder: &Holder| {
+            if let Holder::Guard(other) = holder {
+                let before = other.guard.token();
+                // One that was broken is heard of late, when the lock has been passed on to the
+                // other already.
+                let is_next = before < token && !self.breaks.may_be_broken(&name, before);
+                if is_next && (most == 1 || other.most == 1) {
+                    other.passed_on.set(Some(heard));
+                }
             }
-            other.is_lost(heard)
+            holder.is_over(heard)
         };
         let grant = holders::Granted {
             token,
@@ -184,7 +234,8 @@ impl Ledger {
             asked_after: asked.after,
         };
         let mut holders = self.holders.borrow_mut();
-        let granted = holders.granted(&name, grant, held.clone(), is_lost);
+        let holder = Holder::Guard(held.clone());
+        let granted = holders.granted(&name, grant, holder, is_over);
         granted.map_err(|wrong| format!("{name}, owner {}: {wrong}", asked.owner))?;
         Ok(held)
     }
@@ -193,7 +244,15 @@ impl Ledger {
     pub(crate) fn given_up(&self, held: Rc<Held>) -> Result<GivenUp, String> {
         let (name, token) = (held.guard.name().clone(), held.guard.token());
         let now = now();
-        self.holders.borrow_mut().given_up(&name, token);
+        let retained_until = held.retained_until.get().filter(|until| now < *until);
+        if let Some(until) = retained_until {
+            let granted = held.granted;
+            let retained = Holder::Retained { granted, until };
+            self.holders.borrow_mut().left(&name, token, retained);
+            self.retained.set(self.retained.get() + 1);
+        } else {
+            self.holders.borrow_mut().given_up(&name, token);
+        }
         let is_lost = held.guard.state() == GuardState::Lost;
         self.lost.set(self.lost.get() + u64::from(is_lost));
         if let Some(reason) = held.guard.lost().now_or_never() {
@@ -211,6 +270,7 @@ impl Ledger {
         }
         let held = Rc::into_inner(held).expect("nobody else has it any more");
         Ok(GivenUp {
+            is_retained: held.retained_until.get().is_some(),
             guard: held.guard,
             passed_on,
         })
@@ -231,6 +291,18 @@ impl Ledger {
             let at = now();
             Err(format!("{name}: token {token} is lost at {at:?}: {reason}"))
         }
+    }
+
+    /// An owner is told that its lock is not retained, or may not be.
+    pub(crate) fn is_not_retained(&self, held: &Held, error: &ReleaseError) -> Result<(), String> {
+        let (name, token) = (held.guard.name(), held.guard.token());
+        if is_honest(error, self.breaks.may_be_broken(name, token)) {
+            return Ok(());
+        }
+        let at = now();
+        Err(format!(
+            "{name}: token {token} is not retained at {at:?}: {error}"
+        ))
     }
 
     /// Since when it is known that the lock was broken, if it was.
@@ -261,8 +333,8 @@ impl Ledger {
         if was_held {
             return self.ends_once(&name, token);
         }
-        let held = holders.of(&name).find(|(held, _)| *held == token);
-        let certainly = held.filter(|(_, held)| held.granted <= asked && !held.is_lost(answered));
+        let holder = holders.of(&name).find(|(held, _)| *held == token);
+        let certainly = holder.filter(|(_, it)| it.granted() <= asked && !it.is_over(answered));
         if certainly.is_some() && !self.breaks.may_be_broken(&name, token) {
             return Err(format!(
                 "{name}: held by token {token}, and from {asked:?} to {answered:?} it is not broken"
@@ -296,14 +368,15 @@ impl Ledger {
         if holders.is_empty() && !waiting.is_empty() && !lock.is_ownerless {
             return Err(format!("nobody has what others wait for: {lock:?}"));
         }
-        for (token, held) in self.holders.borrow().of(&lock.name) {
+        for (token, holder) in self.holders.borrow().of(&lock.name) {
             let is_there = holders.iter().any(|place| place.token == Some(token));
             let may_be_broken = self.breaks.may_be_broken(&lock.name, token);
-            let is_certain = held.granted <= asked && !held.is_lost(answered) && !may_be_broken;
+            let is_over = holder.is_over(answered);
+            let is_certain = holder.granted() <= asked && !is_over && !may_be_broken;
             if is_certain && !is_there {
                 return Err(format!(
                     "token {token} is held until {:?} at least, and at {answered:?} there is {lock:?}",
-                    held.safe_until()
+                    holder.until()
                 ));
             }
         }
@@ -330,8 +403,11 @@ impl Ledger {
     /// Who holds a lock, or had one when its host was lost.
     pub(crate) fn holder(&self, name: &LockName) -> Option<usize> {
         let holders = self.holders.borrow();
-        let (_, held) = holders.of(name).last()?;
-        Some(held.owner)
+        let owner = |(_, holder): (_, &Holder)| match holder {
+            Holder::Guard(held) => Some(held.owner),
+            Holder::Retained { .. } => None,
+        };
+        holders.of(name).filter_map(owner).last()
     }
 
     /// What it all came to.
@@ -360,6 +436,7 @@ impl Ledger {
             in_order,
             breaks: self.breaks.take(),
             heard: self.heard.get(),
+            retained: self.retained.get(),
         })
     }
 }
@@ -385,6 +462,8 @@ impl Look {
 pub(crate) struct GivenUp {
     guard: LockGuard,
     passed_on: Option<Duration>,
+    /// Whether it can be broken also after its release.
+    is_retained: bool,
 }
 
 impl GivenUp {
@@ -396,6 +475,7 @@ impl GivenUp {
             (Ok(()), Some(at)) => Err(format!(
                 "{name}: token {token} was said to be held until {begun:?}, and was passed on at {at:?}"
             )),
+            (Ok(()), None) if self.is_retained => Ok(()),
             (Ok(()), None) => ledger.released(&name, token),
             (Err(error), _) if !is_honest(&error, ledger.breaks.may_be_broken(&name, token)) => {
                 Err(format!(

@@ -94,6 +94,7 @@ fn owners(dice: &mut Dice) -> Owners {
         pause: dice.within(2..60),
         patience: dice.millis(20..400),
         breaks: dice.pick(&[0, 4, 12]),
+        retains: dice.pick(&[0, 3, 12]),
     }
 }
 
@@ -133,6 +134,7 @@ struct Tally {
     in_order: AtomicU64,
     broken: AtomicU64,
     heard: AtomicU64,
+    retained: AtomicU64,
     simulated_ms: AtomicU64,
     failures: Mutex<Vec<String>>,
 }
@@ -155,6 +157,7 @@ impl Tally {
                 self.in_order.fetch_add(owned.in_order, Ordering::Relaxed);
                 self.broken.fetch_add(owned.broken(), Ordering::Relaxed);
                 self.heard.fetch_add(owned.heard, Ordering::Relaxed);
+                self.retained.fetch_add(owned.retained, Ordering::Relaxed);
                 self.simulated_ms.fetch_add(simulated, Ordering::Relaxed);
             }
             Err(failure) => self.fail(failure),
@@ -192,7 +195,7 @@ fn no_seed_breaks_a_promise() {
     });
     println!(
         "seeds {seeds:?}: {} runs, {} calls, {} answers, {} grants, of which {} were lost and {} seen to be in \
-         order, {} locks broken and {} holders told so, {} s of simulated time in {:.1?}",
+         order, {} locks broken and {} holders told so, {} locks retained after their holders, {} s of simulated time in {:.1?}",
         tally.runs.into_inner(),
         tally.calls.into_inner(),
         tally.answers.into_inner(),
@@ -201,6 +204,7 @@ fn no_seed_breaks_a_promise() {
         tally.in_order.into_inner(),
         tally.broken.into_inner(),
         tally.heard.into_inner(),
+        tally.retained.into_inner(),
         tally.simulated_ms.into_inner() / 1_000,
         start.elapsed()
     );

@@ -15,6 +15,9 @@ use super::ledger::{Asked, Held, now};
 use super::net::{host, owner_host};
 use super::stage::{Stage, pass};
 
+/// For up to so many leases a lock is retained.
+const RETAINED_LEASES: u32 = 2;
+
 /// How many there are, and what they want.
 #[derive(Debug, Clone)]
 pub(crate) struct Owners {
@@ -28,6 +31,8 @@ pub(crate) struct Owners {
     pub(crate) patience: Duration,
     /// One time in so many, a lock is broken instead. Never, if it is 0.
     pub(crate) breaks: u64,
+    /// One time in so many, a lock is retained. Never, if it is 0.
+    pub(crate) retains: u64,
 }
 
 impl Owners {
@@ -40,10 +45,20 @@ impl Owners {
         pause: 0,
         patience: Duration::ZERO,
         breaks: 0,
+        retains: 0,
     };
 
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         (0..self.locks).map(name)
+    }
+
+    /// For how long a lock can stay taken when its owner has gone.
+    pub(crate) fn longest_stay(&self) -> Duration {
+        if self.retains == 0 {
+            return self.lease;
+        }
+        // A failover adds a quarter of what is left; a half is for several.
+        self.lease * RETAINED_LEASES * 3 / 2
     }
 
     pub(crate) fn lease_millis(&self) -> u64 {
@@ -253,6 +268,13 @@ impl Owner {
         let held = guards.into_iter().filter(is_held);
         let held = held.map(|guard| self.stage.ledger().granted(guard, asked));
         let held: Vec<_> = held.collect::<Result<_, _>>()?;
+        let retains = self.owners.retains;
+        if let Some(first) = held.first()
+            && retains > 0
+            && self.dice.one_in(retains)
+        {
+            self.retain(first).await?;
+        }
         let long_enough = if self.dice.one_in(10) {
             self.dice.millis(0..2 * self.owners.lease_millis())
         } else {
@@ -273,6 +295,18 @@ impl Owner {
                 self.hear_of_break(&held).await?;
             }
             self.give_up(held).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a lock stay taken for a while, whatever becomes of this owner.
+    async fn retain(&mut self, held: &Held) -> Result<(), String> {
+        let leases = u64::from(RETAINED_LEASES);
+        let time = self.dice.millis(1..leases * self.owners.lease_millis());
+        let asked = now();
+        match held.guard().retain(time).await {
+            Ok(()) => held.is_retained(asked, time),
+            Err(error) => self.stage.ledger().is_not_retained(held, &error)?,
         }
         Ok(())
     }

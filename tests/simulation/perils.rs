@@ -88,8 +88,8 @@ pub(crate) async fn watch(stage: Stage, owners: Owners, mut dice: Dice) -> turmo
     }
 }
 
-/// When all owners are gone, whatever became of them, every lock is free within a lease for whoever
-/// comes.
+/// When all owners are gone, whatever became of them, every lock becomes free for a new owner:
+/// within a lease, or when it is retained no longer.
 pub(crate) async fn succeed(stage: &Stage, owners: &Owners) -> turmoil::Result {
     if owners.count == 0 {
         return Ok(());
@@ -103,7 +103,7 @@ pub(crate) async fn succeed(stage: &Stage, owners: &Owners) -> turmoil::Result {
             mode: Mode::Exclusive,
             is_only: true,
         };
-        let after = owners.lease + stage.peer_timeout();
+        let after = owners.longest_stay() + stage.peer_timeout();
         let guard = clerk.request(&name).timeout(after).acquire().await;
         let guard = guard.map_err(|error| format!("{name} is not free: {error}"))?;
         let held = stage.ledger().granted(guard, asked)?;
