@@ -32,7 +32,7 @@ repeat N *FILTER:
 
 # Try CASES inputs for every property
 properties CASES="100000":
-    PROPTEST_CASES={{ CASES }} cargo test --locked --release --lib properties
+    PROPTEST_CASES={{ CASES }} cargo test --locked --release --package lockservice --lib properties
 
 # Torture a pair of real processes for DURATION while servers are killed, stopped and restarted, TIMES times
 nemesis DURATION="1m" TIMES="1" *ARGS:
@@ -48,7 +48,7 @@ simulate FROM="0" TO="20000":
 
 # Try so many SCHEDULES of handlers, drivers and forwarders
 interleave SCHEDULES="100000":
-    SCHEDULES={{ SCHEDULES }} cargo test --locked --release --lib interleavings
+    SCHEDULES={{ SCHEDULES }} cargo test --locked --release --package lockservice --lib interleavings
 
 # Run the tests on real processes with as many rounds as they are meant for
 breaking *FILTER:
@@ -106,7 +106,7 @@ mutants-pure SHARD="0/1":
 
 # Explore every state of two role machines, in these scopes of `explore/scope.rs`
 explore +SCOPES:
-    EXPLORE="{{ SCOPES }}" cargo test --locked --release --lib explore -- --nocapture
+    EXPLORE="{{ SCOPES }}" cargo test --locked --release --package lockservice --lib explore -- --nocapture
 
 # Take the rules of the pair out, one after the other, and see the exploration find out
 refute *NAMES:
@@ -114,8 +114,7 @@ refute *NAMES:
 
 # Build the library as its users do: without what only the programs need
 library:
-    cargo check --locked --lib --no-default-features
-    cargo check --locked --lib --no-default-features --features testkit
+    .ci/run features
 
 # A pair of servers on this machine
 dev *ARGS:

@@ -77,15 +77,18 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`clerk`] | the client, its errors, and how to ask for the status of a pair |
-//! | [`server`] | a server: bind, run, stop |
 //! | [`looks`] | what looks at the locks tell: who waits for whom, what has changed: pure |
 //! | [`fence`] | gates that refuse a late writer by its fencing token |
 //! | [`net`] | addresses, transports (TCP, Unix sockets, in memory), the preface of a connection |
 //! | [`service`] | what crosses the wire |
-//! | [`engine`] | who decides the order of commands, and when an answer is safe |
-//! | [`machine`] | the lock table and the clients' records: pure, deterministic |
 //! | [`config`] | every limit and timeout, with its default and the reason |
 //! | [`types`] | the words: names, ids, numbers |
+#![cfg_attr(
+    feature = "server",
+    doc = "| [`server`] | a server: bind, run, stop |
+| [`engine`] | who decides the order of commands, and when an answer is safe |
+| [`machine`] | the lock table and the clients' records: pure, deterministic |"
+)]
 #![cfg_attr(
     feature = "testkit",
     doc = "| [`testkit`] | a whole pair inside a test, with failures on command |"
@@ -96,27 +99,30 @@
 //!
 //! # Features
 //!
-//! - `bin` (default): the two programs. A library user can switch it off, and with it what only
-//!   they need.
-//! - `testkit`: the module `testkit`.
+//! None is on by default: what there is then is the client.
+//!
+//! - `server`: a server in the caller's process.
+//! - `testkit`: the module `testkit`, and `server`.
+//! - `internals`: no public API. The programs use it.
 
-#[cfg(any(feature = "bin", feature = "testkit"))]
+#[cfg(any(feature = "internals", feature = "testkit"))]
 #[doc(hidden)]
 pub mod audit;
 pub mod clerk;
-#[cfg(feature = "bin")]
-#[doc(hidden)]
-pub mod cli;
 pub mod config;
+#[cfg(feature = "server")]
 pub mod engine;
 pub mod fence;
 pub mod looks;
+#[cfg(feature = "server")]
 pub mod machine;
 pub mod net;
+#[cfg(feature = "server")]
 pub mod server;
 pub mod service;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(feature = "server")]
 mod throttle;
 pub mod types;
 
@@ -137,8 +143,10 @@ pub use looks::{LockChange, LockEvent, WaitGraph};
 #[doc(no_inline)]
 pub use service::{LockInfo, PlaceInfo};
 // The server.
+#[cfg(feature = "server")]
 #[doc(no_inline)]
 pub use config::{Limits, Timing};
+#[cfg(feature = "server")]
 #[doc(no_inline)]
 pub use server::{BindError, ServeError, Server, ServerConfig};
 // The other side of a fencing token.

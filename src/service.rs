@@ -105,6 +105,7 @@ macro_rules! kinds {
     };
 }
 
+#[cfg(feature = "server")]
 pub(crate) use kinds;
 
 kinds!(

@@ -14,11 +14,16 @@ struct Source {
     lines: Vec<(usize, String)>,
 }
 
-/// Every file of `src` that is not a test.
+/// Where the sources of the library and of the programs are.
+const SOURCES: [&str; 2] = ["src", "programs/src"];
+
+/// Every one of their files that is not a test.
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
-    collect(&root.join("src"), &mut paths);
+    for place in SOURCES {
+        collect(&root.join(place), &mut paths);
+    }
     paths.sort();
     assert!(paths.len() > 50, "src is not where this test looks for it");
     let read = |path: PathBuf| {
@@ -168,7 +173,7 @@ fn the_pure_parts_draw_no_random_numbers_and_have_no_order_of_their_own() {
     );
 }
 
-/// The modules of the crate, and those that each may use.
+/// The modules of the library, and those that each may use; those that the programs may.
 const ARROWS: [(&str, &[&str]); 14] = [
     ("types", &[]),
     ("config", &[]),
@@ -189,7 +194,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("clerk", &["types", "config", "service", "net", "looks"]),
     ("audit", &["types", "service", "clerk"]),
     (
-        "cli",
+        "programs",
         &[
             "types", "config", "service", "net", "server", "looks", "clerk", "audit",
         ],
@@ -206,16 +211,22 @@ const ARROWS: [(&str, &[&str]); 14] = [
 fn arrows_between_modules_point_one_way() {
     let mut found = String::new();
     for source in sources() {
+        let path = &source.path;
         let Some((module, allowed)) = ARROWS.iter().find(|(module, _)| {
-            let inside = source.path.starts_with(&format!("src/{module}/"));
-            inside || source.path == format!("src/{module}.rs")
+            path.starts_with(&format!("src/{module}/"))
+                || *path == format!("src/{module}.rs")
+                || path.starts_with(&format!("{module}/"))
         }) else {
             continue;
         };
+        let library = if *module == "programs" {
+            "lockservice::"
+        } else {
+            "crate::"
+        };
         for (number, line) in &source.lines {
-            let used = line.split("crate::").skip(1).map(first_word);
+            let used = line.split(library).skip(1).map(first_word);
             for used in used.filter(|used| used != module && !allowed.contains(used)) {
-                let path = &source.path;
                 writeln!(found, "    {path}:{number}: `{module}` uses `{used}`")
                     .expect("a string takes it");
             }
@@ -294,7 +305,7 @@ fn every_select_is_biased() {
 #[test]
 fn every_channel_is_bounded() {
     forbid(
-        &["src/"],
+        &SOURCES,
         &[
             "unbounded",
             "unbounded_channel",
@@ -335,7 +346,7 @@ fn nothing_is_spawned_where_something_is_dropped() {
 #[test]
 fn no_thread_is_put_to_sleep_and_no_process_ended_from_within() {
     forbid(
-        &["src/"],
+        &SOURCES,
         &["thread::sleep", "block_in_place", "process::exit"],
         "the servers run on one thread, which must never stand still, and end by returning",
     );
@@ -344,7 +355,7 @@ fn no_thread_is_put_to_sleep_and_no_process_ended_from_within() {
 #[test]
 fn nothing_is_written_to_stderr_in_place() {
     let mut writers = sources();
-    writers.retain(|source| source.path.starts_with("src/cli/"));
+    writers.retain(|source| source.path.starts_with("programs/"));
     writers.retain(|source| {
         let words = ["eprintln", "eprint", "println", "print!", "io::stderr"];
         let mut lines = source.lines.iter();
@@ -355,10 +366,10 @@ fn nothing_is_written_to_stderr_in_place() {
         writers,
         [
             // These ask whether it is a terminal, and how wide.
-            "src/cli/lockc/progress.rs",
-            "src/cli/lockc/run/waiting.rs",
-            "src/cli/lockd/logs.rs",
-            "src/cli/output/stderr.rs",
+            "programs/src/lockc/progress.rs",
+            "programs/src/lockc/run/waiting.rs",
+            "programs/src/lockd/logs.rs",
+            "programs/src/output/stderr.rs",
         ],
         "stderr may be full, blocked or closed; a thread that nobody waits for writes there"
     );
@@ -371,7 +382,7 @@ fn a_server_reads_the_wall_clock_when_it_starts_and_to_say_what_time_it_is() {
         let mut lines = source.lines.iter();
         lines.any(|(_, line)| has_word(line, "SystemTime::now"))
     });
-    readers.retain(|source| !source.path.starts_with("src/cli/lockc/"));
+    readers.retain(|source| !source.path.starts_with("programs/src/lockc/"));
     let readers: Vec<_> = readers.iter().map(|source| source.path.as_str()).collect();
     assert_eq!(
         readers,
@@ -383,14 +394,14 @@ fn a_server_reads_the_wall_clock_when_it_starts_and_to_say_what_time_it_is() {
 #[test]
 fn the_programs_only_parse_and_call() {
     for source in sources() {
-        if !source.path.starts_with("src/bin/") {
+        if !source.path.starts_with("programs/src/bin/") {
             continue;
         }
         let length = source.lines.len();
         let path = source.path;
         assert!(
             length <= 15,
-            "{path} has {length} lines: what a program does is in the library, where tests reach it"
+            "{path} has {length} lines: what a program does is in `programs/src/lib.rs` and below, where tests reach it"
         );
     }
 }
@@ -423,4 +434,87 @@ fn the_map_shows_every_module() {
             .any(|start| map.contains(&format!("`{}`", &named[start..])));
         assert!(shown, "ARCHITECTURE.md has no line for {path}");
     }
+}
+
+#[test]
+fn every_test_belongs_to_one_package() {
+    let manifests = [
+        include_str!("../Cargo.toml"),
+        include_str!("../programs/Cargo.toml"),
+    ];
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut looked_at = 0;
+    for entry in fs::read_dir(tests).expect("a directory of tests") {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().into_string().expect("its name is text");
+        let path = match name.strip_suffix(".rs") {
+            Some(_) => name,
+            None if entry.path().join("main.rs").exists() => format!("{name}/main.rs"),
+            None => continue,
+        };
+        looked_at += 1;
+        let named = |manifest: &&&str| {
+            let paths = ["tests", "../tests"].map(|place| format!("path = \"{place}/{path}\"\n"));
+            paths.iter().any(|path| manifest.contains(path))
+        };
+        let packages = manifests.iter().filter(named).count();
+        assert_eq!(
+            packages, 1,
+            "tests/{path} is run with {packages} packages: name it in the `Cargo.toml` of one"
+        );
+    }
+    assert!(
+        looked_at > 20,
+        "tests are not where this test looks for them"
+    );
+}
+
+/// Crates that a client is built of, itself among them.
+const MOST_CRATES: usize = 64;
+
+#[test]
+fn a_client_brings_nothing_of_the_programs_and_the_server() {
+    let crates = crates_of("lockservice");
+    let unwanted = [
+        "clap",
+        "comfy-table",
+        "criterion",
+        "hashbrown",
+        "hdrhistogram",
+        "indexmap",
+        "indicatif",
+        "nix",
+        "serde_json",
+        "signal-hook",
+        "tempfile",
+        "tikv-jemallocator",
+    ];
+    let brought: Vec<_> = unwanted
+        .into_iter()
+        .filter(|unwanted| crates.iter().any(|name| name == unwanted))
+        .collect();
+    assert!(brought.is_empty(), "a client builds {brought:?}");
+    assert!(
+        crates.len() <= MOST_CRATES,
+        "a client builds {} crates, and each of its users waits for them",
+        crates.len()
+    );
+    assert!(crates_of("lockservice-programs").contains(&"clap".to_owned()));
+}
+
+/// The crates that `package` is built of, as a user gets it who asks for no feature.
+fn crates_of(package: &str) -> Vec<String> {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal"])
+        .args(["--prefix", "none", "--format", "{p}", "--package", package])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).expect("names are text");
+    let names = tree.lines().filter_map(|line| line.split(' ').next());
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    names
 }

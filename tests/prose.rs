@@ -8,7 +8,15 @@ use std::path::{Path, PathBuf};
 const COLUMNS: usize = 100;
 
 /// Where text is written by hand.
-const PLACES: [&str; 6] = ["src", "tests", "benches", "examples", "fuzz/src", "docs"];
+const PLACES: [&str; 7] = [
+    "src",
+    "programs/src",
+    "tests",
+    "benches",
+    "examples",
+    "fuzz/src",
+    "docs",
+];
 
 /// The pages at the root.
 const PAGES: [&str; 4] = [

@@ -194,7 +194,7 @@ fn without_a_server_there_is_no_verdict() {
 /// The script that does the same from outside, for minutes.
 #[test]
 fn the_nemesis_script_finds_nothing_wrong() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/nemesis");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/nemesis");
     let programs = Path::new(env!("CARGO_BIN_EXE_lockd")).parent();
     let assert = Command::new(script)
         .args(["--duration", "4s", "--peer-timeout", "1000", "--bin"])

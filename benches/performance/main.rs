@@ -113,7 +113,7 @@ struct Scale {
 impl Scale {
     fn whole() -> Self {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         Self {
             results: Results::new(target.expect("a target folder").join("performance")),
             sink: source.clone(),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::clusters::Clusters;
 use super::error::TryError;
 use super::joint::Joint;
-use crate::config::{DIAL_TIMEOUT, LONGEST_WAIT, Limits, MAX_FRAME_BYTES};
+use crate::config::{CALLS_PER_CONNECTION, DIAL_TIMEOUT, LONGEST_WAIT, MAX_FRAME_BYTES};
 use crate::net::{self, Addr, Checked, Network};
 use crate::service::{
     Answer, LockServiceClient, LockServiceRequest, LockServiceResponse, Refusal, Request,
@@ -205,8 +205,8 @@ async fn dial(
 /// A call over what a server takes on one connection would be refused, so it waits here instead.
 fn config() -> Config {
     let mut config = Config::default();
-    config.max_in_flight_requests = Limits::default().calls_per_connection;
-    config.pending_request_buffer = Limits::default().calls_per_connection;
+    config.max_in_flight_requests = CALLS_PER_CONNECTION;
+    config.pending_request_buffer = CALLS_PER_CONNECTION;
     config
 }
 

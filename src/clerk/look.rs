@@ -62,7 +62,7 @@ impl Clerk {
     }
 
     /// The locks whose names begin with `prefix`: some of them, from `from` on.
-    pub(crate) async fn page(&self, prefix: &str, from: Cursor) -> Result<Page, LookError> {
+    async fn page(&self, prefix: &str, from: Cursor) -> Result<Page, LookError> {
         let prefix = prefix.to_owned();
         match self.shared.look(&Request::List { prefix, from }).await? {
             Answer::Page(page) => Ok(*page),
@@ -102,6 +102,19 @@ impl Clerk {
         } else {
             BreakOutcome::NotHeld
         })
+    }
+}
+
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+impl Clerk {
+    /// For the completion of names, which needs a few locks of many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::list`].
+    pub async fn list_page(&self, prefix: &str, from: Cursor) -> Result<Page, LookError> {
+        self.page(prefix, from).await
     }
 }
 

@@ -26,6 +26,24 @@ pub struct ServerReport {
     pub status: Result<ServerStatus, TryError>,
 }
 
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+impl ServerReport {
+    /// For tests of what is made of reports.
+    #[must_use]
+    pub const fn new(
+        server: ServerId,
+        address: Addr,
+        status: Result<ServerStatus, TryError>,
+    ) -> Self {
+        Self {
+            server,
+            address,
+            status,
+        }
+    }
+}
+
 /// Asks each server of the pair how it sees itself and its peer, both at once, for at most
 /// `timeout`.
 ///

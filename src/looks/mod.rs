@@ -7,8 +7,9 @@
 
 mod changes;
 mod cycle;
-#[cfg(test)]
-pub(crate) mod samples;
+#[cfg(any(test, feature = "internals"))]
+#[doc(hidden)]
+pub mod samples;
 mod stuck;
 mod waits;
 

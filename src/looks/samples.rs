@@ -21,7 +21,7 @@ fn place(session: u64, mode: Mode, token: Option<u64>) -> PlaceInfo {
 }
 
 /// Lets all places of a session be those of one that runs inside others, the nearest first.
-pub(crate) fn inside(locks: &mut [LockInfo], session: u64, outer: &[u64]) {
+pub fn inside(locks: &mut [LockInfo], session: u64, outer: &[u64]) {
     let places = locks.iter_mut().flat_map(|lock| &mut lock.places);
     for place in places.filter(|place| place.session.0 == session) {
         place.inside = outer.iter().copied().map(RecordNumber).collect();
@@ -46,27 +46,35 @@ fn with_mode(name: &str, mode: Mode, holders: &[(u64, u64)], queue: &[u64]) -> L
 }
 
 /// Held by sessions, each by a token; other sessions wait.
-pub(crate) fn lock(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+#[must_use]
+pub fn lock(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     with_mode(name, Mode::Exclusive, holders, queue)
 }
 
-pub(crate) fn shared(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+/// Held by several sessions at once, each by a token; other sessions wait.
+#[must_use]
+pub fn shared(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     with_mode(name, Mode::Shared, holders, queue)
 }
 
 /// Of so many permits; whoever waits wants one as well.
-pub(crate) fn permits(name: &str, most: u32, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
+#[must_use]
+pub fn permits(name: &str, most: u32, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     let most = most.try_into().expect("not zero");
     with_mode(name, Mode::Permits(most), holders, queue)
 }
 
-pub(crate) fn plain(name: &str, queue: &[u64]) -> LockInfo {
+/// Held without an owner; sessions wait.
+#[must_use]
+pub fn plain(name: &str, queue: &[u64]) -> LockInfo {
     LockInfo {
         is_ownerless: true,
         ..lock(name, &[], queue)
     }
 }
 
-pub(crate) fn free(name: &str) -> LockInfo {
+/// Held by nobody.
+#[must_use]
+pub fn free(name: &str) -> LockInfo {
     lock(name, &[], &[])
 }

@@ -14,8 +14,10 @@ mod names;
 mod network;
 pub mod preface;
 mod race;
+#[cfg(feature = "server")]
 mod redial;
 mod resolve;
+#[cfg(feature = "server")]
 mod segments;
 mod stream;
 mod stub;
@@ -33,8 +35,10 @@ pub use preface::{
     DialError, GreetError, Purpose, Rejection, RunId, accept, dial, dial_as_client, greet, reject,
     welcome,
 };
+#[cfg(feature = "server")]
 pub(crate) use redial::Redial;
 pub use resolve::{Resolve, SystemResolver};
+#[cfg(feature = "server")]
 pub(crate) use segments::SmallSegments;
 pub use stream::{Accept, Listener, Stream};
 pub use stub::Checked;

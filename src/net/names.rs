@@ -9,7 +9,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use indexmap::IndexMap;
 use tokio::sync::watch;
 
 use super::Resolve;
@@ -19,7 +18,8 @@ use crate::config::{MAX_ADDRESSES, MAX_NAMES};
 #[derive(Debug)]
 pub(super) struct Names {
     resolver: Arc<dyn Resolve>,
-    names: Mutex<IndexMap<(String, u16), Arc<Name>>>,
+    /// In the order in which they were first dialled. They are few.
+    names: Mutex<Vec<Arc<Name>>>,
 }
 
 /// One name, and what is known of it.
@@ -52,12 +52,12 @@ impl Names {
     pub(super) fn name(&self, host: &str, port: u16) -> Arc<Name> {
         // Only whole entries come and go under the lock, so a poisoned one is sound.
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (host.to_owned(), port);
-        if let Some(name) = names.get(&key) {
+        let mut known = names.iter();
+        if let Some(name) = known.find(|name| name.host == host && name.port == port) {
             return name.clone();
         }
         if names.len() == MAX_NAMES {
-            names.shift_remove_index(0);
+            names.remove(0);
         }
         let name = Arc::new(Name {
             resolver: self.resolver.clone(),
@@ -65,7 +65,7 @@ impl Names {
             port,
             state: watch::Sender::default(),
         });
-        names.insert(key, name.clone());
+        names.push(name.clone());
         name
     }
 

@@ -140,6 +140,7 @@ pub struct PlaceInfo {
 
 impl PlaceInfo {
     /// At most how many bytes it takes on the wire.
+    #[cfg(feature = "server")]
     pub(crate) fn max_encoded_bytes(&self) -> usize {
         const FIXED: usize = 84;
         const NUMBER: usize = 10;

@@ -46,6 +46,7 @@ impl SessionTerms {
 
     /// How many bytes of text it has.
     #[must_use]
+    #[cfg(feature = "server")]
     pub(crate) fn text_bytes(&self) -> usize {
         let name = self.name.as_ref().map_or(0, |name| name.as_str().len());
         let address = self.address.as_ref();
