@@ -1,30 +1,30 @@
-//! A lock service that survives the loss of a server: a primary, a backup, and an async client.
+//! A replicated lock service: two servers, and an async client that survives the loss of either.
 //!
-//! Two servers keep one table of named locks in memory. There are two ways to hold one:
+//! Two servers, a primary and a backup, keep one table of named locks in memory. A [`Clerk`] is the
+//! client. There are two kinds of lock:
 //!
-//! - **Owned**: [`Clerk::acquire`] waits its turn and gives a [`LockGuard`] with a fencing
-//!   [`Token`]. The lock belongs to a session with a lease, and is released when the holder lets
-//!   go, or is gone. One holds it, or so many at once as all of them agree to
+//! - **Owned**: [`Clerk::acquire`] waits for its turn and returns a [`LockGuard`] with a fencing
+//!   [`Token`]. The lock belongs to the clerk's session, which has a lease. It is released when its
+//!   holder releases it, or is gone. One session holds it, or as many as all holders agree to
 //!   ([`LockRequest::permits`], [`LockRequest::shared`]).
-//! - **Plain**: [`Clerk::lock`] takes a lock if it is free and says whether it did;
-//!   [`Clerk::unlock`] frees it if it is held and says whether it did. It belongs to nobody: it
+//! - **Unowned**: [`Clerk::lock`] takes a lock if it is free and returns whether it did;
+//!   [`Clerk::unlock`] frees it if it is held and returns whether it did. It belongs to nobody: it
 //!   stays held when its locker ends, and any client can unlock it.
 //!
 //! # Promises
 //!
-//! - What was acknowledged is on both servers, so either can be lost, and the other one goes on
-//!   with it.
-//! - Each call is carried out at most once, however often the client had to ask for it, and its
-//!   answer is that of the one time, also when it was `false`.
-//! - Calls are linearizable: each takes effect at one moment between its start and its end.
-//! - An error says whether the operation can have happened.
-//! - An owned lock goes to those who wait for it in the order in which they came, also across
-//!   failovers. Each grant has a token above all earlier ones of that lock, also when both servers
-//!   were lost, unless their clock was set back meanwhile: a new pair begins at the time of day.
-//! - A holder learns of the loss of its lock by its own clock, before the servers can give the lock
-//!   to somebody else, also when no server answers.
-//! - A server that hung and wakes up never answers from its old state.
-//! - A lost server that is started again joins by itself, while clients go on.
+//! - An acknowledged operation is on both servers. Either can be lost; the other continues with it.
+//! - Each operation executes at most once. Retries return the original result, also when it is
+//!   `false`.
+//! - Operations are linearizable: each takes effect at one moment between its call and its return.
+//! - An error says whether the operation may have happened.
+//! - Waiters are served first come, first served, also across failovers. Each grant has a higher
+//!   token than all earlier grants of that lock, also when both servers were lost, unless their
+//!   clocks were set back meanwhile.
+//! - A holder learns that it lost its lock, by its own clock, before the servers grant it to
+//!   another, also when no server answers.
+//! - A server that hung and wakes never answers from its old state.
+//! - A lost server that is started again rejoins by itself while clients continue.
 //!
 //! # What it does not promise
 //!
