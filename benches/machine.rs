@@ -9,7 +9,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use lockservice::config::MAX_PAYLOAD_BYTES;
 use lockservice::machine::{Command, Machine, Outcome, Restore};
 use lockservice::service::{CallId, How, Mode, SessionTerms, Verb};
-use lockservice::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq};
+use lockservice::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId};
 
 const CLIENT: ClientId = ClientId::from_u128(1);
 
@@ -27,10 +27,13 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let mut machine = Machine::new(OpNumber(0));
-        let Outcome::Opened(record) = machine.apply(&Command::Open {
-            client: CLIENT,
-            session: Lease::new(Lease::MIN).ok().map(SessionTerms::nameless),
-        }) else {
+        let Outcome::Opened(record) = machine.apply(
+            &Command::Open {
+                client: CLIENT,
+                session: Lease::new(Lease::MIN).ok().map(SessionTerms::nameless),
+            },
+            ServerId::A,
+        ) else {
             unreachable!("an open is answered with a record");
         };
         Self {
@@ -66,22 +69,27 @@ impl Bench {
             waits: true,
         };
         let name = name.clone();
-        self.machine.apply(&Command::Acquire { id, name, how });
+        self.machine
+            .apply(&Command::Acquire { id, name, how }, ServerId::A);
         id.seq
     }
 
     fn release(&mut self, acquired: Seq) -> Outcome {
         let id = self.id();
-        self.machine.apply(&Command::Release { id, acquired })
+        self.machine
+            .apply(&Command::Release { id, acquired }, ServerId::A)
     }
 
     fn call(&mut self, verb: Verb, name: &LockName) -> Outcome {
         let id = self.id();
-        self.machine.apply(&Command::Call {
-            id,
-            verb,
-            name: name.clone(),
-        })
+        self.machine.apply(
+            &Command::Call {
+                id,
+                verb,
+                name: name.clone(),
+            },
+            ServerId::A,
+        )
     }
 }
 

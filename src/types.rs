@@ -234,6 +234,10 @@ number! {
     /// failovers and also when both servers were lost (as long as no server's clock was set back
     /// meanwhile: a new pair begins at the time of day), so that a resource can refuse a holder
     /// whose time is over ("sequencer" in Chubby, Burrows 2006). [`fence`](crate::fence) tells how.
+    ///
+    /// No two grants have the same token, also when the two servers are cut off from each other and
+    /// both grant: the primary that grants is part of the number, as its remainder when divided by
+    /// the number of servers. Once such a cut has healed, grants have tokens above those of both.
     Token, serde(deserialize_with = "countable")
 }
 
@@ -362,6 +366,12 @@ pub enum ServerId {
 impl ServerId {
     /// Both servers, in their order.
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    /// The server's place in the list, from 0.
+    #[must_use]
+    pub const fn index(self) -> u64 {
+        self as u64
+    }
 
     /// The other server of the pair.
     #[must_use]

@@ -6,12 +6,13 @@
 mod load;
 mod one_sided;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
-use lockservice::clerk::{CallError, Clerk};
+use lockservice::clerk::{CallError, Clerk, LockGuard};
 use lockservice::config::Timing;
+use lockservice::fence::{FileGate, GateError};
 use lockservice::service::RoleName;
 use lockservice::testkit::{History, Pair, wait_until};
 use lockservice::types::{ServerId, View};
@@ -309,6 +310,58 @@ async fn of_two_servers_cut_off_from_each_other_one_yields_when_the_cut_heals_an
     };
     assert!(yielded(primary.peer()) && !yielded(primary));
     Load::start(&pair, 3).await.judge(&pair).await;
+}
+
+/// The same lock is granted on either side, again and again.
+#[tokio::test]
+async fn servers_cut_off_from_each_other_give_different_tokens_and_a_gate_takes_them_in_one_order()
+{
+    let mut pair = start().await;
+    let mut clerks = Vec::new();
+    for server in ServerId::BOTH {
+        clerks.push(clerk_that_reaches_only(&pair, server).await);
+    }
+    pair.cut_link();
+    for server in ServerId::BOTH {
+        pair.wait_role(server, RoleName::Alone).await;
+    }
+    let mut tokens = BTreeSet::new();
+    for _ in 0..20 {
+        for (clerk, _nobody) in &clerks {
+            let guard = clerk.acquire("both").await.expect("its server is alone");
+            assert!(tokens.insert(guard.token()), "{}", guard.token());
+            guard.release().await.expect("it was held");
+        }
+    }
+    let [of_a, of_b] = [&clerks[0].0, &clerks[1].0];
+    let mut guards = [
+        of_a.acquire("both").await.expect("its server is alone"),
+        of_b.acquire("both").await.expect("its server is alone"),
+    ];
+    guards.sort_by_key(|guard| guard.token());
+    let directory = tempfile::tempdir().expect("a directory");
+    let gate = FileGate::new(directory.path().join("both.fence"));
+    let [lower, higher] = guards.each_ref().map(LockGuard::token);
+    for token in [lower, higher] {
+        gate.write(token, || {}).expect("in order");
+    }
+    let late = gate.write(lower, || panic!("it must not be written"));
+    assert!(matches!(late, Err(GateError::Stale(_))), "{late:?}");
+
+    pair.mend_link();
+    pair.wait_whole().await;
+    let primary = pair.primary().await.expect("a whole pair has one");
+    tokens.extend([lower, higher]);
+    for killed in [None, Some(primary)] {
+        if let Some(server) = killed {
+            pair.kill(server);
+        }
+        let clerk = pair.clerk().await;
+        let guard = clerk.acquire("again").await.expect("nobody has it");
+        assert!(Some(&guard.token()) > tokens.last(), "{tokens:?}");
+        tokens.insert(guard.token());
+        guard.release().await.expect("it was held");
+    }
 }
 
 /// The longest that a client waited from one answer to its next.

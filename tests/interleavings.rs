@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lockservice::machine::{Command, Machine, Outcome, Recall};
 use lockservice::service::{CallId, Verb};
-use lockservice::types::{ClientId, LockName, OpNumber, RecordNumber, Seq};
+use lockservice::types::{ClientId, LockName, OpNumber, RecordNumber, Seq, ServerId};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::sync::Mutex;
 use shuttle::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -36,7 +36,7 @@ impl Primary {
     fn call(&self, command: Command) -> Outcome {
         let (acked, ack) = sync_channel(1);
         let mut machine = self.machine.lock().expect("nobody panics");
-        let outcome = machine.apply(&command);
+        let outcome = machine.apply(&command, ServerId::A);
         if self.is_in_order {
             self.forward(command, acked);
             drop(machine);
@@ -56,7 +56,7 @@ impl Primary {
 
 fn back_up(mut machine: Machine, forwards: &Receiver<Forward>) -> Machine {
     while let Ok((command, acked)) = forwards.recv() {
-        machine.apply(&command);
+        machine.apply(&command, ServerId::A);
         acked.send(()).expect("the handler waits");
     }
     machine
@@ -78,10 +78,13 @@ fn machine() -> Machine {
     let mut machine = Machine::new(OpNumber(0));
     for client in 1..=CLIENTS {
         let client = ClientId::from_u128(u128::from(client));
-        machine.apply(&Command::Open {
-            client,
-            session: None,
-        });
+        machine.apply(
+            &Command::Open {
+                client,
+                session: None,
+            },
+            ServerId::A,
+        );
     }
     machine
 }

@@ -411,6 +411,7 @@ impl Place {
         Introduction {
             standing: self.standing(known),
             peer_timeout: lockservice::Timing::default().peer_timeout,
+            highest: known.op,
         }
     }
 

@@ -74,6 +74,9 @@
 //! - Until a new holder comes with its token, the resource does not know of it, and admits the last
 //!   one. So a holder that writes what follows from what it read has to read inside its write, or
 //!   to begin with an empty write, and read then.
+//! - It does not choose between two holders. When the two servers are cut off from each other both
+//!   can grant a lock, with different tokens: the holder of the lower one is admitted until the
+//!   other one has written, and never again.
 //! - It is as good as its source: one that gives the same token to two holders, or lower ones after
 //!   higher ones, has two writers admitted, or the right one refused.
 

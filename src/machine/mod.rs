@@ -35,7 +35,8 @@ use std::fmt;
 
 use crate::service::{CallId, Mark, SessionTerms, Verb};
 use crate::types::{
-    ClusterId, Digest, LockName, OpNumber, RecordNumber, Retention, SessionId, Token, UnixTime,
+    ClusterId, Digest, LockName, OpNumber, RecordNumber, Retention, ServerId, SessionId, Token,
+    UnixTime,
 };
 use clients::Clients;
 use locks::{Locks, Unlocked};
@@ -97,6 +98,18 @@ impl Machine {
         self.op
     }
 
+    /// The highest number that was given, to a command or as a mark.
+    #[must_use]
+    pub fn highest(&self) -> OpNumber {
+        self.op.max(OpNumber(self.mark.0))
+    }
+
+    /// Gives marks above `number` only, from here on. This is no command, so nobody may follow the
+    /// machine yet.
+    pub fn give_marks_above(&mut self, number: OpNumber) {
+        self.mark = self.mark.max(Mark(number.0));
+    }
+
     /// What time it was when that was last said, by [`Command::Clock`].
     #[must_use]
     pub const fn clock(&self) -> UnixTime {
@@ -119,9 +132,10 @@ impl Machine {
         ])
     }
 
-    /// Executes `command` and gives it the next op number, whatever its outcome.
-    pub fn apply(&mut self, command: &Command) -> Outcome {
-        self.apply_and_tell(command, |_| {})
+    /// Executes `command` and gives it the next op number, whatever its outcome. `issuer` is the
+    /// primary that gave the command its place in the order: each makes tokens of its own.
+    pub fn apply(&mut self, command: &Command, issuer: ServerId) -> Outcome {
+        self.apply_and_tell(command, issuer, |_| {})
     }
 
     /// Like [`apply`](Self::apply); names the sessions that there is [`news`](Self::news) for.
@@ -131,31 +145,36 @@ impl Machine {
     pub fn apply_and_tell(
         &mut self,
         command: &Command,
+        issuer: ServerId,
         mut told: impl FnMut(RecordNumber),
     ) -> Outcome {
         self.op = self.op.next();
+        let step = &mut Step {
+            issuer,
+            told: &mut told,
+        };
         match command {
             Command::Open { client, session } => {
                 let number = RecordNumber(self.op.0);
                 self.clients.open(number, *client, session.clone());
                 Outcome::Opened(number)
             }
-            Command::Call { id, verb, name } => self.call(id, *verb, name, &mut told),
-            Command::Acquire { id, name, how } => self.acquire(id, name, *how, &mut told),
-            Command::Release { id, acquired } => self.release(id, *acquired, &mut told),
+            Command::Call { id, verb, name } => self.call(id, *verb, name, step),
+            Command::Acquire { id, name, how } => self.acquire(id, name, *how, step),
+            Command::Release { id, acquired } => self.release(id, *acquired, step),
             Command::Retain {
                 id,
                 acquired,
                 retention,
             } => self.retain(id, *acquired, *retention),
-            Command::Break { id, name, token } => self.break_lock(id, name, *token, &mut told),
+            Command::Break { id, name, token } => self.break_lock(id, name, *token, step),
             Command::Goodbye { client, record } => {
-                self.close(*record, |info| info.client == *client, &mut told)
+                self.close(*record, |info| info.client == *client, step)
             }
             Command::Expire { record, seen } => {
-                self.close(*record, |info| info.next_seq == *seen, &mut told)
+                self.close(*record, |info| info.next_seq == *seen, step)
             }
-            Command::Elapse { token, left } => self.elapse(*token, *left, &mut told),
+            Command::Elapse { token, left } => self.elapse(*token, *left, step),
             Command::Clock { time } => {
                 self.clock = *time;
                 Outcome::Noted
@@ -163,13 +182,7 @@ impl Machine {
         }
     }
 
-    fn call(
-        &mut self,
-        id: &CallId,
-        verb: Verb,
-        name: &LockName,
-        told: &mut impl FnMut(RecordNumber),
-    ) -> Outcome {
+    fn call(&mut self, id: &CallId, verb: Verb, name: &LockName, step: &mut Step<'_>) -> Outcome {
         if let Some(known) = self.known(id) {
             return known;
         }
@@ -180,7 +193,7 @@ impl Machine {
                 Unlocked::WasFree => false,
                 Unlocked::Freed => true,
                 Unlocked::Awaited => {
-                    self.pass_on(name, told);
+                    self.pass_on(name, step);
                     true
                 }
             },
@@ -308,6 +321,14 @@ impl Machine {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self)
     }
+}
+
+/// What a command is carried out with.
+struct Step<'a> {
+    /// The primary that gave the command its place in the order.
+    issuer: ServerId,
+    /// Is told the sessions that there is news for.
+    told: &'a mut dyn FnMut(RecordNumber),
 }
 
 impl fmt::Debug for Machine {

@@ -9,9 +9,11 @@ use super::command::{CallRefusal, Command, Outcome};
 use super::owned::{Claim, Grant, Holder, Place};
 use super::retained::{Owner, RetainedLock};
 use super::sessions::Standing;
-use super::{Machine, Recall};
+use super::{Machine, Recall, Step};
 use crate::service::{Acquired, CallId, Change, How, Mark, News, Verb};
-use crate::types::{ClientId, LockName, OpNumber, RecordNumber, Retention, Seq, SessionId, Token};
+use crate::types::{
+    ClientId, LockName, OpNumber, RecordNumber, Retention, Seq, ServerId, SessionId, Token,
+};
 
 impl Machine {
     pub(super) fn acquire(
@@ -19,7 +21,7 @@ impl Machine {
         id: &CallId,
         name: &LockName,
         how: How,
-        told: &mut impl FnMut(RecordNumber),
+        step: &mut Step<'_>,
     ) -> Outcome {
         match self.clients.recall(id) {
             Recall::Done(_) => return Outcome::Acquired(self.acquired(id)),
@@ -44,7 +46,8 @@ impl Machine {
             .insert(name, ticket, Place { claim, grant: None });
         let place = (name.clone(), ticket);
         self.sessions.insert(id.record, id.seq, place, None);
-        self.grant_next(name, |granted| {
+        let Step { issuer, told } = step;
+        self.grant_next(name, *issuer, |granted| {
             // The outcome of this call already tells of its own grant.
             if granted.seq != id.seq || granted.session != id.record {
                 told(granted.session);
@@ -53,12 +56,7 @@ impl Machine {
         Outcome::Acquired(self.acquired(id))
     }
 
-    pub(super) fn release(
-        &mut self,
-        id: &CallId,
-        acquired: Seq,
-        told: &mut impl FnMut(RecordNumber),
-    ) -> Outcome {
+    pub(super) fn release(&mut self, id: &CallId, acquired: Seq, step: &mut Step<'_>) -> Outcome {
         if let Some(known) = self.known(id) {
             return known;
         }
@@ -66,7 +64,7 @@ impl Machine {
         self.clients.forget_broken(id.record, acquired);
         if let Some(place) = self.sessions.remove(id.record, acquired) {
             was_held = self.leave(&place, self.owner(id.client, id.record));
-            self.pass_on(&place.name, told);
+            self.pass_on(&place.name, step);
         } else {
             // The call that acquires may still be on its way. It has been given up.
             let first = CallId {
@@ -107,12 +105,7 @@ impl Machine {
     }
 
     /// So much is `left` of a retention.
-    pub(super) fn elapse(
-        &mut self,
-        token: Token,
-        left: Retention,
-        told: &mut impl FnMut(RecordNumber),
-    ) -> Outcome {
+    pub(super) fn elapse(&mut self, token: Token, left: Retention, step: &mut Step<'_>) -> Outcome {
         let is_retained = self.retained.get(token).is_some();
         if !left.is_zero() {
             self.retained.count_down(token, left);
@@ -120,7 +113,7 @@ impl Machine {
             && lock.left_by.is_some()
         {
             self.locks.remove(&lock.name, lock.ticket);
-            self.pass_on(&lock.name, told);
+            self.pass_on(&lock.name, step);
         }
         Outcome::Dropped(is_retained)
     }
@@ -130,7 +123,7 @@ impl Machine {
         id: &CallId,
         name: &LockName,
         token: Token,
-        told: &mut impl FnMut(RecordNumber),
+        step: &mut Step<'_>,
     ) -> Outcome {
         if let Some(known) = self.known(id) {
             return known;
@@ -140,16 +133,16 @@ impl Machine {
             let Claim { session, seq, .. } = claim;
             let is_left = self.sessions.find(session, seq).is_none();
             if !is_left {
-                let mark = self.next_mark();
+                let mark = mark_after(&mut self.mark, self.op, step.issuer);
                 if !self.clients.note_broken(session, mark, seq) {
                     return Outcome::Refused(CallRefusal::TooManyBroken);
                 }
                 self.sessions.remove(session, seq);
-                told(session);
+                (step.told)(session);
             }
             self.retained.remove(token);
             self.locks.remove(name, ticket);
-            self.pass_on(name, told);
+            self.pass_on(name, step);
         }
         let was_held = holder.is_some();
         self.clients.settle(id, was_held);
@@ -179,7 +172,7 @@ impl Machine {
         &mut self,
         record: RecordNumber,
         condition: impl FnOnce(RecordInfo) -> bool,
-        told: &mut impl FnMut(RecordNumber),
+        step: &mut Step<'_>,
     ) -> Outcome {
         let Some(RecordInfo { client, .. }) = self.record(record) else {
             return Outcome::Dropped(false);
@@ -192,7 +185,7 @@ impl Machine {
                 self.leave(place, owner.clone());
             }
             for Standing { name, .. } in &places {
-                self.pass_on(name, told);
+                self.pass_on(name, step);
             }
         }
         Outcome::Dropped(closed)
@@ -200,15 +193,16 @@ impl Machine {
 
     /// Grants the lock to those whose turn has come. Names their sessions, and those of holders
     /// that others now wait for.
-    pub(super) fn pass_on(&mut self, name: &LockName, told: &mut impl FnMut(RecordNumber)) {
-        self.grant_next(name, |changed| told(changed.session));
+    pub(super) fn pass_on(&mut self, name: &LockName, step: &mut Step<'_>) {
+        let Step { issuer, told } = step;
+        self.grant_next(name, *issuer, |changed| told(changed.session));
     }
 
     /// Grants the lock to those whose turn has come. Names each claim whose grant is new or has
     /// changed.
-    fn grant_next(&mut self, name: &LockName, mut changed: impl FnMut(Claim)) {
+    fn grant_next(&mut self, name: &LockName, issuer: ServerId, mut changed: impl FnMut(Claim)) {
         let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
-        let next_mark = || mark_after(mark, op);
+        let next_mark = || mark_after(mark, op, issuer);
         let locks = &mut self.locks;
         locks.settle(name, self.clock, next_mark, |claim, grant: Grant| {
             sessions.note(claim.session, claim.seq, grant);
@@ -229,10 +223,6 @@ impl Machine {
             Command::Elapse { left, .. } => left.is_zero(),
             Command::Open { .. } | Command::Retain { .. } | Command::Clock { .. } => false,
         }
-    }
-
-    fn next_mark(&mut self) -> Mark {
-        mark_after(&mut self.mark, self.op)
     }
 
     /// What has become of the call `id`, which was carried out and was to acquire.
@@ -287,9 +277,12 @@ impl Machine {
     }
 }
 
-/// Gives the next mark.
-fn mark_after(mark: &mut Mark, op: OpNumber) -> Mark {
-    // Ops run ahead of marks: every grant is of a place that a command asked for.
-    *mark = Mark(op.0.max(mark.0 + 1));
+/// Gives the next mark that `issuer` may make: those of each server have a remainder of their own,
+/// so that two servers which both believe to be primary never make the same.
+fn mark_after(mark: &mut Mark, op: OpNumber, issuer: ServerId) -> Mark {
+    const SERVERS: u64 = ServerId::BOTH.len() as u64;
+    let least = op.0.max(mark.0 + 1);
+    let ahead = (issuer.index() + SERVERS - least % SERVERS) % SERVERS;
+    *mark = Mark(least + ahead);
     *mark
 }

@@ -61,8 +61,9 @@ pub struct Core<T> {
     retiring: bool,
     next_link: OutLink,
     next_frame: FrameNumber,
-    /// The highest op this server ever had: a pair that it forms begins above it.
-    highest_op: OpNumber,
+    /// The highest number that this server may have given to a command or a grant, in a state that
+    /// it had before. What earlier processes of this server gave is below the time of its start.
+    highest: OpNumber,
     /// What time it is by the wall clock, for [`Command::Clock`](crate::machine::Command::Clock)
     /// alone.
     clock: UnixTime,
@@ -79,7 +80,7 @@ enum Role<T> {
 impl<T> Core<T> {
     /// A server that has just started.
     #[must_use]
-    pub const fn new(settings: Settings, now: Now) -> Self {
+    pub fn new(settings: Settings, now: Now) -> Self {
         Self {
             role: Role::Starting(Starting::new()),
             watch: Watch::new(settings.peer_timeout, now),
@@ -89,7 +90,7 @@ impl<T> Core<T> {
             retiring: false,
             next_link: OutLink(0),
             next_frame: FrameNumber(0),
-            highest_op: OpNumber(0),
+            highest: OpNumber(settings.wall_clock(now).0.saturating_sub(1)),
             clock: UnixTime(0),
             settings,
         }

@@ -181,6 +181,7 @@ mod tests {
         Introduction {
             standing,
             peer_timeout: PEER_TIMEOUT,
+            highest: OpNumber(1),
         }
     }
 

@@ -32,6 +32,9 @@ pub struct Introduction {
     pub standing: Standing,
     /// The server's `peer_timeout`; two servers only pair if they have the same.
     pub peer_timeout: Duration,
+    /// The highest number that it may have given to a command or a grant, in this life or an
+    /// earlier one. Whoever pairs with it gives higher ones.
+    pub highest: OpNumber,
 }
 
 /// Where a server stands.

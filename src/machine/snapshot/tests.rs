@@ -10,7 +10,7 @@ use crate::machine::Outcome;
 use crate::machine::owned::{Claim, Grant};
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
 use crate::service::{Acquired, CallId, How, Mark, Mode, SessionTerms, Verb};
-use crate::types::{ClientId, Lease, Seq, Token, UnixTime};
+use crate::types::{ClientId, Lease, Seq, ServerId, Token, UnixTime};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
 
@@ -44,13 +44,19 @@ fn large() -> Machine {
     let mut machine = Machine::new(OpNumber(u64::MAX / 4));
     let mut alice = Caller::open(&mut machine, ALICE);
     for lock in 0..2_000 {
-        machine.apply(&alice.next(Verb::Lock, &format!("lock-{lock}")));
-        machine.apply(&alice.next(Verb::Lock, &format!("{lock:0>1024}")));
+        machine.apply(
+            &alice.next(Verb::Lock, &format!("lock-{lock}")),
+            ServerId::A,
+        );
+        machine.apply(
+            &alice.next(Verb::Lock, &format!("{lock:0>1024}")),
+            ServerId::A,
+        );
     }
     for client in 10..20 {
         let mut caller = Caller::open(&mut machine, ClientId::from_u128(u128::MAX - client));
         for _ in 0..CALL_WINDOW {
-            machine.apply(&caller.next(Verb::Lock, "lock-1"));
+            machine.apply(&caller.next(Verb::Lock, "lock-1"), ServerId::A);
             caller.id.done_below = Seq(0);
         }
     }
@@ -101,7 +107,10 @@ fn a_restored_machine_goes_on_like_its_original() {
         bob.next(Verb::Unlock, "lock-5"),
         bob.next(Verb::Lock, "lock-5"),
     ] {
-        assert_eq!(machine.apply(&command), copy.apply(&command));
+        assert_eq!(
+            machine.apply(&command, ServerId::A),
+            copy.apply(&command, ServerId::A)
+        );
         assert_eq!(machine.digest(), copy.digest());
     }
     assert_eq!(machine, copy);
@@ -117,8 +126,11 @@ fn a_snapshot_is_consistent_while_it_is_drained_and_the_machine_changes() {
     let mut copy = None;
     let mut lock = 0;
     while let Some(chunk) = snapshot.next_chunk(SMALL) {
-        machine.apply(&bob.next(Verb::Unlock, &format!("lock-{lock}")));
-        machine.apply(&bob.next(Verb::Lock, &format!("new-{lock}")));
+        machine.apply(
+            &bob.next(Verb::Unlock, &format!("lock-{lock}")),
+            ServerId::A,
+        );
+        machine.apply(&bob.next(Verb::Lock, &format!("new-{lock}")), ServerId::A);
         lock += 1;
         copy = restore.add(chunk).expect("the chunk fits");
     }
@@ -192,16 +204,25 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
     let mut machine = large();
     let lease = Some(Lease::new(Lease::MIN).expect("a lease"));
     let client = BOB;
-    let Outcome::Opened(record) = machine.apply(&Command::Open {
-        client,
-        session: lease.map(SessionTerms::nameless),
-    }) else {
+    let Outcome::Opened(record) = machine.apply(
+        &Command::Open {
+            client,
+            session: lease.map(SessionTerms::nameless),
+        },
+        ServerId::A,
+    ) else {
         panic!("no session");
     };
-    machine.apply(&Caller::open(&mut machine.clone(), ALICE).next(Verb::Lock, "plain"));
-    machine.apply(&Command::Clock {
-        time: UnixTime(u64::MAX),
-    });
+    machine.apply(
+        &Caller::open(&mut machine.clone(), ALICE).next(Verb::Lock, "plain"),
+        ServerId::A,
+    );
+    machine.apply(
+        &Command::Clock {
+            time: UnixTime(u64::MAX),
+        },
+        ServerId::A,
+    );
     for seq in 0..500 {
         let id = CallId {
             client,
@@ -215,7 +236,7 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
         };
         let longest = "q".repeat(LockName::MAX_BYTES);
         let name = name(if seq % 2 == 0 { "lock-1" } else { &longest });
-        machine.apply(&Command::Acquire { id, name, how });
+        machine.apply(&Command::Acquire { id, name, how }, ServerId::A);
     }
     let chunks = chunks(machine.snapshot(), SMALL);
     let places = |chunk: &Chunk| chunk.places.len();
@@ -246,10 +267,13 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
     let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
     for client in 0..1_000 {
         let client = ClientId::from_u128(u128::MAX - client);
-        let Outcome::Opened(record) = machine.apply(&Command::Open {
-            client,
-            session: lease.map(SessionTerms::nameless),
-        }) else {
+        let Outcome::Opened(record) = machine.apply(
+            &Command::Open {
+                client,
+                session: lease.map(SessionTerms::nameless),
+            },
+            ServerId::A,
+        ) else {
             panic!("no record");
         };
         // The last of a word, so that the highest bits are set.
@@ -261,7 +285,7 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
             done_below: seq,
         };
         let (verb, name) = (Verb::Lock, name("job"));
-        machine.apply(&Command::Call { id, verb, name });
+        machine.apply(&Command::Call { id, verb, name }, ServerId::A);
     }
     assert!(chunks(machine.snapshot(), MAX_PAYLOAD_BYTES).len() > 1);
     assert_eq!(machine.snapshot().op(), machine.op());
@@ -272,10 +296,13 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
 fn broken_session(machine: &mut Machine, client: u128, calls: u64) {
     let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
     let client = ClientId::from_u128(u128::MAX - client);
-    let Outcome::Opened(record) = machine.apply(&Command::Open {
-        client,
-        session: lease.map(SessionTerms::nameless),
-    }) else {
+    let Outcome::Opened(record) = machine.apply(
+        &Command::Open {
+            client,
+            session: lease.map(SessionTerms::nameless),
+        },
+        ServerId::A,
+    ) else {
         panic!("no record");
     };
     let mut admin = Caller::open(machine, ALICE);
@@ -297,12 +324,12 @@ fn broken_session(machine: &mut Machine, client: u128, calls: u64) {
             name: name.clone(),
             how,
         };
-        if let Outcome::Acquired(Acquired::Granted(token)) = machine.apply(&acquire)
+        if let Outcome::Acquired(Acquired::Granted(token)) = machine.apply(&acquire, ServerId::A)
             && call < MAX_BROKEN as u64
         {
             let id = admin.id;
             admin.id.seq = id.seq.next();
-            let broken = machine.apply(&Command::Break { id, name, token });
+            let broken = machine.apply(&Command::Break { id, name, token }, ServerId::A);
             assert_eq!(broken, Outcome::Call(true));
         }
     }

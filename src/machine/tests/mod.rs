@@ -20,10 +20,13 @@ pub(super) fn name(name: &str) -> LockName {
 }
 
 pub(super) fn open(machine: &mut Machine, client: ClientId) -> RecordNumber {
-    match machine.apply(&Command::Open {
-        client,
-        session: None,
-    }) {
+    match machine.apply(
+        &Command::Open {
+            client,
+            session: None,
+        },
+        ServerId::A,
+    ) {
         Outcome::Opened(number) => number,
         other => panic!("an open led to {other:?}"),
     }
@@ -68,7 +71,8 @@ fn a_lock_is_granted_once_until_it_is_released() {
     let mut machine = Machine::default();
     let mut alice = Caller::open(&mut machine, ALICE);
     let mut bob = Caller::open(&mut machine, BOB);
-    let mut outcome = |caller: &mut Caller, verb| machine.apply(&caller.next(verb, "job"));
+    let mut outcome =
+        |caller: &mut Caller, verb| machine.apply(&caller.next(verb, "job"), ServerId::A);
 
     assert_eq!(outcome(&mut alice, Verb::Unlock), Outcome::Call(false));
     assert_eq!(outcome(&mut alice, Verb::Lock), Outcome::Call(true));
@@ -88,10 +92,10 @@ fn a_repeated_call_that_had_failed_fails_again_though_the_lock_is_free_now() {
     let mut bob = Caller::open(&mut machine, BOB);
     let failing = bob.next(Verb::Lock, "job");
 
-    machine.apply(&alice.next(Verb::Lock, "job"));
-    assert_eq!(machine.apply(&failing), Outcome::Call(false));
-    machine.apply(&alice.next(Verb::Unlock, "job"));
-    assert_eq!(machine.apply(&failing), Outcome::Call(false));
+    machine.apply(&alice.next(Verb::Lock, "job"), ServerId::A);
+    assert_eq!(machine.apply(&failing, ServerId::A), Outcome::Call(false));
+    machine.apply(&alice.next(Verb::Unlock, "job"), ServerId::A);
+    assert_eq!(machine.apply(&failing, ServerId::A), Outcome::Call(false));
     assert!(!machine.is_held(&name("job")));
 }
 
@@ -107,14 +111,17 @@ fn every_command_takes_an_op_number() {
         done_below: Seq(0),
     };
     assert_eq!(
-        machine.apply(&call(stranger, Verb::Lock, "job")),
+        machine.apply(&call(stranger, Verb::Lock, "job"), ServerId::A),
         Outcome::Refused(CallRefusal::UnknownRecord)
     );
     assert_eq!(
-        machine.apply(&Command::Expire {
-            record: RecordNumber(7),
-            seen: Seq(0)
-        }),
+        machine.apply(
+            &Command::Expire {
+                record: RecordNumber(7),
+                seen: Seq(0)
+            },
+            ServerId::A
+        ),
         Outcome::Dropped(false)
     );
     assert_eq!(machine.op(), OpNumber(44));
@@ -126,16 +133,25 @@ fn after_goodbye_a_late_copy_of_a_call_is_refused() {
     let mut alice = Caller::open(&mut machine, ALICE);
     let record = alice.id.record;
     let lock = alice.next(Verb::Lock, "job");
-    machine.apply(&lock);
-    machine.apply(&alice.next(Verb::Unlock, "job"));
+    machine.apply(&lock, ServerId::A);
+    machine.apply(&alice.next(Verb::Unlock, "job"), ServerId::A);
     let goodbye = |client| Command::Goodbye { client, record };
 
-    assert_eq!(machine.apply(&goodbye(BOB)), Outcome::Dropped(false));
-    assert_eq!(machine.apply(&goodbye(ALICE)), Outcome::Dropped(true));
-    assert_eq!(machine.apply(&goodbye(ALICE)), Outcome::Dropped(false));
+    assert_eq!(
+        machine.apply(&goodbye(BOB), ServerId::A),
+        Outcome::Dropped(false)
+    );
+    assert_eq!(
+        machine.apply(&goodbye(ALICE), ServerId::A),
+        Outcome::Dropped(true)
+    );
+    assert_eq!(
+        machine.apply(&goodbye(ALICE), ServerId::A),
+        Outcome::Dropped(false)
+    );
     open(&mut machine, ALICE);
     assert_eq!(
-        machine.apply(&lock),
+        machine.apply(&lock, ServerId::A),
         Outcome::Refused(CallRefusal::UnknownRecord)
     );
     assert!(!machine.is_held(&name("job")));
@@ -147,10 +163,10 @@ fn a_record_that_has_moved_on_does_not_expire() {
     let mut alice = Caller::open(&mut machine, ALICE);
     let record = alice.id.record;
     let seen = machine.record(record).expect("it is open").next_seq;
-    machine.apply(&alice.next(Verb::Lock, "job"));
+    machine.apply(&alice.next(Verb::Lock, "job"), ServerId::A);
 
     assert_eq!(
-        machine.apply(&Command::Expire { record, seen }),
+        machine.apply(&Command::Expire { record, seen }, ServerId::A),
         Outcome::Dropped(false)
     );
     assert_eq!(
@@ -162,10 +178,13 @@ fn a_record_that_has_moved_on_does_not_expire() {
         })
     );
     assert_eq!(
-        machine.apply(&Command::Expire {
-            record,
-            seen: Seq(1)
-        }),
+        machine.apply(
+            &Command::Expire {
+                record,
+                seen: Seq(1)
+            },
+            ServerId::A
+        ),
         Outcome::Dropped(true)
     );
     assert_eq!(machine.records().count(), 0);
@@ -187,15 +206,21 @@ fn a_call_below_done_below_is_refused_and_a_late_call_does_not_lower_it() {
     };
     let given_up = Outcome::Refused(CallRefusal::GivenUp);
 
-    machine.apply(&call(id(5, 4), Verb::Lock, "job"));
-    assert_eq!(machine.apply(&call(id(3, 0), Verb::Lock, "a")), given_up);
+    machine.apply(&call(id(5, 4), Verb::Lock, "job"), ServerId::A);
     assert_eq!(
-        machine.apply(&call(id(4, 0), Verb::Lock, "b")),
+        machine.apply(&call(id(3, 0), Verb::Lock, "a"), ServerId::A),
+        given_up
+    );
+    assert_eq!(
+        machine.apply(&call(id(4, 0), Verb::Lock, "b"), ServerId::A),
         Outcome::Call(true)
     );
-    assert_eq!(machine.apply(&call(id(3, 0), Verb::Lock, "a")), given_up);
     assert_eq!(
-        machine.apply(&call(id(6, 7), Verb::Lock, "a")),
+        machine.apply(&call(id(3, 0), Verb::Lock, "a"), ServerId::A),
+        given_up
+    );
+    assert_eq!(
+        machine.apply(&call(id(6, 7), Verb::Lock, "a"), ServerId::A),
         given_up,
         "by its own word"
     );
@@ -217,13 +242,13 @@ fn a_call_too_far_ahead_is_refused() {
     let before = machine.record(record);
     for (seq, done_below) in [(CALL_WINDOW, 0), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
         assert_eq!(
-            machine.apply(&call(id(seq, done_below), Verb::Lock, "a")),
+            machine.apply(&call(id(seq, done_below), Verb::Lock, "a"), ServerId::A),
             full
         );
     }
     assert_eq!(machine.record(record), before);
     let last = call(id(CALL_WINDOW - 1, 0), Verb::Lock, "a");
-    assert_eq!(machine.apply(&last), Outcome::Call(true));
+    assert_eq!(machine.apply(&last, ServerId::A), Outcome::Call(true));
 }
 
 #[test]
@@ -238,13 +263,13 @@ fn a_record_with_the_last_of_all_numbers_is_copied_and_dropped_like_any_other() 
         done_below: last,
     };
     assert_eq!(
-        machine.apply(&call(id, Verb::Lock, "job")),
+        machine.apply(&call(id, Verb::Lock, "job"), ServerId::A),
         Outcome::Call(true)
     );
     assert_eq!(snapshot::tests::restored(machine.snapshot()), machine);
     let client = ALICE;
     let goodbye = Command::Goodbye { client, record };
-    assert_eq!(machine.apply(&goodbye), Outcome::Dropped(true));
+    assert_eq!(machine.apply(&goodbye, ServerId::A), Outcome::Dropped(true));
 }
 
 #[test]
@@ -253,7 +278,7 @@ fn the_same_state_by_another_way_has_the_same_digest() {
         let mut machine = Machine::default();
         let mut alice = Caller::open(&mut machine, ALICE);
         for lock in locks {
-            machine.apply(&alice.next(Verb::Lock, lock));
+            machine.apply(&alice.next(Verb::Lock, lock), ServerId::A);
         }
         machine
     };
@@ -268,8 +293,8 @@ fn the_digest_is_the_same_in_every_build() {
     let mut machine = Machine::new(OpNumber(1_000));
     assert_eq!(machine.digest().to_string(), "2242a50cae4e4547");
     let mut alice = Caller::open(&mut machine, ALICE);
-    machine.apply(&alice.next(Verb::Lock, "job"));
-    machine.apply(&alice.next(Verb::Lock, &"long".repeat(100)));
+    machine.apply(&alice.next(Verb::Lock, "job"), ServerId::A);
+    machine.apply(&alice.next(Verb::Lock, &"long".repeat(100)), ServerId::A);
     assert_eq!(machine.digest().to_string(), "be1fcf726509c80e");
 }
 

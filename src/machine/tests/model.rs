@@ -12,6 +12,7 @@ use crate::service::{Mode, PlaceInfo, SessionTerms};
 pub(super) struct Model {
     op: u64,
     mark: u64,
+    issuer: Option<ServerId>,
     clock: UnixTime,
     locks: BTreeMap<LockName, ModelLock>,
     /// What is left of each retention, by token.
@@ -96,9 +97,18 @@ impl ModelLock {
     }
 }
 
+/// The first number from `op` on and above `mark` that is one of the issuer's: an even one of A, an
+/// odd one of B.
+fn next_mark(op: u64, mark: u64, issuer: Option<ServerId>) -> u64 {
+    let is_odd = issuer == Some(ServerId::B);
+    let mut numbers = (op..).filter(|number| *number > mark && (number % 2 == 1) == is_odd);
+    numbers.next().expect("numbers do not end")
+}
+
 impl Model {
-    pub(super) fn apply(&mut self, command: &Command) -> Outcome {
+    pub(super) fn apply(&mut self, command: &Command, issuer: ServerId) -> Outcome {
         self.op += 1;
+        self.issuer = Some(issuer);
         match command {
             Command::Open { client, session } => self.open(*client, session.as_deref().cloned()),
             Command::Call { id, verb, name } => match self.call(id, *verb, name) {
@@ -179,12 +189,12 @@ impl Model {
     }
 
     fn settle(&mut self, name: &LockName) {
-        let (op, mark) = (self.op, &mut self.mark);
+        let (op, mark, issuer) = (self.op, &mut self.mark, self.issuer);
         let Some(lock) = self.locks.get_mut(name) else {
             return;
         };
         lock.settle(self.clock, || {
-            *mark = op.max(*mark + 1);
+            *mark = next_mark(op, *mark, issuer);
             *mark
         });
         if lock.is_free() {
@@ -333,7 +343,7 @@ impl Model {
             if broken.len() == MAX_BROKEN {
                 return Err(CallRefusal::TooManyBroken);
             }
-            self.mark = self.op.max(self.mark + 1);
+            self.mark = next_mark(self.op, self.mark, self.issuer);
             broken.push((self.mark, seq));
             self.leave(|place| place.is_of(session, seq));
             self.store(id, true);

@@ -29,10 +29,13 @@ struct Session(CallId);
 impl Session {
     fn open(machine: &mut Machine, client: ClientId) -> Self {
         let lease = Some(Lease::new(Lease::MIN).expect("a lease"));
-        let Outcome::Opened(record) = machine.apply(&Command::Open {
-            client,
-            session: lease.map(SessionTerms::nameless),
-        }) else {
+        let Outcome::Opened(record) = machine.apply(
+            &Command::Open {
+                client,
+                session: lease.map(SessionTerms::nameless),
+            },
+            ServerId::A,
+        ) else {
             panic!("no session");
         };
         Self(CallId {
@@ -52,7 +55,7 @@ impl Session {
     fn acquire(&mut self, machine: &mut Machine, lock: &str, how: How) -> (Seq, Acquired) {
         let id = self.next();
         let name = name(lock);
-        match machine.apply(&Command::Acquire { id, name, how }) {
+        match machine.apply(&Command::Acquire { id, name, how }, ServerId::A) {
             Outcome::Acquired(acquired) => (id.seq, acquired),
             other => panic!("{other:?}"),
         }
@@ -60,13 +63,13 @@ impl Session {
 
     fn release(&mut self, machine: &mut Machine, acquired: Seq) -> bool {
         let id = self.next();
-        machine.apply(&Command::Release { id, acquired }) == Outcome::Call(true)
+        machine.apply(&Command::Release { id, acquired }, ServerId::A) == Outcome::Call(true)
     }
 
     fn expire(&self, machine: &mut Machine) {
         let record = self.0.record;
         let seen = machine.record(record).expect("it is open").next_seq;
-        let expired = machine.apply(&Command::Expire { record, seen });
+        let expired = machine.apply(&Command::Expire { record, seen }, ServerId::A);
         assert_eq!(expired, Outcome::Dropped(true));
     }
 
@@ -265,7 +268,7 @@ fn acquire_and_tell(
     let (id, name, how) = (session.next(), name(lock), WAITS);
     let mut told = Vec::new();
     let command = Command::Acquire { id, name, how };
-    match machine.apply_and_tell(&command, |session| told.push(session)) {
+    match machine.apply_and_tell(&command, ServerId::A, |session| told.push(session)) {
         Outcome::Acquired(acquired) => (acquired, told),
         other => panic!("{other:?}"),
     }
@@ -295,7 +298,7 @@ fn who_queued_is_named_when_its_turn_has_come() {
         id: alice.next(),
         acquired: first,
     };
-    machine.apply_and_tell(&release, |session| told.push(session));
+    machine.apply_and_tell(&release, ServerId::A, |session| told.push(session));
     assert_eq!(told, [bob.0.record]);
 }
 
@@ -317,17 +320,23 @@ fn a_repeated_acquire_finds_its_place() {
         name: name("job"),
         how: WAITS,
     };
-    machine.apply(&acquire);
-    assert_eq!(machine.apply(&acquire), Outcome::Acquired(Acquired::Queued));
+    machine.apply(&acquire, ServerId::A);
+    assert_eq!(
+        machine.apply(&acquire, ServerId::A),
+        Outcome::Acquired(Acquired::Queued)
+    );
     assert_eq!(machine.places(), 2);
     assert!(alice.release(&mut machine, first));
     let token = bob.token(&machine, Seq(0));
     assert_eq!(
-        machine.apply(&acquire),
+        machine.apply(&acquire, ServerId::A),
         Outcome::Acquired(Acquired::Granted(token))
     );
     assert!(bob.release(&mut machine, Seq(0)));
-    assert_eq!(machine.apply(&acquire), Outcome::Acquired(Acquired::Ended));
+    assert_eq!(
+        machine.apply(&acquire, ServerId::A),
+        Outcome::Acquired(Acquired::Ended)
+    );
 }
 
 #[test]
@@ -339,7 +348,10 @@ fn what_is_released_before_it_arrives_is_never_acquired() {
         how: WAITS,
     };
     assert!(!alice.release(&mut machine, Seq(0)));
-    assert_eq!(machine.apply(&late), Outcome::Acquired(Acquired::Held));
+    assert_eq!(
+        machine.apply(&late, ServerId::A),
+        Outcome::Acquired(Acquired::Held)
+    );
     assert!(!machine.is_held(&name("job")));
 }
 
@@ -358,23 +370,23 @@ fn an_owned_lock_is_not_unlocked_and_a_plain_one_is_waited_for() {
     let (mut machine, mut alice, _) = two();
     let mut plain = Caller::open(&mut machine, BOB);
     let (first, _) = alice.acquire(&mut machine, "job", WAITS);
-    let refused = machine.apply(&plain.next(Verb::Unlock, "job"));
+    let refused = machine.apply(&plain.next(Verb::Unlock, "job"), ServerId::A);
     assert_eq!(refused, Outcome::Refused(CallRefusal::Owned));
     assert_eq!(
-        machine.apply(&plain.next(Verb::Lock, "job")),
+        machine.apply(&plain.next(Verb::Lock, "job"), ServerId::A),
         Outcome::Call(false)
     );
     assert!(alice.release(&mut machine, first));
 
     assert_eq!(
-        machine.apply(&plain.next(Verb::Lock, "job")),
+        machine.apply(&plain.next(Verb::Lock, "job"), ServerId::A),
         Outcome::Call(true)
     );
     let (second, queued) = alice.acquire(&mut machine, "job", WAITS);
     assert_eq!(queued, Acquired::Queued);
     assert!(!alice.release(&mut machine, Seq(9)), "nothing of the kind");
     assert_eq!(
-        machine.apply(&plain.next(Verb::Unlock, "job")),
+        machine.apply(&plain.next(Verb::Unlock, "job"), ServerId::A),
         Outcome::Call(true)
     );
     assert_eq!(alice.granted(&machine), [second]);
@@ -390,7 +402,7 @@ fn a_record_without_a_lease_owns_nothing() {
         how: WAITS,
     };
     assert_eq!(
-        machine.apply(&acquire),
+        machine.apply(&acquire, ServerId::A),
         Outcome::Refused(CallRefusal::NoLease)
     );
     assert!(!machine.is_held(&name("job")));
@@ -404,7 +416,7 @@ fn a_lock_is_broken_by_its_token_and_its_holder_is_told() {
         let id = admin.id;
         admin.id.seq = id.seq.next();
         let name = name("job");
-        machine.apply(&Command::Break { id, name, token })
+        machine.apply(&Command::Break { id, name, token }, ServerId::A)
     };
     let (first, _) = alice.acquire(&mut machine, "job", WAITS);
     let (second, _) = bob.acquire(&mut machine, "job", WAITS);
@@ -436,7 +448,7 @@ fn no_more_locks_of_one_session_are_broken_than_it_can_be_told_of() {
         let (seq, _) = alice.acquire(&mut machine, "job", WAITS);
         let id = admin.id;
         let (name, token) = (name("job"), alice.token(&machine, seq));
-        let outcome = machine.apply(&Command::Break { id, name, token });
+        let outcome = machine.apply(&Command::Break { id, name, token }, ServerId::A);
         if at < MAX_BROKEN {
             assert_eq!(outcome, Outcome::Call(true));
             admin.id.seq = id.seq.next();
@@ -452,7 +464,10 @@ fn a_listing_shows_every_lock_once_page_by_page() {
     let (mut machine, mut alice, mut bob) = two();
     let mut plain = Caller::open(&mut machine, ALICE);
     for lock in 0..300 {
-        machine.apply(&plain.next(Verb::Lock, &format!("plain/{lock:0>900}")));
+        machine.apply(
+            &plain.next(Verb::Lock, &format!("plain/{lock:0>900}")),
+            ServerId::A,
+        );
     }
     alice.acquire(&mut machine, "owned/job", WAITS);
     bob.acquire(&mut machine, "owned/job", WAITS);
@@ -500,7 +515,10 @@ fn tokens_of_a_new_pair_are_above_the_old_ones() {
 
 fn tell_time(machine: &mut Machine, seconds: u64) {
     let time = UnixTime(seconds);
-    assert_eq!(machine.apply(&Command::Clock { time }), Outcome::Noted);
+    assert_eq!(
+        machine.apply(&Command::Clock { time }, ServerId::A),
+        Outcome::Noted
+    );
 }
 
 #[test]
@@ -531,7 +549,7 @@ fn the_digest_of_places_is_the_same_in_every_build() {
     bob.acquire(&mut machine, "job", SHARES);
     bob.acquire(&mut machine, "file", SHARES);
     bob.acquire(&mut machine, "pool", permits(0x0102_0304));
-    assert_eq!(machine.digest().to_string(), "cea0961b1c868091");
+    assert_eq!(machine.digest().to_string(), "6172d1a620310fc6");
 }
 
 #[test]
@@ -570,7 +588,7 @@ fn news_that_is_cut_off_does_not_pass_over_what_is_left() {
         .collect();
     let Caller { id } = Caller::open(&mut machine, BOB);
     let (name, token) = (name("three"), alice.token(&machine, calls[2]));
-    machine.apply(&Command::Break { id, name, token });
+    machine.apply(&Command::Break { id, name, token }, ServerId::A);
 
     let (mut since, mut acquired) = (Mark(0), Vec::new());
     for _ in 0..3 {

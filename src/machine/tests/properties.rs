@@ -1,5 +1,6 @@
 //! What holds for every sequence of commands. `PROPTEST_CASES` sets how many are tried.
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::model::Model;
@@ -38,17 +39,39 @@ fn after(commands: &[Command]) -> Machine {
 
 fn apply_all(machine: &mut Machine, commands: &[Command]) {
     for command in commands {
-        machine.apply(command);
+        machine.apply(command, ServerId::A);
     }
 }
 
 proptest! {
     #[test]
-    fn the_machine_does_what_the_naive_model_does(commands in commands()) {
+    fn the_machine_does_what_the_naive_model_does(
+        commands in commands(),
+        take_overs in vec(any::<bool>(), 60),
+    ) {
         let (mut machine, mut model) = (Machine::default(), Model::default());
-        for command in &commands {
-            prop_assert_eq!(machine.apply(command), model.apply(command), "{:?}", command);
+        let mut issuer = ServerId::A;
+        for (command, takes_over) in commands.iter().zip(take_overs) {
+            if takes_over {
+                issuer = issuer.peer();
+            }
+            let outcome = machine.apply(command, issuer);
+            prop_assert_eq!(outcome, model.apply(command, issuer), "{:?}", command);
             model.assert_shown_by(&machine);
+        }
+    }
+
+    #[test]
+    fn states_differ_in_their_digests_when_different_primaries_have_granted(
+        commands in commands(),
+    ) {
+        let (mut machine, mut other) = (Machine::default(), Machine::default());
+        for command in &commands {
+            machine.apply(command, ServerId::A);
+            other.apply(command, ServerId::B);
+            let same = machine.mark == other.mark;
+            prop_assert_eq!(machine.digest() == other.digest(), same);
+            prop_assert!(same == (machine.mark == Mark(0)));
         }
     }
 
@@ -57,7 +80,7 @@ proptest! {
         let mut machine = Machine::default();
         for command in &commands {
             let before = machine.clone();
-            let outcome = machine.apply(command);
+            let outcome = machine.apply(command, ServerId::A);
             let Some(id) = id_of(command) else { continue };
             match before.recall(id) {
                 Recall::Fresh => prop_assert_ne!(machine.recall(id), Recall::Refused(CallRefusal::UnknownRecord)),
@@ -77,17 +100,17 @@ proptest! {
     fn every_call_repeated_at_once_and_in_the_end_has_run_once(commands in commands()) {
         let mut machine = Machine::default();
         for command in &commands {
-            let outcome = machine.apply(command);
+            let outcome = machine.apply(command, ServerId::A);
             let mut repeated = machine.clone();
             if matches!(outcome, Outcome::Call(_) | Outcome::Acquired(_)) {
-                prop_assert_eq!(repeated.apply(command), outcome);
+                prop_assert_eq!(repeated.apply(command, ServerId::A), outcome);
                 prop_assert_eq!(without_op(&repeated), without_op(&machine));
             }
         }
         let end = machine.clone();
         for command in &commands {
             if id_of(command).is_some_and(|id| end.recall(id) != Recall::Fresh) {
-                machine.apply(command);
+                machine.apply(command, ServerId::A);
                 prop_assert_eq!(without_op(&machine), without_op(&end));
             }
         }

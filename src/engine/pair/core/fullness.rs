@@ -115,7 +115,7 @@ mod tests {
     use crate::config::MIN_MEMORY;
     use crate::machine::{Command, Outcome};
     use crate::service::{CallId, Verb};
-    use crate::types::{ClientId, LockName, OpNumber, RecordNumber, Seq};
+    use crate::types::{ClientId, LockName, OpNumber, RecordNumber, Seq, ServerId};
 
     fn limits() -> Limits {
         Limits {
@@ -136,7 +136,9 @@ mod tests {
             let mut machine = Machine::new(OpNumber(0));
             let client = ClientId::from_u128(1);
             let session = None;
-            let Outcome::Opened(record) = machine.apply(&Command::Open { client, session }) else {
+            let Outcome::Opened(record) =
+                machine.apply(&Command::Open { client, session }, ServerId::A)
+            else {
                 panic!("a record is opened");
             };
             let seq = 0;
@@ -157,7 +159,9 @@ mod tests {
                 done_below: seq,
             };
             let name = name.clone();
-            let outcome = self.machine.apply(&Command::Call { id, verb, name });
+            let outcome = self
+                .machine
+                .apply(&Command::Call { id, verb, name }, ServerId::A);
             assert_eq!(outcome, Outcome::Call(true));
         }
 
@@ -195,17 +199,23 @@ mod tests {
         for client in 2..50 {
             assert_eq!(lacking_for_client(machine, &limits), None, "{client}");
             let client = ClientId::from_u128(client);
-            machine.apply(&Command::Open {
-                client,
-                session: None,
-            });
+            machine.apply(
+                &Command::Open {
+                    client,
+                    session: None,
+                },
+                ServerId::A,
+            );
         }
         while lacking_for_client(machine, &limits).is_none() {
             let client = ClientId::from_u128(0);
-            machine.apply(&Command::Open {
-                client,
-                session: None,
-            });
+            machine.apply(
+                &Command::Open {
+                    client,
+                    session: None,
+                },
+                ServerId::A,
+            );
             assert!(machine.footprint() <= limits.state_bytes());
         }
         assert_eq!(lacking_for_client(machine, &limits), Some(Resource::Memory));

@@ -72,7 +72,8 @@ pub struct Settings {
     /// What it accepts at the most.
     pub limits: Limits,
     /// The wall clock when it started, in microseconds since 1970. A new pair's op numbers begin at
-    /// the wall clock, so that they are above those of any pair before it.
+    /// the wall clock, and a server that joins is given no marks below the time of its start, so
+    /// that they are above all that were given before.
     pub started_at: u64,
     /// What makes the [`ClusterId`](crate::types::ClusterId) of a pair that it forms: random, from
     /// the shell.
@@ -99,6 +100,12 @@ impl Settings {
             started_at,
             cluster_seed: 0,
         }
+    }
+
+    /// What the wall clock says, as an op number, if nobody has set it since the server started.
+    pub(super) fn wall_clock(&self, now: Now) -> OpNumber {
+        let running = u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX);
+        OpNumber(self.started_at.saturating_add(running))
     }
 }
 

@@ -80,7 +80,18 @@ impl<T> Core<T> {
         Introduction {
             standing: self.standing(),
             peer_timeout: self.settings.peer_timeout,
+            highest: self.highest(),
         }
+    }
+
+    /// The highest number that this server may have given to a command or a grant.
+    fn highest(&self) -> OpNumber {
+        let machine = match &self.role {
+            Role::Starting(_) | Role::Retired(_) => None,
+            Role::Primary(primary) => Some(&primary.machine),
+            Role::Backup(backup) => Some(&backup.machine),
+        };
+        machine.map_or(self.highest, |machine| self.highest.max(machine.highest()))
     }
 
     /// Where this server stands.

@@ -395,7 +395,7 @@ impl<T> Primary<T> {
         let told = &mut self.told;
         let outcome = self
             .machine
-            .apply_and_tell(&command, |session| told.push(session));
+            .apply_and_tell(&command, self.view.primary, |session| told.push(session));
         match &mut self.mode {
             Mode::Alone { sync: None } => {}
             Mode::Alone { sync: Some(outbox) } | Mode::Paired { outbox, .. } => {

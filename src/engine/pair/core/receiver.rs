@@ -5,7 +5,7 @@ use super::tests::Names;
 use super::{Core, Descent, Effect, Event, InLink, Now, Role, Suspicion};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
 use crate::machine::{Chunk, Command, Machine, Restore};
-use crate::types::{Digest, OpNumber, View};
+use crate::types::{Digest, OpNumber, ServerId, View};
 
 /// A server without a view. It may be receiving a copy of the primary's machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -357,7 +357,9 @@ impl Incoming {
         digest: Option<Digest>,
     ) -> Result<OpNumber, Misfit> {
         match &mut self.copy {
-            Copying::Complete(machine) => apply(machine, first_op, commands, digest),
+            Copying::Complete(machine) => {
+                apply(machine, self.view.primary, first_op, commands, digest)
+            }
             Copying::Chunks(_) if commands.is_empty() => Ok(OpNumber(0)),
             Copying::Chunks(_) => Err(Misfit::Gap),
         }
@@ -372,16 +374,20 @@ impl Backup {
                 first_op,
                 commands,
                 digest,
-            } if view == self.view => apply(&mut self.machine, first_op, &commands, digest),
+            } if view == self.view => {
+                let issuer = view.primary;
+                apply(&mut self.machine, issuer, first_op, &commands, digest)
+            }
             _ => Err(Misfit::Gap),
         }
     }
 }
 
-/// Applies what is new of a batch, in order, and compares digests where the sender's state is
-/// known.
+/// Applies what is new of a batch of `issuer`'s, in order, and compares digests where the sender's
+/// state is known.
 fn apply(
     machine: &mut Machine,
+    issuer: ServerId,
     first_op: OpNumber,
     commands: &[Command],
     digest: Option<Digest>,
@@ -390,7 +396,7 @@ fn apply(
     let known = next.0.checked_sub(first_op.0).ok_or(Misfit::Gap)?;
     let known = usize::try_from(known).map_err(|_| Misfit::Gap)?;
     for command in commands.iter().skip(known) {
-        machine.apply(command);
+        machine.apply(command, issuer);
     }
     let op = machine.op();
     let ours = machine.digest();

@@ -6,6 +6,7 @@ use super::primary::Mode;
 use super::waiting::Waiting;
 use super::{Core, Death, Effect, Event, FrameNumber, Now, OutLink, Role, Suspicion};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
+use crate::types::OpNumber;
 
 impl<T> Core<T> {
     /// Sends what there is for the other server. One forward carries everything that has queued up
@@ -51,13 +52,17 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn sync(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+    /// Takes in a peer whose numbers are at most `theirs`. It may have granted locks while it was cut
+    /// off from this server, and may grant some when it has taken over: nothing from here on has a
+    /// number of those.
+    pub(super) fn sync(&mut self, now: Now, theirs: OpNumber, effects: &mut Vec<Effect<T>>) {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         let Mode::Alone { sync: sync @ None } = &mut primary.mode else {
             return;
         };
+        primary.machine.give_marks_above(theirs);
         let op = primary.machine.op();
         *sync = Some(Outbox::new(op));
         self.watch.end_probe();

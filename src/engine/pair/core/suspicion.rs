@@ -14,7 +14,7 @@ use super::{
 };
 use crate::engine::pair::protocol::{Introduction, LinkPurpose, Standing};
 use crate::service::Obstacle;
-use crate::types::{ServerId, View};
+use crate::types::{OpNumber, ServerId, View};
 
 impl<T> Core<T> {
     pub(super) fn check_clock(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
@@ -286,11 +286,16 @@ impl<T> Core<T> {
 
     fn probe_answered(&mut self, now: Now, peer: Introduction, effects: &mut Vec<Effect<T>>) {
         let fits = self.check_peer_timeout(peer.peer_timeout, effects);
-        let peer = peer.standing;
+        let Introduction {
+            standing: peer,
+            highest,
+            ..
+        } = peer;
         let (view, alone) = match &self.role {
             Role::Starting(starting) => {
                 let receiving = starting.is_receiving();
-                return self.met_while_starting(now, peer, fits, receiving, effects);
+                let peer = fits.then_some((peer, highest));
+                return self.met_while_starting(now, peer, receiving, effects);
             }
             Role::Primary(primary) => (primary.view, matches!(primary.mode, Mode::Alone { .. })),
             Role::Backup(backup) => (backup.view, false),
@@ -313,7 +318,7 @@ impl<T> Core<T> {
                     self.peer_is_dead(now, death, effects);
                 }
                 if fits {
-                    self.sync(now, effects);
+                    self.sync(now, highest, effects);
                 }
             }
             Some(theirs) if theirs > view => {
@@ -330,16 +335,17 @@ impl<T> Core<T> {
     fn met_while_starting(
         &mut self,
         now: Now,
-        peer: Standing,
-        fits: bool,
+        peer: Option<(Standing, OpNumber)>,
         receiving: bool,
         effects: &mut Vec<Effect<T>>,
     ) {
         if receiving {
             return self.watch.end_probe();
         }
-        if fits && peer == Standing::Starting && self.settings.me == ServerId::A {
-            return self.form(now, effects);
+        if let Some((Standing::Starting, theirs)) = peer
+            && self.settings.me == ServerId::A
+        {
+            return self.form(now, theirs, effects);
         }
         // Whoever has the state finds out by its own probe, and dials.
         self.watch.back_off(now);

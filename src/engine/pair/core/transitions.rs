@@ -23,9 +23,10 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn form(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+    /// Forms a pair with a peer whose numbers are at most `theirs`.
+    pub(super) fn form(&mut self, now: Now, theirs: OpNumber, effects: &mut Vec<Effect<T>>) {
         let view = View::first(self.settings.me);
-        let base = self.base(now);
+        let base = self.base(now).max(theirs.next());
         let machine = self.empty_machine(base);
         let cluster = machine.cluster();
         let mut primary = Primary::alone(view, machine, &self.settings, now);
@@ -62,11 +63,10 @@ impl<T> Core<T> {
         Machine::new(base).of_cluster(cluster)
     }
 
-    /// Where the op numbers of a new pair begin: at the wall clock.
+    /// Where the op numbers of a new pair begin: at the wall clock, above all that this server has
+    /// given.
     pub(super) fn base(&self, now: Now) -> OpNumber {
-        let running = u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX);
-        let clock = OpNumber(self.settings.started_at.saturating_add(running));
-        clock.max(self.highest_op.next())
+        self.settings.wall_clock(now).max(self.highest.next())
     }
 
     fn go_alone(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
@@ -124,7 +124,7 @@ impl<T> Core<T> {
             return;
         }
         let role = std::mem::replace(&mut self.role, Role::Starting(Starting::new()));
-        let (view, op, waiting, polls) = match role {
+        let (view, highest, waiting, polls) = match role {
             Role::Starting(_) | Role::Retired(_) => return,
             Role::Primary(primary) => {
                 let (outbox, waiting) = match primary.mode {
@@ -134,14 +134,14 @@ impl<T> Core<T> {
                 let link = outbox.and_then(|mut outbox| outbox.close());
                 effects.extend(link.map(Effect::CloseOutLink));
                 let polls = Some(primary.polls);
-                (primary.view, primary.machine.op(), waiting, polls)
+                (primary.view, primary.machine.highest(), waiting, polls)
             }
             Role::Backup(backup) => {
                 effects.extend(backup.link.map(Effect::CloseInLink));
-                (backup.view, backup.machine.op(), None, None)
+                (backup.view, backup.machine.highest(), None, None)
             }
         };
-        self.highest_op = self.highest_op.max(op);
+        self.highest = self.highest.max(highest);
         self.watch.restart(now);
         effects.push(Effect::Event(Event::SteppedDown { view, descent }));
         for pending in waiting.into_iter().flat_map(Waiting::into_all) {

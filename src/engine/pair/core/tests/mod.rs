@@ -1,5 +1,6 @@
 //! The role machine, step by step.
 
+mod cut;
 mod edges;
 mod explore;
 mod obstacles;

@@ -74,15 +74,15 @@ fn a_newcomer_with_another_peer_timeout_does_not_disturb_a_pair() {
     let world = World::new().whole();
     for server in [A, B] {
         let asker = Introduction {
-            standing: Standing::Starting,
             peer_timeout: OTHER,
+            ..World::says(Standing::Starting)
         };
         let link = InLink(u64::MAX);
         let (mut core, mut effects) = (world.core(server).clone(), Vec::new());
         core.step(Now(world.now), Input::Who { link, asker }, &mut effects);
         let introduction = Introduction {
-            standing: core.standing(),
-            peer_timeout: PEER_TIMEOUT,
+            highest: world.machine(server).op(),
+            ..World::says(core.standing())
         };
         let obstacle = Obstacle::PeerTimeout {
             ours: PEER_TIMEOUT,

@@ -12,7 +12,9 @@ use crate::engine::pair::core::{
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, Standing};
 use crate::machine::Machine;
 use crate::service::{Answer, CallId, Refusal, Request, RoleName, SessionTerms, Verb};
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Seq, ServerId, UnixTime, View};
+use crate::types::{
+    ClientId, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, UnixTime, View,
+};
 
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_millis(800);
 const FEED_TIMEOUT: Duration = PEER_TIMEOUT.saturating_mul(4);
@@ -101,6 +103,7 @@ pub(super) struct World {
     next_accepted: u64,
     limits: Limits,
     ttl: Duration,
+    is_cut: bool,
 }
 
 const fn index(server: ServerId) -> usize {
@@ -122,6 +125,7 @@ impl World {
             next_accepted: 0,
             limits: Limits::default(),
             ttl: Duration::from_mins(10),
+            is_cut: false,
         }
     }
 
@@ -149,6 +153,7 @@ impl World {
         Introduction {
             standing,
             peer_timeout: PEER_TIMEOUT,
+            highest: OpNumber(0),
         }
     }
 
@@ -183,11 +188,14 @@ impl World {
             panic!("{server} is no backup");
         };
         let op = backup.machine.op();
-        let mut other = Machine::new(crate::types::OpNumber(op.0 - 1));
-        other.apply(&crate::machine::Command::Open {
-            client: ClientId::from_u128(999),
-            session: None,
-        });
+        let mut other = Machine::new(OpNumber(op.0 - 1));
+        other.apply(
+            &crate::machine::Command::Open {
+                client: ClientId::from_u128(999),
+                session: None,
+            },
+            ServerId::A,
+        );
         backup.machine = other;
     }
 
@@ -258,6 +266,22 @@ impl World {
         for envelope in &lost {
             self.bounce(envelope);
         }
+    }
+
+    /// Nothing gets through between the servers any more, until both go on alone.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+        self.run(PEER_TIMEOUT * 2);
+        for server in ServerId::BOTH {
+            assert_eq!(self.role(server), RoleName::Alone, "{server}");
+        }
+    }
+
+    /// The servers reach each other again. What was on the way is lost.
+    pub(super) fn heal(&mut self) {
+        self.is_cut = false;
+        self.reset();
+        self.run(PEER_TIMEOUT * 10);
     }
 
     /// A message is lost with its connection: its sender hears of it if it waits for an answer.
@@ -651,7 +675,7 @@ impl World {
             let next = self
                 .wire
                 .iter()
-                .position(|envelope| !held(envelope) && !self.hosts[index(envelope.to)].stopped);
+                .position(|it| !self.is_cut && !held(it) && !self.hosts[index(it.to)].stopped);
             let Some(next) = next else { return };
             let envelope = self.wire.remove(next).expect("it is there");
             self.deliver(envelope);
