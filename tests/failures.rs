@@ -303,12 +303,18 @@ async fn of_two_servers_cut_off_from_each_other_one_yields_when_the_cut_heals_an
     pair.wait_whole().await;
 
     let primary = pair.primary().await.expect("a whole pair has one");
-    let yielded = |server| {
+    for (server, says) in [
+        (primary.peer(), "stepped down from"),
+        (primary, "the peer did in"),
+    ] {
         let log = pair.log(server);
-        log.lines()
-            .any(|line| line.contains("WARN") && line.contains("stepped down from view"))
-    };
-    assert!(yielded(primary.peer()) && !yielded(primary));
+        let told = log.lines().filter(|line| line.contains(" is lost: "));
+        let [told] = told.collect::<Vec<_>>()[..] else {
+            panic!("{server} tells it once: {log}")
+        };
+        assert!(told.contains("ERROR") && told.contains(says), "{told}");
+        assert!(told.contains(", locks held: 1, clients known: "), "{told}");
+    }
     Load::start(&pair, 3).await.judge(&pair).await;
 }
 
@@ -338,7 +344,7 @@ async fn servers_cut_off_from_each_other_give_different_tokens_and_a_gate_takes_
         of_a.acquire("both").await.expect("its server is alone"),
         of_b.acquire("both").await.expect("its server is alone"),
     ];
-    guards.sort_by_key(|guard| guard.token());
+    guards.sort_by_key(LockGuard::token);
     let directory = tempfile::tempdir().expect("a directory");
     let gate = FileGate::new(directory.path().join("both.fence"));
     let [lower, higher] = guards.each_ref().map(LockGuard::token);

@@ -412,6 +412,7 @@ impl Place {
             standing: self.standing(known),
             peer_timeout: lockservice::Timing::default().peer_timeout,
             highest: known.op,
+            dropped: None,
         }
     }
 

@@ -44,8 +44,9 @@ use self::receiver::{Backup, Floor, Starting};
 use self::relays::Relays;
 use self::retire::Retired;
 use self::watch::Watch;
+use super::protocol::Dropped;
 use crate::service::Obstacle;
-use crate::types::{OpNumber, UnixTime};
+use crate::types::{OpNumber, UnixTime, View};
 
 /// The role machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,10 @@ pub struct Core<T> {
     /// The highest number that this server may have given to a command or a grant, in a state that
     /// it had before. What earlier processes of this server gave is below the time of its start.
     highest: OpNumber,
+    /// What it had done alone when it stepped down, until it has a state again.
+    dropped: Option<Dropped>,
+    /// The view in which the peer had done what was reported last as dropped.
+    peer_dropped: Option<View>,
     /// What time it is by the wall clock, for [`Command::Clock`](crate::machine::Command::Clock)
     /// alone.
     clock: UnixTime,
@@ -88,6 +93,8 @@ impl<T> Core<T> {
             floor: Floor::new(),
             relays: Relays::new(),
             retiring: false,
+            dropped: None,
+            peer_dropped: None,
             next_link: OutLink(0),
             next_frame: FrameNumber(0),
             highest: OpNumber(settings.wall_clock(now).0.saturating_sub(1)),

@@ -182,6 +182,7 @@ mod tests {
             standing,
             peer_timeout: PEER_TIMEOUT,
             highest: OpNumber(1),
+            dropped: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What crosses the wire between the two servers of a pair: a tarpc service, and what it carries.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,38 @@ pub struct Introduction {
     /// The highest number that it may have given to a command or a grant, in this life or an
     /// earlier one. Whoever pairs with it gives higher ones.
     pub highest: OpNumber,
+    /// What it had done alone when it gave its state up, until it has a state again.
+    pub dropped: Option<Dropped>,
+}
+
+/// What a primary without a backup had done when it gave its state up, since the other server had
+/// gone on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The view that it was in.
+    pub view: View,
+    /// How many operations it had carried out since it had no backup.
+    pub operations: u64,
+    /// How many locks were held then.
+    pub locks: u64,
+    /// How many clients it knew then.
+    pub clients: u64,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            operations,
+            locks,
+            clients,
+            ..
+        } = self;
+        write!(
+            f,
+            "operations since it had no backup: {operations}, locks held: {locks}, \
+             clients known: {clients}"
+        )
+    }
 }
 
 /// Where a server stands.

@@ -59,6 +59,10 @@ impl Reporter {
 /// Logs a change.
 pub(super) fn report(event: &Event, peer: &Peer) {
     match event {
+        Event::SteppedDown {
+            dropped: Some(_), ..
+        }
+        | Event::PeerDropped { .. } => tracing::error!("{event}"),
         Event::SteppedDown { .. }
         | Event::Doubt { .. }
         | Event::LockBroken { .. }

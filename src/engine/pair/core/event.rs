@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::engine::pair::protocol::Dropped;
 use crate::service::{Obstacle, PlaceInfo, Resource};
 use crate::types::{
     ClientAddress, ClientId, Digest, LockName, OpNumber, SessionId, SessionName, Token, View,
@@ -158,6 +159,13 @@ pub enum Event {
         view: View,
         /// Why.
         descent: Descent,
+        /// What is lost with its state, if it was a primary without a backup.
+        dropped: Option<Dropped>,
+    },
+    /// The peer has dropped what it had done alone, while this server went on without it.
+    PeerDropped {
+        /// What that was.
+        dropped: Dropped,
     },
     /// This server was asked to end, and gave up its role and its state: its peer goes on.
     Retired {
@@ -295,6 +303,30 @@ const fn limit_of(resource: Resource) -> &'static str {
     }
 }
 
+fn stepped_down(
+    f: &mut fmt::Formatter<'_>,
+    view: View,
+    descent: Descent,
+    dropped: Option<Dropped>,
+) -> fmt::Result {
+    write!(f, "stepped down from view {view}, state dropped: {descent}")?;
+    dropped.iter().try_for_each(|dropped| {
+        write!(
+            f,
+            ". Both servers had gone on without the other, and what this one did is lost: {dropped}"
+        )
+    })
+}
+
+fn peer_dropped(f: &mut fmt::Formatter<'_>, dropped: &Dropped) -> fmt::Result {
+    let Dropped { view, .. } = dropped;
+    write!(
+        f,
+        "both servers had gone on without the other, and what the peer did in view {view} is lost: \
+         {dropped}"
+    )
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -316,9 +348,12 @@ impl fmt::Display for Event {
             Self::WentAlone { view, death } => {
                 write!(f, "primary of view {view}, going on alone: {death}")
             }
-            Self::SteppedDown { view, descent } => {
-                write!(f, "stepped down from view {view}, state dropped: {descent}")
-            }
+            Self::SteppedDown {
+                view,
+                descent,
+                dropped,
+            } => stepped_down(f, *view, *descent, *dropped),
+            Self::PeerDropped { dropped } => peer_dropped(f, dropped),
             Self::Retired { view: Some(view) } => {
                 write!(f, "handed over, asked to end: gave up view {view}")
             }

@@ -81,6 +81,7 @@ impl<T> Core<T> {
             standing: self.standing(),
             peer_timeout: self.settings.peer_timeout,
             highest: self.highest(),
+            dropped: self.dropped,
         }
     }
 
@@ -116,7 +117,7 @@ impl<T> Core<T> {
         match &self.role {
             Role::Starting(starting) => starting.is_receiving(),
             Role::Primary(primary) => match &primary.mode {
-                Mode::Alone { sync } => sync.is_some(),
+                Mode::Alone { sync, .. } => sync.is_some(),
                 Mode::Paired { outbox, .. } => outbox.link().is_some(),
             },
             Role::Backup(backup) => backup.link.is_some(),
@@ -151,10 +152,10 @@ impl<T> Core<T> {
             Role::Starting(_) => self.probe_wake(watch.next_probe()),
             Role::Primary(primary) => {
                 let of_peer = match &primary.mode {
-                    Mode::Alone { sync: Some(_) } => {
+                    Mode::Alone { sync: Some(_), .. } => {
                         watch.silence_deadline().min(self.overdue_wake())
                     }
-                    Mode::Alone { sync: None } => self.probe_wake(watch.next_probe()),
+                    Mode::Alone { sync: None, .. } => self.probe_wake(watch.next_probe()),
                     Mode::Paired { .. } => self.watch_wake(),
                 };
                 of_peer.min(primary.next_silence())

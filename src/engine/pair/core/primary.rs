@@ -12,6 +12,7 @@ use super::retentions::Retentions;
 use super::sessions::broken;
 use super::waiting::{Asked, Pending, Waiting};
 use super::{Effect, Event, FrameNumber, Now, Reply, Settings};
+use crate::engine::pair::protocol::Dropped;
 use crate::machine::{Command, Machine, Outcome, Recall, footprint};
 use crate::service::{Answer, CallId, Refusal, Request, Resource, Verb};
 use crate::types::{ClientId, Lease, OpNumber, RecordNumber, UnixTime, View};
@@ -39,8 +40,12 @@ pub(super) struct Primary<T> {
 /// Whether there is a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mode<T> {
-    /// There is none; `sync` is for a server that is to become it.
-    Alone { sync: Option<Outbox> },
+    /// There is none, and none has acknowledged anything after `since`; `sync` is for a server that
+    /// is to become it.
+    Alone {
+        since: OpNumber,
+        sync: Option<Outbox>,
+    },
     /// There is one: every answer waits for it.
     Paired { outbox: Outbox, waiting: Waiting<T> },
 }
@@ -71,6 +76,7 @@ impl<T> Primary<T> {
             retentions.begin(token, left, now);
         }
         let heard = Heard::new(others.into_iter(), now, settings.record_time_to_live);
+        let since = machine.op();
         Self {
             view,
             machine,
@@ -82,7 +88,7 @@ impl<T> Primary<T> {
             clock: UnixTime(0),
             fullness: Fullness::default(),
             passage: Passage::new(),
-            mode: Mode::Alone { sync: None },
+            mode: Mode::Alone { since, sync: None },
         }
     }
 
@@ -207,10 +213,23 @@ impl<T> Primary<T> {
         due.into_iter().flatten().fold(sweep, Now::min)
     }
 
+    /// What is lost if this server gives its state up now, if it has no backup.
+    pub(super) fn unshared(&self) -> Option<Dropped> {
+        let Mode::Alone { since, .. } = self.mode else {
+            return None;
+        };
+        Some(Dropped {
+            view: self.view,
+            operations: self.machine.op().0 - since.0,
+            locks: self.machine.locks(),
+            clients: self.machine.clients(),
+        })
+    }
+
     /// What there is for the other server, whether it follows already or is being synced.
     pub(super) const fn outbox(&self) -> Option<&Outbox> {
         match &self.mode {
-            Mode::Alone { sync } => sync.as_ref(),
+            Mode::Alone { sync, .. } => sync.as_ref(),
             Mode::Paired { outbox, .. } => Some(outbox),
         }
     }
@@ -218,10 +237,11 @@ impl<T> Primary<T> {
     /// The outbox, with the machine whose commands it carries.
     pub(super) const fn sending(&mut self) -> Option<(&mut Outbox, &Machine)> {
         match &mut self.mode {
-            Mode::Alone { sync: None } => None,
-            Mode::Alone { sync: Some(outbox) } | Mode::Paired { outbox, .. } => {
-                Some((outbox, &self.machine))
+            Mode::Alone { sync: None, .. } => None,
+            Mode::Alone {
+                sync: Some(outbox), ..
             }
+            | Mode::Paired { outbox, .. } => Some((outbox, &self.machine)),
         }
     }
 
@@ -397,8 +417,11 @@ impl<T> Primary<T> {
             .machine
             .apply_and_tell(&command, self.view.primary, |session| told.push(session));
         match &mut self.mode {
-            Mode::Alone { sync: None } => {}
-            Mode::Alone { sync: Some(outbox) } | Mode::Paired { outbox, .. } => {
+            Mode::Alone { sync: None, .. } => {}
+            Mode::Alone {
+                sync: Some(outbox), ..
+            }
+            | Mode::Paired { outbox, .. } => {
                 outbox.push(command);
             }
         }

@@ -37,7 +37,7 @@ impl<T> Core<T> {
     pub(super) fn is_handing_over(&self) -> bool {
         let syncs = matches!(
             &self.role,
-            Role::Primary(primary) if matches!(primary.mode, Mode::Alone { sync: Some(_) })
+            Role::Primary(primary) if matches!(primary.mode, Mode::Alone { sync: Some(_), .. })
         );
         self.retiring && !syncs
     }
@@ -105,7 +105,7 @@ impl<T> Primary<T> {
     /// without one, unless it is being synced.
     fn owes_nothing(&self) -> bool {
         match &self.mode {
-            Mode::Alone { sync } => sync.is_none(),
+            Mode::Alone { sync, .. } => sync.is_none(),
             Mode::Paired { outbox, waiting } => {
                 outbox.is_followed() && outbox.len() == 0 && waiting.is_empty()
             }

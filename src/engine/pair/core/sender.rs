@@ -5,8 +5,7 @@ use super::outbox::{Acked, Outbox};
 use super::primary::Mode;
 use super::waiting::Waiting;
 use super::{Core, Death, Effect, Event, FrameNumber, Now, OutLink, Role, Suspicion};
-use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
-use crate::types::OpNumber;
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, LinkPurpose};
 
 impl<T> Core<T> {
     /// Sends what there is for the other server. One forward carries everything that has queued up
@@ -52,20 +51,27 @@ impl<T> Core<T> {
         }
     }
 
-    /// Takes in a peer whose numbers are at most `theirs`. It may have granted locks while it was cut
-    /// off from this server, and may grant some when it has taken over: nothing from here on has a
-    /// number of those.
-    pub(super) fn sync(&mut self, now: Now, theirs: OpNumber, effects: &mut Vec<Effect<T>>) {
+    /// Takes in a peer. It may have granted locks while it was cut off from this server, and may
+    /// grant some when it has taken over: marks go on above those that it gave.
+    pub(super) fn sync(&mut self, now: Now, peer: &Introduction, effects: &mut Vec<Effect<T>>) {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
-        let Mode::Alone { sync: sync @ None } = &mut primary.mode else {
+        let Mode::Alone {
+            sync: sync @ None, ..
+        } = &mut primary.mode
+        else {
             return;
         };
-        primary.machine.give_marks_above(theirs);
+        primary.machine.give_marks_above(peer.highest);
         let op = primary.machine.op();
         *sync = Some(Outbox::new(op));
         self.watch.end_probe();
+        if let Some(dropped) = peer.dropped
+            && self.peer_dropped.replace(dropped.view) != Some(dropped.view)
+        {
+            effects.push(Effect::Event(Event::PeerDropped { dropped }));
+        }
         effects.push(Effect::Event(Event::SyncBegan { op }));
         self.open_link(now, LinkPurpose::Sync, effects);
     }
@@ -76,7 +82,7 @@ impl<T> Core<T> {
             return;
         };
         let lost = primary.lose_payload(now, peer_timeout);
-        let Mode::Alone { sync } = &mut primary.mode else {
+        let Mode::Alone { sync, .. } = &mut primary.mode else {
             return;
         };
         let Some(mut outbox) = sync.take() else {
@@ -94,7 +100,7 @@ impl<T> Core<T> {
         let Role::Primary(primary) = &mut self.role else {
             return false;
         };
-        let Mode::Alone { sync } = &mut primary.mode else {
+        let Mode::Alone { sync, .. } = &mut primary.mode else {
             return false;
         };
         if sync
@@ -211,7 +217,9 @@ impl<T> Core<T> {
             return;
         };
         match &mut primary.mode {
-            Mode::Alone { sync: Some(outbox) } if outbox.is_current(link) => {
+            Mode::Alone {
+                sync: Some(outbox), ..
+            } if outbox.is_current(link) => {
                 self.break_sync(now, effects);
             }
             Mode::Paired { outbox, .. } if outbox.is_current(link) => {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::engine::pair::protocol::{Introduction, LinkPurpose, Standing};
 use crate::service::Obstacle;
-use crate::types::{OpNumber, ServerId, View};
+use crate::types::{ServerId, View};
 
 impl<T> Core<T> {
     pub(super) fn check_clock(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
@@ -71,14 +71,15 @@ impl<T> Core<T> {
                 primary.clock = self.clock;
                 primary.wake(now, &self.settings, self.next_frame, effects);
                 match &primary.mode {
-                    Mode::Alone { sync: Some(outbox) }
-                        if self.watch.link_is_silent(now)
-                            || outbox.overdue(now, self.settings.peer_timeout).is_some() =>
+                    Mode::Alone {
+                        sync: Some(outbox), ..
+                    } if self.watch.link_is_silent(now)
+                        || outbox.overdue(now, self.settings.peer_timeout).is_some() =>
                     {
                         self.break_sync(now, effects);
                     }
-                    Mode::Alone { sync: Some(_) } => {}
-                    Mode::Alone { sync: None } => {
+                    Mode::Alone { sync: Some(_), .. } => {}
+                    Mode::Alone { sync: None, .. } => {
                         if self.watch.probe_is_over(now) {
                             self.watch.back_off(now);
                         }
@@ -187,11 +188,11 @@ impl<T> Core<T> {
                 }
             }
             Role::Primary(primary) => match &primary.mode {
-                Mode::Alone { sync: None } => {
+                Mode::Alone { sync: None, .. } => {
                     self.watch.hurry(now);
                     self.probe_if_due(now, effects);
                 }
-                Mode::Alone { sync: Some(_) } if asker == Standing::Starting => {}
+                Mode::Alone { sync: Some(_), .. } if asker == Standing::Starting => {}
                 // It has not taken the join, or the forming, yet. To suspect it would make it drop
                 // its copy.
                 Mode::Paired { outbox, .. }
@@ -286,23 +287,18 @@ impl<T> Core<T> {
 
     fn probe_answered(&mut self, now: Now, peer: Introduction, effects: &mut Vec<Effect<T>>) {
         let fits = self.check_peer_timeout(peer.peer_timeout, effects);
-        let Introduction {
-            standing: peer,
-            highest,
-            ..
-        } = peer;
         let (view, alone) = match &self.role {
             Role::Starting(starting) => {
                 let receiving = starting.is_receiving();
-                let peer = fits.then_some((peer, highest));
+                let peer = fits.then_some(peer);
                 return self.met_while_starting(now, peer, receiving, effects);
             }
             Role::Primary(primary) => (primary.view, matches!(primary.mode, Mode::Alone { .. })),
             Role::Backup(backup) => (backup.view, false),
             Role::Retired(_) => return,
         };
-        match peer.view() {
-            theirs if matches!(peer, Standing::Retired { .. }) && theirs <= Some(view) => {
+        match peer.standing.view() {
+            theirs if matches!(peer.standing, Standing::Retired { .. }) && theirs <= Some(view) => {
                 self.peer_retired(now, theirs, view, effects);
             }
             None if alone && !fits => self.watch.back_off(now),
@@ -318,7 +314,7 @@ impl<T> Core<T> {
                     self.peer_is_dead(now, death, effects);
                 }
                 if fits {
-                    self.sync(now, highest, effects);
+                    self.sync(now, &peer, effects);
                 }
             }
             Some(theirs) if theirs > view => {
@@ -328,24 +324,25 @@ impl<T> Core<T> {
                 effects.push(Effect::Fence { view });
                 self.watch.back_off(now);
             }
-            Some(_) => self.resume(now, peer, effects),
+            Some(_) => self.resume(now, peer.standing, effects),
         }
     }
 
     fn met_while_starting(
         &mut self,
         now: Now,
-        peer: Option<(Standing, OpNumber)>,
+        peer: Option<Introduction>,
         receiving: bool,
         effects: &mut Vec<Effect<T>>,
     ) {
         if receiving {
             return self.watch.end_probe();
         }
-        if let Some((Standing::Starting, theirs)) = peer
+        if let Some(peer) = peer
+            && peer.standing == Standing::Starting
             && self.settings.me == ServerId::A
         {
-            return self.form(now, theirs, effects);
+            return self.form(now, peer.highest, effects);
         }
         // Whoever has the state finds out by its own probe, and dials.
         self.watch.back_off(now);

@@ -73,10 +73,15 @@ impl<T> Core<T> {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
+        let since = match &primary.mode {
+            Mode::Alone { .. } => return,
+            Mode::Paired { outbox, .. } => outbox.acked(),
+        };
+        let alone = Mode::Alone { since, sync: None };
         let Mode::Paired {
             mut outbox,
             waiting,
-        } = std::mem::replace(&mut primary.mode, Mode::Alone { sync: None })
+        } = std::mem::replace(&mut primary.mode, alone)
         else {
             return;
         };
@@ -127,8 +132,9 @@ impl<T> Core<T> {
         let (view, highest, waiting, polls) = match role {
             Role::Starting(_) | Role::Retired(_) => return,
             Role::Primary(primary) => {
+                self.dropped = primary.unshared();
                 let (outbox, waiting) = match primary.mode {
-                    Mode::Alone { sync } => (sync, None),
+                    Mode::Alone { sync, .. } => (sync, None),
                     Mode::Paired { outbox, waiting } => (Some(outbox), Some(waiting)),
                 };
                 let link = outbox.and_then(|mut outbox| outbox.close());
@@ -143,7 +149,11 @@ impl<T> Core<T> {
         };
         self.highest = self.highest.max(highest);
         self.watch.restart(now);
-        effects.push(Effect::Event(Event::SteppedDown { view, descent }));
+        effects.push(Effect::Event(Event::SteppedDown {
+            view,
+            descent,
+            dropped: self.dropped,
+        }));
         for pending in waiting.into_iter().flat_map(Waiting::into_all) {
             self.pass_on(pending.asked, effects);
         }
@@ -169,6 +179,7 @@ impl<T> Core<T> {
         effects: &mut Vec<Effect<T>>,
     ) {
         self.role = role;
+        self.dropped = None;
         self.watch.restart(now);
         effects.push(Effect::Event(event));
     }

@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::sessions::{Session, granted};
-use super::world::{PEER_TIMEOUT, World};
+use super::world::{Envelope, Message, PEER_TIMEOUT, World};
+use crate::engine::pair::core::{Effect, Event, Input, Now, ProbeResult};
+use crate::engine::pair::protocol::{Dropped, Frame, Introduction, LinkPurpose, Standing};
 use crate::service::Answer;
 use crate::types::ServerId::{self, A, B};
-use crate::types::Token;
+use crate::types::{OpNumber, Token};
 
 /// Grants the lock `job` at a server again and again.
 fn grants(world: &mut World, server: ServerId, times: u64) -> Vec<Token> {
@@ -67,6 +69,8 @@ fn two_servers_that_are_cut_off_from_each_other_never_give_one_token() {
         world.heal();
         world.assert_whole(B);
         given.add_above(&grants(&mut world, A, 1));
+        world.assert_whole(B);
+        assert_eq!(world.machine(A), world.machine(B));
         if fails_over {
             fail_over(&mut world, B);
             given.add_above(&grants(&mut world, B, 1));
@@ -89,4 +93,104 @@ fn a_server_that_was_restarted_gives_no_token_that_it_gave_before() {
     world.assert_whole(B);
     fail_over(&mut world, B);
     given.add_above(&grants(&mut world, A, 1));
+}
+
+#[test]
+fn a_pair_that_forms_begins_above_what_either_server_has_given() {
+    let mut world = World::new();
+    world.start(A);
+    let ours = world.core(A).introduction().highest;
+    for (theirs, base) in [(0, ours.next()), (1_000_000, OpNumber(1_000_001))] {
+        let peer = Introduction {
+            highest: OpNumber(theirs),
+            ..World::says(Standing::Starting)
+        };
+        let (mut core, mut effects) = (world.core(A).clone(), Vec::new());
+        let now = Now(world.now);
+        let probe = core.watch.begin_probe(now);
+        let result = ProbeResult::Answered(peer);
+        core.step(now, Input::Probed { probe, result }, &mut effects);
+        let formed = effects.iter().find_map(|effect| match effect {
+            Effect::OpenLink {
+                frame:
+                    Frame::Open {
+                        purpose: LinkPurpose::Form { base, .. },
+                        ..
+                    },
+                ..
+            } => Some(*base),
+            _ => None,
+        });
+        assert_eq!(formed, Some(base));
+    }
+}
+
+#[test]
+fn both_servers_tell_once_what_is_lost_when_a_cut_heals() {
+    let mut world = World::new().whole();
+    let mut holder = Session::open(&mut world, A, 7);
+    granted(world.answer(A, holder.acquire("held")));
+    world.cut();
+    grants(&mut world, A, 3);
+    grants(&mut world, B, 2);
+    let lost = Dropped {
+        view: world.view(A).expect("it is primary"),
+        operations: 1 + 2 * 3,
+        locks: 1,
+        clients: 2,
+    };
+    world.mend();
+    let is_copy = |envelope: &Envelope| match &envelope.message {
+        Message::Frame { frame, .. } => matches!(frame, Frame::Copy { .. }),
+        _ => false,
+    };
+    world.lose(PEER_TIMEOUT * 4, is_copy);
+    let broke_off = |event: &Event| *event == Event::SyncBroken;
+    assert!(world.events(B).iter().any(broke_off));
+    world.run(PEER_TIMEOUT * 10);
+    world.assert_whole(B);
+    let introduction = world.core(A).introduction();
+    assert_eq!(introduction.dropped, None, "it has a state again");
+    let told = |server, about: fn(&Event) -> Option<Dropped>| {
+        let events = world.events(server).iter().filter_map(about);
+        events.collect::<Vec<_>>()
+    };
+    let by_the_loser = |event: &Event| match event {
+        Event::SteppedDown { dropped, .. } => *dropped,
+        _ => None,
+    };
+    let by_the_winner = |event: &Event| match event {
+        Event::PeerDropped { dropped } => Some(*dropped),
+        _ => None,
+    };
+    assert_eq!(told(A, by_the_loser), [lost]);
+    assert_eq!(told(B, by_the_winner), [lost]);
+    assert_eq!(told(A, by_the_winner), []);
+    assert_eq!(told(B, by_the_loser), []);
+}
+
+/// Which is no cut: only one of them answered.
+#[test]
+fn a_server_that_was_stopped_has_dropped_nothing_when_it_yields() {
+    let mut world = World::new().whole();
+    let mut client = world.open_record(A, 1);
+    world.answer(A, client.lock("x")).expect("an answer");
+    world.stop(A);
+    world.run(PEER_TIMEOUT * 2);
+    world.answer(B, client.unlock("x")).expect("an answer");
+    world.wake(A);
+    world.run(PEER_TIMEOUT * 10);
+    world.assert_whole(B);
+    let is_loss = |event: &&Event| {
+        matches!(
+            event,
+            Event::SteppedDown {
+                dropped: Some(_),
+                ..
+            } | Event::PeerDropped { .. }
+        )
+    };
+    for server in ServerId::BOTH {
+        assert_eq!(world.events(server).iter().find(is_loss), None);
+    }
 }

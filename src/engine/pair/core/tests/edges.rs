@@ -360,8 +360,11 @@ fn fill(core: &mut Core<Caller>, commands: usize) {
         panic!("no primary");
     };
     let outbox = match &mut primary.mode {
-        Mode::Alone { sync: Some(outbox) } | Mode::Paired { outbox, .. } => outbox,
-        Mode::Alone { sync: None } => panic!("nobody to send to"),
+        Mode::Alone {
+            sync: Some(outbox), ..
+        }
+        | Mode::Paired { outbox, .. } => outbox,
+        Mode::Alone { sync: None, .. } => panic!("nobody to send to"),
     };
     (0..commands).for_each(|_| outbox.push(open()));
 }

@@ -154,6 +154,7 @@ impl World {
             standing,
             peer_timeout: PEER_TIMEOUT,
             highest: OpNumber(0),
+            dropped: None,
         }
     }
 
@@ -278,9 +279,14 @@ impl World {
     }
 
     /// The servers reach each other again. What was on the way is lost.
-    pub(super) fn heal(&mut self) {
+    pub(super) fn mend(&mut self) {
         self.is_cut = false;
         self.reset();
+    }
+
+    /// The same, and they come together again.
+    pub(super) fn heal(&mut self) {
+        self.mend();
         self.run(PEER_TIMEOUT * 10);
     }
 

@@ -54,7 +54,8 @@ fn show(core: &mut Servant, names: &mut impl Names) {
             primary.polls.name(LEASE / 4, names);
             primary.passage.name(feed_timeout, names);
             match &mut primary.mode {
-                Mode::Alone { sync } => {
+                Mode::Alone { since, sync } => {
+                    names.forget(since);
                     if let Some(outbox) = sync {
                         outbox.name(interval, peer_timeout, names);
                     }
