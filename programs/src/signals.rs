@@ -92,8 +92,18 @@ impl StopSignals {
 
 /// Whether this process ignores SIGHUP. Where there is no `/proc` to tell, it does not.
 fn ignores_hang_ups() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    const HANG_UP: u64 = 1;
+    read_ignored().is_ok_and(|ignored| ignored & HANG_UP != 0)
+}
+
+/// The signals that this process ignores: of the signal with number n, bit n - 1.
+///
+/// # Errors
+///
+/// Errors if there is no `/proc` to tell.
+pub(super) fn read_ignored() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & 1 != 0)
+    mask.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

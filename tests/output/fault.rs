@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::pipe::fcntl_getpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
@@ -118,6 +119,14 @@ impl Faulty {
         let id = self.child.id().expect("it runs");
         let pid = Pid::from_raw(id.try_into().expect("a number")).expect("not zero");
         kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// The first line of its answer, after which its reader goes.
+    pub(crate) async fn first_line(&mut self) -> String {
+        let stdout = self.child.stdout.take().expect("a pipe");
+        let line = timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await;
+        let line = line.expect("it answers in time").expect("it is text");
+        line.expect("a line")
     }
 
     /// Its exit code, once it has ended.

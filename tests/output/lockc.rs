@@ -124,9 +124,7 @@ async fn a_watch_ends_with_its_reader_though_nothing_changes() {
     let stage = Stage::new().await;
     assert!(stage.clerk.lock("x").await.expect("an answer"));
     let mut watch = stage.start("watch", Stderr, Closed);
-    let stdout = watch.child.stdout.take().expect("a pipe");
-    let line = BufReader::new(stdout).lines().next_line().await;
-    let line = line.expect("it is text").expect("what is held");
+    let line = watch.first_line().await;
     assert!(line.starts_with("x: locked"), "{line}");
     assert_eq!(watch.code().await, Some(0));
 }
@@ -186,9 +184,7 @@ async fn a_command_is_ended_in_time_though_nothing_can_be_said() {
             (Stderr, fault),
             Stdio::piped(),
         );
-        let stdout = run.child.stdout.take().expect("a pipe");
-        let line = BufReader::new(stdout).lines().next_line().await;
-        assert_eq!(line.expect("it is text").as_deref(), Some("up"));
+        assert_eq!(run.first_line().await, "up");
         stage.break_lock("x").await;
         assert_eq!(run.code().await, Some(75), "{fault:?}");
         assert!(!stage.is_held("x").await);
@@ -231,9 +227,7 @@ async fn who_cannot_say_that_it_leads_does_not() {
 async fn a_leader_resigns_when_its_reader_has_gone() {
     let stage = Stage::new().await;
     let mut elect = stage.start("elect x", Stderr, Closed);
-    let stdout = elect.child.stdout.take().expect("a pipe");
-    let line = BufReader::new(stdout).lines().next_line().await;
-    let line = line.expect("it is text").expect("it leads");
+    let line = elect.first_line().await;
     assert!(line.starts_with("leader "), "{line}");
     assert_eq!(elect.code().await, Some(0));
     assert!(!stage.is_held("x").await);
@@ -264,9 +258,7 @@ async fn a_shell_gives_back_what_it_owns_whatever_ends_it() {
         .write_all(b"acquire x\n")
         .await
         .expect("it reads");
-    let stdout = shell.child.stdout.take().expect("a pipe");
-    let answer = BufReader::new(stdout).lines().next_line().await;
-    assert!(answer.expect("it is text").is_some());
+    shell.first_line().await;
     assert_eq!(shell.code().await, Some(0));
     assert!(!stage.is_held("x").await);
 }

@@ -6,7 +6,6 @@ use std::process::Stdio;
 use lockservice::testkit::wait_until;
 use lockservice::{Clerk, ServerId};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -94,10 +93,7 @@ async fn no_text_output_shows_a_name_that_cannot_be_printed_as_it_is() {
 /// The first line of a watch.
 async fn watched(stage: &Stage) -> String {
     let mut watch = stage.start("watch", Which::Stderr, Fault::Closed);
-    let stdout = watch.child.stdout.take().expect("a pipe");
-    let line = timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await;
-    let line = line.expect("it comes in time").expect("it is text");
-    line.expect("what is held")
+    watch.first_line().await
 }
 
 #[tokio::test]

@@ -100,6 +100,27 @@ impl Shell {
             .await;
     }
 
+    /// Waits until the command is over, and has ended with `code`.
+    async fn has_code(&mut self, code: u8) {
+        self.shows("READY> ").await;
+        self.types("echo code $?\n").await;
+        self.shows(&format!("code {code}")).await;
+    }
+
+    /// Suspends the command.
+    async fn suspends(&mut self) {
+        self.types(CTRL_Z).await;
+        self.shows("Stopped").await;
+        self.shows("READY> ").await;
+    }
+
+    /// Waits until the command is over, and the next one can read from the terminal.
+    async fn reads(&mut self) {
+        self.shows("READY> ").await;
+        self.types("read b; echo got $b $b\nalso\n").await;
+        self.shows("got also also").await;
+    }
+
     /// Waits until it has ended, and gives the rest of what it shows.
     async fn ends(&mut self) -> String {
         let rest = timeout(PATIENCE, self.screen.read_to_string(&mut self.shown)).await;
@@ -125,9 +146,7 @@ async fn a_command_can_read_from_the_terminal_and_the_next_one_too() {
     shell.shows("ready").await;
     shell.types("it\n").await;
     shell.shows("got it it").await;
-    shell.shows("READY> ").await;
-    shell.types("read b; echo got $b $b\nalso\n").await;
-    shell.shows("got also also").await;
+    shell.reads().await;
 }
 
 #[tokio::test]
@@ -143,9 +162,7 @@ async fn ctrl_c_interrupts_a_command_whether_it_has_the_terminal_or_not() {
         shell.does(first).await;
         shell.types(CTRL_C).await;
         shell.shows("interrupted").await;
-        shell.shows("READY> ").await;
-        shell.types("echo code $?\n").await;
-        shell.shows("code 9").await;
+        shell.has_code(9).await;
     }
 }
 
@@ -158,9 +175,7 @@ async fn ctrl_z_suspends_a_command_and_it_goes_on_in_the_foreground() {
             .runs(&format!("echo re\"\"ady; {first} read b; echo and $b $b"))
             .await;
         shell.does(first).await;
-        shell.types(CTRL_Z).await;
-        shell.shows("Stopped").await;
-        shell.shows("READY> ").await;
+        shell.suspends().await;
         shell.types("fg\n").await;
         shell.types("on\n").await;
         shell.shows("and on on").await;
@@ -198,9 +213,7 @@ async fn a_command_under_two_locks_can_use_the_terminal() {
         .await;
     shell.types("it\nall\n").await;
     shell.shows("got it all all").await;
-    shell.shows("READY> ").await;
-    shell.types("read b; echo got $b $b\nalso\n").await;
-    shell.shows("got also also").await;
+    shell.reads().await;
 }
 
 #[tokio::test]
@@ -215,16 +228,12 @@ async fn ctrl_c_and_ctrl_z_reach_a_command_under_two_locks() {
             )
             .await;
         shell.does(first).await;
-        shell.types(CTRL_Z).await;
-        shell.shows("Stopped").await;
-        shell.shows("READY> ").await;
+        shell.suspends().await;
         shell.types("fg\n").await;
         shell.shows("fg").await;
         shell.shows(LOCKC).await;
         shell.types(CTRL_C).await;
-        shell.shows("READY> ").await;
-        shell.types("echo code $?\n").await;
-        shell.shows("code 130").await;
+        shell.has_code(130).await;
     }
 }
 
@@ -295,14 +304,11 @@ async fn a_command_that_was_suspended_for_longer_than_its_lease_has_lost_its_loc
         let script = witness.of(&format!("echo re\"\"ady; {first} exec sleep 1000"));
         shell.runs_under("run --lease 1s x", &script).await;
         shell.does(first).await;
-        shell.types(CTRL_Z).await;
-        shell.shows("Stopped").await;
+        shell.suspends().await;
         witness.is_freed().await;
         shell.types("fg\n").await;
         shell.shows("the lock was not renewed in time").await;
-        shell.shows("READY> ").await;
-        shell.types("echo code $?\n").await;
-        shell.shows("code 75").await;
+        shell.has_code(75).await;
     }
 }
 

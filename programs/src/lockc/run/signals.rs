@@ -4,13 +4,13 @@
 //! as `nohup` and shells mean it; one that was blocked stays blocked. SIGCHLD alone is not ignored,
 //! also by the command.
 
-use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::sync::OnceLock;
 use std::task::Poll;
 
 use super::process::Process;
+use crate::cli::signals::read_ignored;
 use rustix::process::{Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
 use tokio::signal::unix::{self, SignalKind, signal};
 
@@ -80,13 +80,6 @@ pub(super) fn ignores_broken_pipes() -> bool {
 
 fn ignored() -> io::Result<u64> {
     IGNORED.get().copied().map_or_else(read_ignored, Ok)
-}
-
-fn read_ignored() -> io::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Stops the job that this process belongs to by a signal that is not caught, as the terminal does
