@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::task::Poll;
 
 use super::process::Process;
-use crate::cli::signals::read_ignored;
+use crate::signals::read_ignored;
 use rustix::process::{Signal, getpgid, getpgrp, getppid, getsid, kill_current_process_group};
 use tokio::signal::unix::{self, SignalKind, signal};
 
