@@ -76,6 +76,10 @@ pub const SHARDS_LISTED: usize = 8;
 /// How much news of locks one answer to a poll holds at the most. The next poll gets the rest.
 pub const MAX_NEWS: usize = 64;
 
+/// How many of a session's holders and waiters one answer to `holdings` tells of. 512: less than 16
+/// KiB, and a session with thousands of them needs a few questions after a failover.
+pub const MAX_HOLDINGS: usize = 512;
+
 /// The most commands in one batch to the backup: a millisecond of its time, so that a heartbeat or
 /// a probe never waits long behind one. A server that is synced joins when what is left fits into
 /// one.

@@ -30,7 +30,8 @@
 //!
 //! - **A network cut between the two servers is not tolerated.** Two servers cannot tell a cut from
 //!   a crash, so both may go on, and both may grant the same lock. Their tokens differ: a resource
-//!   that checks them refuses the holder of the lower one once the other has written.
+//!   that checks them refuses the holder of the lower one once the other has written. When the cut
+//!   has healed, a guard that the servers did not keep is lost ([`LossReason::Diverged`]).
 //! - Nothing is on disk. When both servers are lost, or the second one before the pair is whole
 //!   again, the locks are gone, and a new pair starts with none held.
 //! - A lease promises nothing about a process that does not run: what must not happen late even

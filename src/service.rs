@@ -14,11 +14,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    ClientAddress, ClientId, LockName, NameError, RecordNumber, Retention, Seq, Token,
+    ClientAddress, ClientId, LockName, NameError, RecordNumber, Retention, Seq, Token, View,
 };
 
 pub use self::obstacle::Obstacle;
-pub use self::owned::{Acquired, Change, Cursor, How, LockInfo, Mark, Mode, News, Page, PlaceInfo};
+pub use self::owned::{
+    Acquired, Change, Cursor, Holding, HoldingState, Holdings, How, InView, LockInfo, Mark, Mode,
+    News, Page, PlaceInfo,
+};
 pub use self::session::{Opened, SessionTerms};
 pub use self::status::ServerStatus;
 
@@ -61,12 +64,14 @@ pub trait LockService {
     /// What is held all the while is on one of the pages; what comes and goes meanwhile may be.
     async fn list(prefix: String, from: Cursor) -> Result<Box<Page>, Refusal>;
     /// Renews the lease of a session. Answered when anything has changed for the session since
-    /// `since`, or after a quarter of its lease.
+    /// `since`, or after a quarter of its lease; at once and without news when the primary's view
+    /// is not `view`.
     async fn poll(
         client: ClientId,
         record: RecordNumber,
         since: Mark,
-    ) -> Result<Box<News>, Refusal>;
+        view: View,
+    ) -> Result<Box<InView<News>>, Refusal>;
     /// Keeps the record from expiring.
     async fn keep_alive(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
     /// Closes the record.
@@ -76,6 +81,13 @@ pub trait LockService {
     /// Keeps what the session acquired by the call `acquired` held for at least so long from now
     /// on, also when it is released or the session ends: true when the lock is held.
     async fn retain(id: CallId, acquired: Seq, retention: Retention) -> Result<bool, Refusal>;
+    /// Renews the lease of a session, and returns a page of what it holds and waits for, from the
+    /// call `from` on.
+    async fn holdings(
+        client: ClientId,
+        record: RecordNumber,
+        from: Seq,
+    ) -> Result<Box<InView<Holdings>>, Refusal>;
 }
 
 /// A question or an answer of which it can be told to which method it belongs.
@@ -110,8 +122,8 @@ pub(crate) use kinds;
 
 kinds!(
     LockServiceRequest, LockServiceResponse:
-    Open, Lock, Unlock, Acquire, Release, Retain, BreakLock, Show, List, Poll, KeepAlive, Goodbye,
-    Status
+    Open, Lock, Unlock, Acquire, Release, Retain, BreakLock, Show, List, Poll, Holdings, KeepAlive,
+    Goodbye, Status
 );
 
 /// Identifies a call, so that a repeated one is recognised (RIFL, Lee et al. 2015).
@@ -204,6 +216,8 @@ pub enum Request {
         record: RecordNumber,
         /// What the client knows of.
         since: Mark,
+        /// The view that the client's knowledge agrees with.
+        view: View,
     },
     /// See [`LockService::keep_alive`].
     KeepAlive {
@@ -228,6 +242,15 @@ pub enum Request {
         /// How long the lock stays held at least.
         retention: Retention,
     },
+    /// See [`LockService::holdings`].
+    Holdings {
+        /// Whose session.
+        client: ClientId,
+        /// Which session.
+        record: RecordNumber,
+        /// The first call to tell of.
+        from: Seq,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -241,13 +264,15 @@ pub enum Answer {
     /// To `Acquire`.
     Acquired(Acquired),
     /// To `Poll`.
-    News(Box<News>),
+    News(Box<InView<News>>),
     /// To `Show`.
     Lock(Box<LockInfo>),
     /// To `List`.
     Page(Box<Page>),
     /// To `KeepAlive` and `Goodbye`.
     Done,
+    /// To `Holdings`.
+    Holdings(Box<InView<Holdings>>),
 }
 
 /// Why a server did not do what was asked.

@@ -4,6 +4,7 @@ use arbitrary::Arbitrary;
 use lockservice::engine::pair::protocol::{FrameAnswer, ReplicationResponse};
 use lockservice::net::{Listener, Stream, accept, greet};
 use lockservice::service::{Answer, Opened, Refusal};
+use lockservice::types::{ServerId, View};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -80,6 +81,7 @@ impl Lie {
                 record: record.number(known),
                 time_to_live: Duration::from_secs(1),
                 inside: Vec::new(),
+                view: View::first(ServerId::A),
             }))),
             Self::Interrupted => relay(Err(Refusal::Interrupted)),
             Self::Bytes(bytes) => Some(frame(bytes)),

@@ -265,6 +265,7 @@ impl Ask {
                 client: who.id(known),
                 record: record.number(known),
                 since: Mark(*since),
+                view: View::first(ServerId::A),
             }),
             Self::Lock(call, name) => lock(0, call.id(known), name),
             Self::Unlock(call, name) => lock(1, call.id(known), name),

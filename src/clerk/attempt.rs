@@ -8,9 +8,9 @@ use tokio::time::timeout_at;
 use super::error::AcquireError;
 use super::guard::LockGuard;
 use super::session::{Asked, Claim, Within};
-use super::{Clerk, TryAcquired, clamp, expect_runtime};
+use super::{Clerk, LossReason, TryAcquired, clamp, expect_runtime};
 use crate::service::{How, Mode};
-use crate::types::LockName;
+use crate::types::{LockName, Token};
 
 /// What a request says of the locks that it is for.
 #[derive(Debug, Clone, Copy)]
@@ -63,27 +63,41 @@ impl Attempt<'_> {
     ///
     /// Safe: what it has come to is given back in the background.
     pub(super) async fn acquire(&self, name: &LockName) -> Result<LockGuard, AcquireError> {
-        let claim = match self.ask(name, true).await? {
-            Asked::Granted(claim, token) => return Ok(LockGuard::new(claim, token, self.mode)),
-            Asked::Queued(claim) => claim,
-            // No answer to a request that waits.
-            Asked::Held => return Err(AcquireError::Ended),
-        };
+        loop {
+            let claim = match self.ask(name, true).await? {
+                Asked::Granted(claim, token) => {
+                    return Ok(LockGuard::new(claim, token, self.mode));
+                }
+                Asked::Queued(claim) => claim,
+                // No answer to a request that waits.
+                Asked::Held => return Err(AcquireError::Ended),
+            };
+            match self.turn(name, &claim).await? {
+                Ok(token) => return Ok(LockGuard::new(claim, token, self.mode)),
+                // The servers kept a state in which it does not wait: it queues again.
+                Err(LossReason::Diverged) => {}
+                Err(reason) => return Err(reason.into()),
+            }
+        }
+    }
+
+    /// Waits until it is granted or lost, for no longer than the time that it has.
+    async fn turn(
+        &self,
+        name: &LockName,
+        claim: &Claim,
+    ) -> Result<Result<Token, LossReason>, AcquireError> {
         let own = &self.clerk.shared.own;
         own.warn_if_waited_for(name, self.mode);
-        let turn = match self.limit {
-            Some(Within { after, deadline }) => {
-                let turn = timeout_at(deadline, claim.turn()).await;
-                turn.map_err(|_| AcquireError::TimedOut {
-                    name: name.clone(),
-                    after,
-                    is_own: own.are_waited_for(name, self.mode),
-                })?
-            }
-            None => claim.turn().await,
+        let Some(Within { after, deadline }) = self.limit else {
+            return Ok(claim.turn().await);
         };
-        let token = turn?;
-        Ok(LockGuard::new(claim, token, self.mode))
+        let turn = timeout_at(deadline, claim.turn()).await;
+        turn.map_err(|_| AcquireError::TimedOut {
+            name: name.clone(),
+            after,
+            is_own: own.are_waited_for(name, self.mode),
+        })
     }
 
     /// Acquires a lock if that is possible at once.

@@ -277,10 +277,19 @@ async fn send(
             client: id,
             record,
             since,
+            view,
         } => client
-            .poll(context, id, record, since)
+            .poll(context, id, record, since, view)
             .await
             .map(|news| news.map(Answer::News)),
+        Request::Holdings {
+            client: id,
+            record,
+            from,
+        } => client
+            .holdings(context, id, record, from)
+            .await
+            .map(|holdings| holdings.map(Answer::Holdings)),
         Request::KeepAlive { client: id, record } => client
             .keep_alive(context, id, record)
             .await

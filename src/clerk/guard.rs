@@ -13,8 +13,9 @@ use crate::types::{LockName, Retention, SessionId, Token};
 /// An owned lock, held until the guard is released, dropped or lost.
 ///
 /// It is lost with its session, when no server could be reached for a lease, when the servers lost
-/// their state, or when the clerk was closed; or by itself, when the lock was broken. Then others
-/// can hold the lock, so whoever works under it watches [`lost`](Self::lost). What must not be done
+/// their state, or when the clerk was closed; or by itself, when the lock was broken, or when the
+/// servers were cut off from each other and kept a state without this grant. Then others can hold
+/// the lock, so whoever works under it watches [`lost`](Self::lost). What must not be done
 /// by two holders whatever happens (also to this process: it may have been suspended, and its
 /// machine's clock with it) is done with the [`token`](Self::token), by something that refuses a
 /// token lower than one that it has seen.

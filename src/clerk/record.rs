@@ -150,12 +150,14 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::types::{ServerId, View};
 
     fn record() -> Arc<Record> {
         Arc::new(Record::new(&Opened {
             record: RecordNumber(1),
             time_to_live: Duration::from_secs(1),
             inside: Vec::new(),
+            view: View::first(ServerId::A),
         }))
     }
 

@@ -8,6 +8,7 @@ mod lazy;
 mod look;
 mod outside;
 mod own;
+mod reconcile;
 mod session;
 mod watch;
 

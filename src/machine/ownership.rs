@@ -10,7 +10,9 @@ use super::owned::{Claim, Grant, Holder, Place};
 use super::retained::{Owner, RetainedLock};
 use super::sessions::Standing;
 use super::{Machine, Recall, Step};
-use crate::service::{Acquired, CallId, Change, How, Mark, News, Verb};
+use crate::service::{
+    Acquired, CallId, Change, Holding, HoldingState, Holdings, How, Mark, News, Verb,
+};
 use crate::types::{
     ClientId, LockName, OpNumber, RecordNumber, Retention, Seq, ServerId, SessionId, Token,
 };
@@ -270,6 +272,39 @@ impl Machine {
             }
         }
         news
+    }
+
+    /// What a session holds and waits for, and which of its locks were broken: of its calls from
+    /// `from` on, with at most `most` holders and waiters.
+    #[must_use]
+    pub fn holdings(&self, session: RecordNumber, from: Seq, most: usize) -> Holdings {
+        let mut places = self.sessions.places_from(session, from);
+        let page = places.by_ref().take(most);
+        let mut holdings: Vec<_> = page
+            .map(|(acquired, standing)| {
+                let place = self.locks.place(&standing.name, standing.ticket);
+                let grant = place.and_then(|place| place.grant);
+                let state = grant.map_or(HoldingState::Queued, |grant| HoldingState::Held {
+                    token: grant.token,
+                    contended: grant.contended.is_some(),
+                });
+                Holding { acquired, state }
+            })
+            .collect();
+        let next = places.next().map(|(acquired, _)| acquired);
+        let broken = self.clients.broken(session).iter();
+        let broken = broken.map(|(_, acquired)| *acquired);
+        let told_here = |acquired: &Seq| *acquired >= from && next.is_none_or(|it| *acquired < it);
+        holdings.extend(broken.filter(told_here).map(|acquired| Holding {
+            acquired,
+            state: HoldingState::Broken,
+        }));
+        holdings.sort_unstable_by_key(|holding| holding.acquired);
+        Holdings {
+            through: self.mark,
+            holdings,
+            next,
+        }
     }
 
     fn is_session(&self, record: RecordNumber) -> bool {

@@ -111,6 +111,17 @@ impl Sessions {
         places.into_values().collect()
     }
 
+    /// The places of a session, from the call `from` on, in the order of their calls.
+    pub(super) fn places_from(
+        &self,
+        session: RecordNumber,
+        from: Seq,
+    ) -> impl Iterator<Item = (Seq, &Standing)> {
+        let entry = self.table.get(at(session), &session).into_iter();
+        let places = entry.flat_map(move |entry| entry.places.range(from..));
+        places.map(|(seq, standing)| (*seq, standing))
+    }
+
     /// What has changed since `since`, in order.
     pub(super) fn news(
         &self,

@@ -10,11 +10,11 @@ use tarpc::context::Context;
 use super::Shared;
 use crate::engine::pair::core::Via;
 use crate::service::{
-    Acquired, Answer, CallId, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
-    Refusal, Request, ServerStatus, SessionTerms, Verb,
+    Acquired, Answer, CallId, Cursor, Holdings, How, InView, LockInfo, LockService, Mark, News,
+    Opened, Page, Refusal, Request, ServerStatus, SessionTerms, Verb,
 };
 use crate::types::{
-    ClientAddress, ClientId, LockName, ProcessId, RecordNumber, Retention, Seq, Token,
+    ClientAddress, ClientId, LockName, ProcessId, RecordNumber, Retention, Seq, Token, View,
 };
 
 /// Implements [`LockService`] on the engine.
@@ -156,14 +156,34 @@ impl LockService for LockRpc {
         client: ClientId,
         record: RecordNumber,
         since: Mark,
-    ) -> Result<Box<News>, Refusal> {
+        view: View,
+    ) -> Result<Box<InView<News>>, Refusal> {
         let poll = Request::Poll {
             client,
             record,
             since,
+            view,
         };
         match self.submit(poll).await? {
             Answer::News(news) => Ok(news),
+            _ => Err(Refusal::Internal),
+        }
+    }
+
+    async fn holdings(
+        self,
+        _: Context,
+        client: ClientId,
+        record: RecordNumber,
+        from: Seq,
+    ) -> Result<Box<InView<Holdings>>, Refusal> {
+        let request = Request::Holdings {
+            client,
+            record,
+            from,
+        };
+        match self.submit(request).await? {
+            Answer::Holdings(holdings) => Ok(holdings),
             _ => Err(Refusal::Internal),
         }
     }

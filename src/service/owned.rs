@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{
     ClientAddress, ClientId, LockName, RecordNumber, Seq, SessionId, SessionName, Token, UnixTime,
+    View,
 };
 
 /// How an owned lock is to be acquired.
@@ -67,7 +68,20 @@ pub enum Acquired {
 )]
 pub struct Mark(pub u64);
 
-/// The answer to `poll`.
+/// An answer, and the view in which the primary gave it.
+///
+/// Within one view there is one history. Where the view is another one than before, the two servers
+/// may have been cut off from each other, and this one may know of a history that the client's
+/// earlier answers are not part of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InView<T> {
+    /// The primary's view.
+    pub view: View,
+    /// The answer.
+    pub answer: T,
+}
+
+/// The answer to `poll`: empty for a poll of another view than the primary's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct News {
     /// The last mark that is told of: what to ask from next.
@@ -76,6 +90,42 @@ pub struct News {
     pub changes: Vec<Change>,
     /// The calls whose locks were taken from the session since.
     pub broken: Vec<Seq>,
+}
+
+/// The answer to `holdings`: what the servers have of a session, by the calls that acquire.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Holdings {
+    /// What changes later is told by a poll that asks for what is new since then.
+    pub through: Mark,
+    /// What the calls up to `next` have, in the order of their numbers.
+    pub holdings: Vec<Holding>,
+    /// The call to go on from; none at the end.
+    pub next: Option<Seq>,
+}
+
+/// What a call that acquires has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Holding {
+    /// The call.
+    pub acquired: Seq,
+    /// What it has.
+    pub state: HoldingState,
+}
+
+/// What a call that acquires has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HoldingState {
+    /// It waits for the lock.
+    Queued,
+    /// It holds the lock.
+    Held {
+        /// The token of the grant.
+        token: Token,
+        /// Whether somebody else waits for the lock.
+        contended: bool,
+    },
+    /// It held the lock until that was broken.
+    Broken,
 }
 
 /// Who holds a lock, and who waits for it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ClientAddress, Lease, RecordNumber, SessionId, SessionName};
+use crate::types::{ClientAddress, Lease, RecordNumber, SessionId, SessionName, View};
 
 /// The answer to `open`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub struct Opened {
     pub time_to_live: Duration,
     /// The sessions that it runs inside and that are open, the nearest first.
     pub inside: Vec<SessionId>,
+    /// The view in which it was opened.
+    pub view: View,
 }
 
 /// What a session is opened with: its lease, and whose it is, for people.

@@ -2,6 +2,7 @@
 //! them when servers and clients fail.
 
 mod blocked;
+mod cut;
 mod looks;
 #[cfg(target_os = "linux")]
 mod permits;

@@ -14,8 +14,8 @@ use lockservice::net::{
     server_transport,
 };
 use lockservice::service::{
-    Acquired, CallId, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page, Refusal,
-    RoleName, ServerStatus, SessionTerms, Verb,
+    Acquired, CallId, Cursor, Holdings, How, InView, LockInfo, LockService, Mark, News, Opened,
+    Page, Refusal, RoleName, ServerStatus, SessionTerms, Verb,
 };
 use lockservice::types::{
     ClientId, Digest, OpNumber, ProcessId, RecordNumber, Retention, Seq, ServerId, Token, View,
@@ -299,6 +299,7 @@ impl LockService for Server {
                 record: RecordNumber(1),
                 time_to_live: Duration::from_hours(1),
                 inside: Vec::new(),
+                view: View::first(ServerId::A),
             }),
         }
     }
@@ -348,7 +349,18 @@ impl LockService for Server {
         _: ClientId,
         _: RecordNumber,
         _: Mark,
-    ) -> Result<Box<News>, Refusal> {
+        _: View,
+    ) -> Result<Box<InView<News>>, Refusal> {
+        Err(Refusal::NoLease)
+    }
+
+    async fn holdings(
+        self,
+        _: Context,
+        _: ClientId,
+        _: RecordNumber,
+        _: Seq,
+    ) -> Result<Box<InView<Holdings>>, Refusal> {
         Err(Refusal::NoLease)
     }
 

@@ -492,7 +492,9 @@ impl GivenUp {
 const fn is_honest(error: &ReleaseError, may_be_broken: bool) -> bool {
     match error {
         ReleaseError::NotHeld | ReleaseError::Lost(LossReason::Broken) => may_be_broken,
-        ReleaseError::Lost(LossReason::SessionLost | LossReason::Closed) => false,
+        ReleaseError::Lost(LossReason::SessionLost | LossReason::Diverged | LossReason::Closed) => {
+            false
+        }
         _ => true,
     }
 }

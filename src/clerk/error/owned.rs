@@ -69,6 +69,10 @@ pub enum AcquireError {
     /// same request were granted.
     #[error("it was granted, and broken before the request was complete")]
     Ended,
+    /// One of several locks was granted and, before the others were, lost: the servers had been
+    /// cut off from each other, and kept the state without that grant.
+    #[error("one of the locks was lost: the servers had been cut off from each other")]
+    Diverged,
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.
     #[error("the clerk is closed")]
     Closed,
@@ -79,6 +83,7 @@ impl From<LossReason> for AcquireError {
         match reason {
             LossReason::Closed => Self::Closed,
             LossReason::Broken => Self::Ended,
+            LossReason::Diverged => Self::Diverged,
             LossReason::Expired | LossReason::SessionLost => Self::SessionLost,
         }
     }

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::places::Place;
+use super::places::{Known, Place};
 use super::{AcquireError, GuardState, Handle, LossReason, ReleaseError, Session, Within};
 use crate::clerk::call::AskError;
 use crate::clerk::record::Numbered;
 use crate::service::{Acquired, Answer, How, Mode, Request, Resource};
-use crate::types::{LockName, RecordNumber, Retention, Token};
+use crate::types::{LockName, RecordNumber, Retention, Token, View};
 
 /// A place in a session, from before it is asked for until it is dropped.
 #[derive(Debug)]
 pub(in crate::clerk) struct Claim {
     handle: Arc<Handle>,
     pub(in crate::clerk) place: Arc<Place>,
-    /// The servers have nothing for it.
-    is_settled: bool,
+    /// The servers have nothing for it, by an answer to what was asked after that view was met.
+    settled: Option<View>,
     /// A guard has it.
     is_held: bool,
 }
@@ -34,7 +34,7 @@ pub(in crate::clerk) enum Asked {
 }
 
 impl Claim {
-    /// Asks for a lock; no answer when the session was lost before there was one.
+    /// Asks for a lock; no answer when the session or the place was lost before there was one.
     ///
     /// # Cancel safety
     ///
@@ -61,10 +61,11 @@ impl Claim {
         let answer = tokio::select! {
             biased;
             _ = session.life.lost() => return Ok(None),
-            token = claim.place.granted() => {
-                let token = token.ok_or(AcquireError::Ended)?;
-                return Ok(Some(Asked::Granted(claim, token)));
-            }
+            token = claim.place.granted() => return match token {
+                Ok(token) => Ok(Some(Asked::Granted(claim, token))),
+                Err(LossReason::Diverged) => Ok(None),
+                Err(reason) => Err(reason.into()),
+            },
             answer = pair.ask(&request, Instant::now(), within.deadline) => answer,
         };
         claim.judge(answer, within)
@@ -75,7 +76,7 @@ impl Claim {
         Self {
             handle,
             place,
-            is_settled: false,
+            settled: None,
             is_held: false,
         }
     }
@@ -87,10 +88,12 @@ impl Claim {
     ) -> Result<Option<Asked>, AcquireError> {
         let session = self.session();
         match answer {
-            Ok(Answer::Acquired(Acquired::Granted(token))) => Ok(Some(Asked::Granted(self, token))),
-            Ok(Answer::Acquired(Acquired::Queued)) => Ok(Some(Asked::Queued(self))),
+            Ok(Answer::Acquired(Acquired::Granted(token))) => {
+                Ok(Some(self.answered(Known::Granted(token))))
+            }
+            Ok(Answer::Acquired(Acquired::Queued)) => Ok(Some(self.answered(Known::Queued))),
             Ok(Answer::Acquired(Acquired::Held)) => {
-                self.settle();
+                self.settled = Some(self.place.asked_in);
                 Ok(Some(Asked::Held))
             }
             Ok(Answer::Acquired(Acquired::Ended)) => Err(AcquireError::Ended),
@@ -103,10 +106,18 @@ impl Claim {
             Err(error) => {
                 let failed = session.shared.not_acquired(error, within.after);
                 if matches!(failed, AcquireError::Overloaded { .. }) {
-                    self.settle();
+                    self.settled = Some(self.place.asked_in);
                 }
                 Err(failed)
             }
+        }
+    }
+
+    fn answered(self, answer: Known) -> Asked {
+        let places = &self.session().places;
+        match places.answered(self.place.acquired, answer) {
+            Known::Granted(token) => Asked::Granted(self, token),
+            Known::Queued => Asked::Queued(self),
         }
     }
 
@@ -114,16 +125,16 @@ impl Claim {
         &self.handle.session
     }
 
-    /// Waits until the lock is granted.
+    /// Waits until the lock is granted, or lost before.
     ///
     /// # Cancel safety
     ///
     /// Safe: the place is kept.
-    pub(in crate::clerk) async fn turn(&self) -> Result<Token, AcquireError> {
+    pub(in crate::clerk) async fn turn(&self) -> Result<Token, LossReason> {
         tokio::select! {
             biased;
-            reason = self.session().life.lost() => Err(reason.into()),
-            token = self.place.granted() => token.ok_or(AcquireError::Ended),
+            reason = self.session().life.lost() => Err(reason),
+            token = self.place.granted() => token,
         }
     }
 
@@ -137,7 +148,7 @@ impl Claim {
     }
 
     pub(in crate::clerk) fn state(&self) -> GuardState {
-        if self.place.is_broken() {
+        if self.place.loss().is_some() {
             return GuardState::Lost;
         }
         self.session().life.guard_state()
@@ -145,10 +156,7 @@ impl Claim {
 
     /// Why it is not held any more, if it is not.
     pub(in crate::clerk) fn loss(&self) -> Option<LossReason> {
-        if self.place.is_broken() {
-            return Some(LossReason::Broken);
-        }
-        self.session().life.loss()
+        self.place.loss().or_else(|| self.session().life.loss())
     }
 
     /// Waits until it is not held any more.
@@ -159,7 +167,7 @@ impl Claim {
     pub(in crate::clerk) async fn lost(&self) -> LossReason {
         tokio::select! {
             biased;
-            () = self.place.broken() => LossReason::Broken,
+            reason = self.place.lost() => reason,
             reason = self.session().life.lost() => reason,
         }
     }
@@ -173,10 +181,11 @@ impl Claim {
         if let Some(reason) = self.loss() {
             return Err(ReleaseError::Lost(reason));
         }
-        let session = self.session();
+        let (session, acquired) = (self.session(), self.place.acquired);
         let within = Within::new(session.shared.timeout());
-        let was_held = session.release(self.place.acquired, within).await?;
-        self.settle();
+        let asked_in = session.places.leave(acquired);
+        let was_held = session.release(acquired, within).await?;
+        self.settled = Some(asked_in);
         Ok(was_held)
     }
 
@@ -210,11 +219,6 @@ impl Claim {
             place: self.place.clone(),
         }
     }
-
-    /// The servers have nothing for it any more.
-    const fn settle(&mut self) {
-        self.is_settled = true;
-    }
 }
 
 impl Drop for Claim {
@@ -224,10 +228,10 @@ impl Drop for Claim {
             self.session().shared.own.released(&self.place.name);
         }
         let (session, acquired) = (&self.handle.session, self.place.acquired);
-        if self.is_settled || session.life.loss().is_some() {
-            session.places.remove(acquired);
-        } else {
-            session.places.give_up(acquired);
+        match self.settled {
+            _ if session.life.loss().is_some() => session.places.remove(acquired),
+            Some(asked_in) => session.places.settle(acquired, asked_in),
+            None => session.places.give_up(acquired),
         }
     }
 }
@@ -245,7 +249,7 @@ impl GuardView {
     }
 
     pub(in crate::clerk) fn state(&self) -> GuardState {
-        if self.place.is_broken() || self.place.is_over() {
+        if self.place.loss().is_some() || self.place.is_over() {
             return GuardState::Lost;
         }
         self.session.life.guard_state()
@@ -259,7 +263,7 @@ impl GuardView {
     pub(in crate::clerk) async fn lost(&self) -> Option<LossReason> {
         tokio::select! {
             biased;
-            is_broken = self.place.broken_or_over() => is_broken.then_some(LossReason::Broken),
+            reason = self.place.lost_or_over() => reason,
             reason = self.session.life.lost() => Some(reason),
         }
     }

@@ -42,6 +42,10 @@ pub enum LossReason {
     /// [`Clerk::break_lock`](crate::clerk::Clerk::break_lock).
     #[error("the lock was broken")]
     Broken,
+    /// The two servers were cut off from each other, each went on alone, and the state that they
+    /// kept does not have this grant. Others can hold the lock.
+    #[error("the servers had been cut off from each other, and kept the state without this grant")]
+    Diverged,
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called.
     #[error("the clerk was closed")]
     Closed,

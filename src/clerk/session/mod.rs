@@ -75,7 +75,7 @@ impl Handle {
             shared,
             record: Arc::new(Record::new(&opened)),
             life: Life::new(lease, begun),
-            places: Places::default(),
+            places: Places::new(opened.view),
             polls: watch::Sender::default(),
             inside: opened.inside,
         });

@@ -44,10 +44,13 @@ async fn give_back(session: &Session) {
 async fn release(session: &Session, acquired: Seq) {
     loop {
         let within = Within::new(session.shared.timeout());
+        let asked_in = session.places.view();
         match session.release(acquired, within).await {
             Err(error @ (ReleaseError::Unanswered { .. } | ReleaseError::Overloaded { .. })) => {
                 tracing::debug!(%error, "a dropped lock is not given back yet");
             }
+            // It may be another server that has heard of it.
+            Ok(_) if session.places.view() != asked_in => {}
             Ok(_) | Err(_) => return,
         }
     }

@@ -15,11 +15,13 @@ use crate::config::{LEASE, MAX_FRAME_BYTES, MAX_PLACES_LISTED};
 use crate::looks::samples::free;
 use crate::net::{self, Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::service::{
-    Acquired, Answer, CallId, Change, Cursor, How, LockInfo, LockService, Mark, News, Opened, Page,
-    Refusal, Request, RoleName, ServerStatus, SessionTerms, Verb,
+    Acquired, Answer, CallId, Change, Cursor, Holding, HoldingState, Holdings, How, InView,
+    LockInfo, LockService, Mark, News, Opened, Page, Refusal, Request, RoleName, ServerStatus,
+    SessionTerms, Verb,
 };
 use crate::types::{
     ClientId, Digest, LockName, OpNumber, ProcessId, RecordNumber, Retention, Seq, ServerId, Token,
+    View,
 };
 
 pub(super) const TIME_TO_LIVE: Duration = Duration::from_mins(10);
@@ -48,6 +50,7 @@ pub(super) enum Kind {
     Acquire,
     Release,
     Poll,
+    Holdings,
     KeepAlive,
     Goodbye,
 }
@@ -91,6 +94,12 @@ struct Script {
     locks: Vec<LockInfo>,
     /// What is told of the next ones that are shown. Then what they are.
     shown: VecDeque<LockInfo>,
+    /// In which it answers.
+    view: View,
+    /// What it has of the session.
+    holdings: Vec<Holding>,
+    /// How much of it fits on a page.
+    page: usize,
     /// Numbers all grants and news.
     mark: u64,
     news: Vec<(Mark, Told)>,
@@ -103,6 +112,21 @@ impl Script {
         let held = self.locks.iter().find(|lock| lock.name == *name);
         let shown = self.shown.pop_front().or_else(|| held.cloned());
         shown.unwrap_or_else(|| free(name.as_str()))
+    }
+
+    /// A page of what it has of the session.
+    fn holdings(&self, from: Seq) -> InView<Holdings> {
+        let mut left = self.holdings.iter().filter(|it| it.acquired >= from);
+        let holdings = left.by_ref().take(self.page).copied().collect();
+        let answer = Holdings {
+            through: Mark(self.mark),
+            holdings,
+            next: left.next().map(|it| it.acquired),
+        };
+        InView {
+            view: self.view,
+            answer,
+        }
     }
 
     /// All of them, each with its first places.
@@ -131,6 +155,9 @@ impl Fake {
             was_held: true,
             locks: Vec::new(),
             shown: VecDeque::new(),
+            view: View::first(ServerId::A),
+            holdings: Vec::new(),
+            page: usize::MAX,
             mark: 0,
             news: Vec::new(),
             asked: Vec::new(),
@@ -165,8 +192,8 @@ impl Fake {
 
     /// Answers everything that the session asks so.
     pub(super) fn on_session(&self, reply: Reply) {
-        use Kind::{Acquire, Goodbye, KeepAlive, Open, Poll, Release};
-        for kind in [Open, Acquire, Release, Poll, KeepAlive, Goodbye] {
+        use Kind::{Acquire, Goodbye, Holdings, KeepAlive, Open, Poll, Release};
+        for kind in [Open, Acquire, Release, Poll, Holdings, KeepAlive, Goodbye] {
             self.on(kind, reply);
         }
     }
@@ -219,6 +246,23 @@ impl Fake {
         script.news.push((mark, told));
         drop(script);
         self.0.changed.notify_waiters();
+    }
+
+    /// Answers in this view from now on, and has this of the session: calls that queue, or hold by
+    /// a token. It counts its news from 0 again.
+    pub(super) fn enters(&self, view: View, holdings: &[(u64, Option<u64>)]) {
+        let mut script = self.script();
+        script.view = view;
+        script.holdings = holdings.iter().map(|it| holding(*it)).collect();
+        script.mark = 0;
+        script.news.clear();
+        drop(script);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Tells of so many holdings at a time.
+    pub(super) fn tells_pages_of(&self, holdings: usize) {
+        self.script().page = holdings;
     }
 
     /// Forgets the session, and will open the one with the next number.
@@ -319,6 +363,7 @@ impl Fake {
             | Request::Retain { id, .. }
             | Request::Break { id, .. } => id.record,
             Request::Poll { record, .. }
+            | Request::Holdings { record, .. }
             | Request::KeepAlive { record, .. }
             | Request::Goodbye { record, .. } => *record,
         };
@@ -333,9 +378,15 @@ impl Fake {
     }
 
     async fn answer(&self, request: &Request) -> Result<Answer, Refusal> {
-        if let Request::Poll { record, since, .. } = request {
+        if let Request::Poll {
+            record,
+            since,
+            view,
+            ..
+        } = request
+        {
             return self
-                .news(*record, *since)
+                .news(*record, *since, *view)
                 .await
                 .map(Box::new)
                 .map(Answer::News);
@@ -346,6 +397,7 @@ impl Fake {
                 record: script.record,
                 time_to_live: TIME_TO_LIVE,
                 inside: Vec::new(),
+                view: script.view,
             }),
             Request::Open {
                 session: Some(terms),
@@ -356,6 +408,7 @@ impl Fake {
                     record: script.session,
                     time_to_live: terms.lease.duration(),
                     inside: terms.inside.into_iter().collect(),
+                    view: script.view,
                 })
             }
             Request::Call { .. } | Request::Release { .. } | Request::Retain { .. } => {
@@ -366,6 +419,7 @@ impl Fake {
                 let granted = Acquired::Granted(Token(script.mark));
                 Answer::Acquired(script.acquired.pop_front().unwrap_or(granted))
             }
+            Request::Holdings { from, .. } => Answer::Holdings(script.holdings(*from).into()),
             Request::Show { name } => Answer::Lock(script.show(name).into()),
             Request::List { prefix, .. } => Answer::Page(script.page(prefix).into()),
             _ => Answer::Done,
@@ -373,7 +427,12 @@ impl Fake {
     }
 
     /// Waits for what comes after `since`, for a quarter of the lease.
-    async fn news(&self, record: RecordNumber, since: Mark) -> Result<News, Refusal> {
+    async fn news(
+        &self,
+        record: RecordNumber,
+        since: Mark,
+        view: View,
+    ) -> Result<InView<News>, Refusal> {
         let ends = Instant::now() + self.script().lease / 4;
         loop {
             let pushed = self.0.changed.notified();
@@ -386,19 +445,34 @@ impl Fake {
                     through: Mark(script.mark),
                     ..News::default()
                 };
-                for (_, told) in script.news.iter().filter(|(mark, _)| *mark > since) {
+                let is_met = view == script.view;
+                for (_, told) in script.news.iter().filter(|it| is_met && it.0 > since) {
                     match told {
                         Told::Changed(change) => news.changes.push(*change),
                         Told::Broken(acquired) => news.broken.push(*acquired),
                     }
                 }
                 let is_news = !news.changes.is_empty() || !news.broken.is_empty();
-                if is_news || Instant::now() >= ends {
-                    return Ok(news);
+                if is_news || !is_met || Instant::now() >= ends {
+                    return Ok(InView {
+                        view: script.view,
+                        answer: news,
+                    });
                 }
             }
             let _ = timeout_at(ends, pushed).await;
         }
+    }
+}
+
+fn holding((acquired, token): (u64, Option<u64>)) -> Holding {
+    let held = |token| HoldingState::Held {
+        token: Token(token),
+        contended: false,
+    };
+    Holding {
+        acquired: Seq(acquired),
+        state: token.map_or(HoldingState::Queued, held),
     }
 }
 
@@ -411,6 +485,7 @@ fn kind_of(request: &Request) -> Option<Kind> {
         Request::Acquire { .. } => Kind::Acquire,
         Request::Release { .. } | Request::Retain { .. } => Kind::Release,
         Request::Poll { .. } => Kind::Poll,
+        Request::Holdings { .. } => Kind::Holdings,
         Request::KeepAlive { record, .. } if record.0 > 100 => Kind::KeepAlive,
         Request::Goodbye { record, .. } if record.0 > 100 => Kind::Goodbye,
         Request::Open { session: None, .. }
@@ -580,14 +655,34 @@ impl LockService for Handler {
         client: ClientId,
         record: RecordNumber,
         since: Mark,
-    ) -> Result<Box<News>, Refusal> {
+        view: View,
+    ) -> Result<Box<InView<News>>, Refusal> {
         let poll = Request::Poll {
             client,
             record,
             since,
+            view,
         };
         match self.handle(poll).await? {
             Answer::News(news) => Ok(news),
+            answer => panic!("{answer:?}"),
+        }
+    }
+
+    async fn holdings(
+        self,
+        _: Context,
+        client: ClientId,
+        record: RecordNumber,
+        from: Seq,
+    ) -> Result<Box<InView<Holdings>>, Refusal> {
+        let request = Request::Holdings {
+            client,
+            record,
+            from,
+        };
+        match self.handle(request).await? {
+            Answer::Holdings(holdings) => Ok(holdings),
             answer => panic!("{answer:?}"),
         }
     }

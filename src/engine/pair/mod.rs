@@ -12,7 +12,8 @@
 //! - A server that was paused does not go on from its state before its peer has confirmed it.
 //! - A restarted server gets a snapshot, then the commands since, and joins while clients go on.
 //! - A network partition between the servers is **not tolerated**: both may go on, and when it
-//!   heals, one yields. Their fencing tokens differ.
+//!   heals, one yields. Their fencing tokens differ. Then sessions compare what they hold with the
+//!   state that was kept.
 //!
 //! [`core`] decides, as a pure function of what happened; the `driver` task owns it; `forward`,
 //! `probe` and `relay` talk to the other server for it, as [`protocol`] says. Handlers hand over

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::{MAX_BROKEN, MAX_NESTING};
-use crate::service::{Mode, PlaceInfo, SessionTerms};
+use crate::service::{Holding, HoldingState, Mode, PlaceInfo, SessionTerms};
 
 #[derive(Default)]
 pub(super) struct Model {
@@ -425,6 +425,25 @@ impl Model {
         }
     }
 
+    fn holdings(&self, session: RecordNumber) -> Vec<Holding> {
+        let places = self.locks.values().flat_map(|lock| &lock.places);
+        let places = places.filter(|place| place.session == session && place.left_by.is_none());
+        let places = places.map(|place| {
+            let state = place.token.map(|token| HoldingState::Held {
+                token: Token(token),
+                contended: place.contended.is_some(),
+            });
+            (place.seq, state.unwrap_or(HoldingState::Queued))
+        });
+        let broken = self.records[&session].broken.iter();
+        let broken = broken.map(|(_, seq)| (*seq, HoldingState::Broken));
+        let holdings: BTreeMap<_, _> = places.chain(broken).collect();
+        let holdings = holdings.into_iter();
+        holdings
+            .map(|(acquired, state)| Holding { acquired, state })
+            .collect()
+    }
+
     fn info(&self, place: &ModelPlace) -> PlaceInfo {
         let (client, terms) = place.left_by.clone().unwrap_or_else(|| {
             let record = &self.records[&place.session];
@@ -486,6 +505,10 @@ impl Model {
             assert_eq!(
                 machine.news(*session, Mark(0), usize::MAX),
                 self.news(*session)
+            );
+            assert_eq!(
+                machine.holdings(*session, Seq(0), usize::MAX).holdings,
+                self.holdings(*session)
             );
         }
         let records: BTreeMap<_, _> = machine.records().collect();

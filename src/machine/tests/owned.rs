@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::MAX_BROKEN;
-use crate::service::{Cursor, Mode};
+use crate::service::{Cursor, HoldingState, Mode};
 
 const WAITS: How = How {
     mode: Mode::Exclusive,
@@ -603,6 +603,43 @@ fn news_that_is_cut_off_does_not_pass_over_what_is_left() {
     };
     assert_eq!(machine.news(alice.0.record, since, 1), nothing);
     assert_eq!(machine.news(id.record, since, 1), nothing, "nor back");
+}
+
+#[test]
+fn what_a_session_has_is_told_page_by_page_in_the_order_of_its_calls() {
+    let (mut machine, mut alice, mut bob) = two();
+    bob.acquire(&mut machine, "two", WAITS);
+    let calls: Vec<_> = ["one", "two", "three", "four"]
+        .iter()
+        .map(|lock| alice.acquire(&mut machine, lock, WAITS).0)
+        .collect();
+    let (one, four) = (
+        alice.token(&machine, calls[0]),
+        alice.token(&machine, calls[3]),
+    );
+    bob.acquire(&mut machine, "four", WAITS);
+    let Caller { id } = Caller::open(&mut machine, BOB);
+    let (name, token) = (name("three"), alice.token(&machine, calls[2]));
+    machine.apply(&Command::Break { id, name, token }, ServerId::A);
+
+    let held = |token, contended| HoldingState::Held { token, contended };
+    let expected = [
+        (calls[0], held(one, false)),
+        (calls[1], HoldingState::Queued),
+        (calls[2], HoldingState::Broken),
+        (calls[3], held(four, true)),
+    ];
+    for most in [1, 2, 3, 9] {
+        let (mut told, mut next) = (Vec::new(), Some(Seq(0)));
+        while let Some(from) = next {
+            let page = machine.holdings(alice.0.record, from, most);
+            let last = machine.news(alice.0.record, Mark(0), 9).through;
+            assert!(page.through >= last, "later news tells the rest");
+            told.extend(page.holdings.iter().map(|it| (it.acquired, it.state)));
+            next = page.next;
+        }
+        assert_eq!(told, expected, "{most} at a time");
+    }
 }
 
 #[test]

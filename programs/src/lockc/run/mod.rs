@@ -202,7 +202,9 @@ fn judge(released: Result<(), ReleaseError>) -> Result<(), Unfinished> {
         // Nobody knows since when.
         Err(
             lost @ (ReleaseError::NotHeld
-            | ReleaseError::Lost(LossReason::SessionLost | LossReason::Broken)),
+            | ReleaseError::Lost(
+                LossReason::SessionLost | LossReason::Broken | LossReason::Diverged,
+            )),
         ) => Err(Unfinished::Lost(lost)),
         Err(error) => {
             complain("lockc", &format!("cannot release the lock: {error}"));

@@ -13,14 +13,15 @@ use super::waiting::Asked;
 use super::{Now, Via};
 use crate::config::RENEWALS_IN_LEASE;
 use crate::service::{Mark, Request};
-use crate::types::{ClientId, Lease, RecordNumber};
+use crate::types::{ClientId, Lease, RecordNumber, View};
 
-/// What a poll asks: what is new in a session since a mark.
+/// What a poll asks: what is new in a session since a mark, by the history of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Question {
     pub(super) client: ClientId,
     pub(super) record: RecordNumber,
     pub(super) since: Mark,
+    pub(super) view: View,
 }
 
 /// A poll that waits.
@@ -45,11 +46,13 @@ impl<T> Poll<T> {
             client,
             record,
             since,
+            view,
         } = self.question;
         let request = Request::Poll {
             client,
             record,
             since,
+            view,
         };
         Asked {
             to: self.to,

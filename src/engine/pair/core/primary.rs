@@ -341,14 +341,21 @@ impl<T> Primary<T> {
                 client,
                 record,
                 since,
+                view,
             } => {
                 let question = Question {
                     client: *client,
                     record: *record,
                     since: *since,
+                    view: *view,
                 };
                 self.poll(now, question)
             }
+            Request::Holdings {
+                client,
+                record,
+                from,
+            } => self.holdings(now, *client, *record, *from),
             Request::KeepAlive { client, record } => {
                 if !self.owns(*client, *record) {
                     return Verdict::Read(Err(Refusal::UnknownRecord));
@@ -356,18 +363,17 @@ impl<T> Primary<T> {
                 self.hear(*record, now);
                 Verdict::Read(Ok(Answer::Done))
             }
-            Request::Goodbye { client, record } => {
-                if !self.owns(*client, *record) {
-                    return Verdict::Read(Ok(Answer::Done));
-                }
-                self.forget(*record);
-                self.commit(Command::Goodbye {
-                    client: *client,
-                    record: *record,
-                });
-                Verdict::Executed(Ok(Answer::Done))
-            }
+            Request::Goodbye { client, record } => self.goodbye(*client, *record),
         }
+    }
+
+    fn goodbye(&mut self, client: ClientId, record: RecordNumber) -> Verdict {
+        if !self.owns(client, record) {
+            return Verdict::Read(Ok(Answer::Done));
+        }
+        self.forget(record);
+        self.commit(Command::Goodbye { client, record });
+        Verdict::Executed(Ok(Answer::Done))
     }
 
     /// A call that the records make run once. `growth`: how much memory it may take, in bytes.

@@ -7,10 +7,11 @@ use super::fullness::lacking_for_client;
 use super::polls::Question;
 use super::primary::{self, Primary, Verdict};
 use super::{Now, Settings};
-use crate::config::MAX_NEWS;
+use crate::config::{MAX_HOLDINGS, MAX_NEWS};
 use crate::machine::{Command, Outcome, Recall, footprint};
 use crate::service::{
-    Acquired, Answer, CallId, Cursor, LockInfo, News, Opened, Page, Refusal, Request, SessionTerms,
+    Acquired, Answer, CallId, Cursor, InView, LockInfo, News, Opened, Page, Refusal, Request,
+    SessionTerms,
 };
 use crate::types::{ClientId, Lease, LockName, RecordNumber, Retention, Seq, Token};
 
@@ -39,27 +40,71 @@ impl<T> Primary<T> {
             record,
             time_to_live,
             inside: self.machine.ancestors(record),
+            view: self.view,
         })))
     }
 
     pub(super) fn poll(&mut self, now: Now, question: Question) -> Verdict {
-        let info = self.machine.record(question.record);
-        let Some(info) = info.filter(|info| info.client == question.client) else {
-            return Verdict::Read(Err(Refusal::UnknownRecord));
+        let lease = match self.renew(now, question.client, question.record) {
+            Ok(lease) => lease,
+            Err(refusal) => return Verdict::Read(Err(refusal)),
         };
-        let Some(lease) = info.lease else {
-            return Verdict::Read(Err(Refusal::NoLease));
-        };
-        self.hear(question.record, now);
         let news = self.news(question);
-        if !news.changes.is_empty() || !news.broken.is_empty() {
+        let is_news = !news.answer.changes.is_empty() || !news.answer.broken.is_empty();
+        if is_news || question.view != self.view {
             return Verdict::Read(Ok(Answer::News(news.into())));
         }
         Verdict::Waits(question, lease)
     }
 
-    pub(super) fn news(&self, question: Question) -> News {
-        self.machine.news(question.record, question.since, MAX_NEWS)
+    /// The answer to a poll. One of another view asks by the marks of another history, perhaps: it
+    /// is told of the view alone.
+    pub(super) fn news(&self, question: Question) -> InView<News> {
+        let Question { record, since, .. } = question;
+        let answer = if question.view == self.view {
+            self.machine.news(record, since, MAX_NEWS)
+        } else {
+            News {
+                through: since,
+                ..News::default()
+            }
+        };
+        InView {
+            view: self.view,
+            answer,
+        }
+    }
+
+    /// What a session holds and waits for, from the call `from` on.
+    pub(super) fn holdings(
+        &mut self,
+        now: Now,
+        client: ClientId,
+        record: RecordNumber,
+        from: Seq,
+    ) -> Verdict {
+        Verdict::Read(self.renew(now, client, record).map(|_| {
+            let holdings = InView {
+                view: self.view,
+                answer: self.machine.holdings(record, from, MAX_HOLDINGS),
+            };
+            Answer::Holdings(holdings.into())
+        }))
+    }
+
+    /// Renews the lease of a session, and returns it.
+    fn renew(
+        &mut self,
+        now: Now,
+        client: ClientId,
+        record: RecordNumber,
+    ) -> Result<Lease, Refusal> {
+        let info = self.machine.record(record);
+        let info = info.filter(|info| info.client == client);
+        let lease = info.ok_or(Refusal::UnknownRecord)?.lease;
+        let lease = lease.ok_or(Refusal::NoLease)?;
+        self.hear(record, now);
+        Ok(lease)
     }
 
     /// A record is about to be dropped. Its poll, if there is one, is told so.

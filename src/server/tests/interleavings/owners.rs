@@ -15,7 +15,7 @@ use super::*;
 use crate::config::LEASE_MARGIN;
 use crate::service::{Acquired, How, Mark, Mode, Opened, SessionTerms};
 use crate::testkit::holders::{Granted, Holders};
-use crate::types::{Lease, Token};
+use crate::types::{Lease, Token, View};
 
 const LONG_LEASE: Duration = Lease::MAX;
 
@@ -106,6 +106,7 @@ fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Owner {
     client: ClientId,
     record: RecordNumber,
+    view: View,
     next: u64,
     pairs: [Pair; 2],
     heard: Arc<Mutex<BTreeMap<Seq, Token>>>,
@@ -125,12 +126,13 @@ impl Owner {
             },
         )
         .await;
-        let Answer::Opened(Opened { record, .. }) = opened else {
+        let Answer::Opened(Opened { record, view, .. }) = opened else {
             panic!("not opened: {opened:?}");
         };
         Self {
             client,
             record,
+            view,
             next: 0,
             pairs,
             heard: Arc::default(),
@@ -152,19 +154,24 @@ impl Owner {
 
     /// Polls until the session has ended.
     fn poll(&self) -> impl Future<Output = ()> + use<> {
-        let (client, record) = (self.client, self.record);
+        let (client, record, view) = (self.client, self.record, self.view);
         let (pairs, heard) = (self.pairs.clone(), self.heard.clone());
         let broken = self.broken.clone();
         async move {
             let mut since = Mark::default();
+            let mut view = view;
             loop {
                 let poll = Request::Poll {
                     client,
                     record,
                     since,
+                    view,
                 };
                 let news = match try_ask(&pairs, &poll).await {
-                    Ok(Answer::News(news)) => *news,
+                    Ok(Answer::News(news)) => {
+                        view = news.view;
+                        news.answer
+                    }
                     Ok(other) => panic!("a poll was answered with {other:?}"),
                     Err(Refusal::UnknownRecord) => return,
                     Err(refusal) => panic!("a poll was refused: {refusal}"),

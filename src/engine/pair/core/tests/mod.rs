@@ -4,6 +4,7 @@ mod cut;
 mod edges;
 mod explore;
 mod obstacles;
+mod reconcile;
 mod retained;
 mod retire;
 mod scenarios;

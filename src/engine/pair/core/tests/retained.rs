@@ -47,7 +47,8 @@ fn holder(lock: &LockInfo) -> &PlaceInfo {
 
 /// The answer to a poll, which may take a part of a lease.
 fn polled(world: &mut World, server: ServerId, session: &Session) -> News {
-    let poll = world.ask(server, session.poll(0));
+    let view = world.view(server).expect("it has one");
+    let poll = world.ask(server, session.poll_in(view, 0));
     let start = world.now;
     while world.reply_to(poll).is_none() && world.now < start + LEASE {
         world.run(PEER_TIMEOUT / 16);

@@ -8,7 +8,7 @@ use crate::engine::pair::core::{Effect, Event, Input, Now, Who};
 use crate::engine::pair::protocol::Frame;
 use crate::service::{Acquired, Answer, CallId, How, Mark, Mode, News, Refusal, Request, Resource};
 use crate::types::ServerId::{self, A, B};
-use crate::types::{ClientAddress, Lease, Seq, Token};
+use crate::types::{ClientAddress, Lease, Seq, Token, View};
 
 pub(super) const LEASE: Duration = PEER_TIMEOUT.saturating_mul(4);
 
@@ -62,11 +62,25 @@ impl Session {
         }
     }
 
+    /// In the first view.
     pub(super) fn poll(&self, since: u64) -> Request {
+        self.poll_in(View::first(A), since)
+    }
+
+    pub(super) fn poll_in(&self, view: View, since: u64) -> Request {
         Request::Poll {
             client: self.0.id,
             record: self.0.record,
             since: Mark(since),
+            view,
+        }
+    }
+
+    pub(super) fn holdings(&self, from: u64) -> Request {
+        Request::Holdings {
+            client: self.0.id,
+            record: self.0.record,
+            from: Seq(from),
         }
     }
 }
@@ -80,7 +94,7 @@ pub(super) fn granted(answer: Result<Answer, Refusal>) -> Token {
 
 pub(super) fn news(answer: Option<Result<Answer, Refusal>>) -> News {
     match answer {
-        Some(Ok(Answer::News(news))) => *news,
+        Some(Ok(Answer::News(news))) => news.answer,
         other => panic!("no news: {other:?}"),
     }
 }
@@ -191,7 +205,8 @@ fn a_grant_is_told_to_a_session_that_moves_to_the_server_that_takes_over() {
     let (mut world, alice, acquire, _, token) = granted_beside_a_poll();
     world.halt(A);
     world.run(PEER_TIMEOUT / 2);
-    let told = news(Some(world.answer(B, alice.poll(0))));
+    let view = world.view(B).expect("it is primary");
+    let told = news(Some(world.answer(B, alice.poll_in(view, 0))));
     assert_eq!(told.through, Mark(token.0), "{told:?}");
     assert_eq!(granted(world.answer(B, acquire)), token);
 }
@@ -247,8 +262,9 @@ fn a_lease_that_is_renewed_does_not_end_and_one_that_is_not_ends_after_one_lease
 /// How long it takes until the lock that a session waits for is its own.
 fn until_granted(world: &mut World, server: ServerId, waiter: &Session) -> Duration {
     let mut elapsed = Duration::ZERO;
+    let view = world.view(server).expect("it is primary");
     while elapsed < LEASE * 4 {
-        let poll = world.ask(server, waiter.poll(0));
+        let poll = world.ask(server, waiter.poll_in(view, 0));
         world.settle();
         if world
             .reply_to(poll)
@@ -269,8 +285,13 @@ fn the_queue_survives_a_failover_and_so_does_a_poll_at_the_backup() {
     world.run(SOON);
     world.halt(A);
     world.run(PEER_TIMEOUT / 2);
+    let Some(Ok(Answer::News(told))) = world.reply_to(poll) else {
+        panic!("it is told of the view");
+    };
+    let next = world.ask(B, bob.poll_in(told.view, told.answer.through.0));
+    assert_eq!(world.reply_to(next), None);
     assert_eq!(world.answer(B, alice.release(0)), Ok(Answer::Call(true)));
-    assert_eq!(news(world.reply_to(poll)).changes.len(), 1);
+    assert_eq!(news(world.reply_to(next)).changes.len(), 1);
 }
 
 #[test]
@@ -327,13 +348,15 @@ fn a_server_that_is_asked_to_end_lets_no_poll_wait() {
         world.settle();
         let gone = if ends == A { direct } else { relayed };
         assert_eq!(world.reply_to(gone), Some(Err(Refusal::NotReady)));
-        let kept = if ends == A { relayed } else { direct };
-        assert_eq!(world.reply_to(kept), None, "it waits at {}", ends.peer());
-        world
-            .answer(ends.peer(), alice.release(0))
-            .expect("it was held");
+        if ends == A {
+            // Nor at the other one, which has another view.
+            news(world.reply_to(relayed));
+            continue;
+        }
+        assert_eq!(world.reply_to(direct), None, "it waits at A");
+        world.answer(A, alice.release(0)).expect("it was held");
         world.run(LEASE / 4);
-        news(world.reply_to(kept));
+        news(world.reply_to(direct));
     }
 }
 
@@ -432,7 +455,8 @@ fn a_primary_wakes_when_a_poll_has_waited_long_enough() {
     world.halt(B);
     world.run(PEER_TIMEOUT);
     let (asked, instant) = (world.now, Duration::from_millis(1));
-    world.ask(A, bob.poll(0));
+    let view = world.view(A).expect("it is alone");
+    world.ask(A, bob.poll_in(view, 0));
     world.now = asked + (LEASE / 4).saturating_sub(instant);
     world.input(A, Input::Wake);
     assert!(world.core(A).next_wake() <= Now(asked + LEASE / 4));

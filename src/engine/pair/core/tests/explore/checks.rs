@@ -39,6 +39,7 @@ pub(super) fn told(
             if current && !is_old {
                 client.record = Some(opened.record);
                 client.epoch = epoch;
+                client.view = (step == Step::Session).then_some(opened.view);
                 advance(world, of.client, scope);
             }
         }
@@ -56,15 +57,22 @@ pub(super) fn told(
             said(world, of, outcome, token, scope)?;
         }
         Ok(Answer::News(news)) if !client.lost => {
-            owned::news(world, of.client, &news, scope)?;
+            let is_met = client.view.replace(news.view) == Some(news.view);
+            owned::news(world, of.client, &news.answer, scope)?;
             is_one_order(world, scope)?;
-            let waits = step.waits() && !has_come(world, of.client, scope);
+            let waits = step.waits() && !has_come(world, of.client, scope) || !is_met;
             if current && !waits {
                 advance(world, of.client, scope);
             }
         }
         Ok(Answer::Done) if current => advance(world, of.client, scope),
-        Ok(Answer::Done | Answer::News(_) | Answer::Lock(_) | Answer::Page(_))
+        Ok(
+            Answer::Done
+            | Answer::News(_)
+            | Answer::Holdings(_)
+            | Answer::Lock(_)
+            | Answer::Page(_),
+        )
         | Err(Refusal::NotReady) => {}
         Err(Refusal::Interrupted) => client.unsure |= current,
         Err(Refusal::Owned) if matches!(step, Step::Unlock(_)) => {

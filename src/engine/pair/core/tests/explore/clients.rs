@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 
 use super::cores::{LEASE, RETENTION, Try};
 use crate::service::{CallId, How, Mark, Mode, Request, SessionTerms, Verb};
-use crate::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Retention, Seq, Token};
+use crate::types::{
+    ClientId, Lease, LockName, OpNumber, RecordNumber, Retention, Seq, ServerId, Token, View,
+};
 
 /// What a client does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,8 @@ pub(super) struct Client {
     pub(super) ended: bool,
     /// What it has been told of by polls.
     pub(super) through: Mark,
+    /// The view of the servers, if it has a session: the last that it was told of.
+    pub(super) view: Option<View>,
     /// For each step, the tries at A and at B.
     pub(super) slots: Vec<[Slot; 2]>,
 }
@@ -122,6 +126,7 @@ impl Client {
             lost: false,
             ended: false,
             through: Mark(0),
+            view: None,
             slots: vec![[Slot::default(); 2]; steps],
         }
     }
@@ -251,6 +256,7 @@ pub(super) fn request(
             client,
             record,
             since: state.through,
+            view: state.view.unwrap_or(View::first(ServerId::A)),
         },
         Step::Goodbye => Request::Goodbye { client, record },
     }
