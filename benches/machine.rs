@@ -116,6 +116,25 @@ fn calls(c: &mut Criterion) {
     group.finish();
 }
 
+/// Likewise, with an owner.
+fn owned_calls(c: &mut Criterion) {
+    let mut group = c.benchmark_group("acquire+release");
+    for locks in TABLES {
+        let mut bench = Bench::holding(locks);
+        group.bench_function(BenchmarkId::from_parameter(locks), |b| {
+            b.iter_batched(
+                || name(locks + fastrand::u64(..10_000_000_000)),
+                |name| {
+                    let acquired = bench.acquire(&name);
+                    bench.release(acquired)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
 fn snapshots(c: &mut Criterion) {
     let mut group = c.benchmark_group("snapshot");
     for locks in TABLES {
@@ -176,5 +195,5 @@ fn handovers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, calls, handovers, snapshots, digests);
+criterion_group!(benches, calls, owned_calls, handovers, snapshots, digests);
 criterion_main!(benches);

@@ -209,12 +209,10 @@ impl Locks {
     /// Changes who has a lock and who waits for it; drops what is free, and shrinks what is plain.
     fn change<R>(&mut self, name: &LockName, change: impl FnOnce(&mut Owned) -> R) -> R {
         let at = place(digest::of_lock(name));
-        if self.table.get(at, name).is_none() {
+        let entry = self.table.get_or_insert_with(at, name, || {
             self.bytes += footprint::of_lock(name);
-        }
-        let entry = self
-            .table
-            .get_or_insert_with(at, name, || Some(Box::default()));
+            Some(Box::default())
+        });
         let owned = entry.get_or_insert_with(|| Box::new(Owned::without_owner()));
         let result = change(owned);
         if owned.is_free() {

@@ -204,8 +204,7 @@ impl Owned {
         }
         let claim = self.queue.remove(&ticket)?;
         if self.queue.is_empty() {
-            // A map keeps its last node, and everybody comes through the queue, also into a free
-            // lock.
+            // A map keeps its last node.
             self.queue = BTreeMap::new();
         }
         Some(Place { claim, grant: None })

@@ -33,7 +33,8 @@ impl Machine {
         if !self.is_session(id.record) {
             return Outcome::Refused(CallRefusal::NoLease);
         }
-        let comes_in = how.waits || self.locks.admits(name, how.mode);
+        let is_admitted = self.locks.admits(name, how.mode);
+        let comes_in = is_admitted || how.waits;
         self.clients.settle(id, comes_in);
         if !comes_in {
             return Outcome::Acquired(Acquired::Held);
@@ -43,19 +44,26 @@ impl Machine {
             seq: id.seq,
             mode: how.mode,
         };
+        let grant = is_admitted.then(|| self.new_grant(step.issuer));
         let ticket = self.op;
-        self.locks
-            .insert(name, ticket, Place { claim, grant: None });
+        self.locks.insert(name, ticket, Place { claim, grant });
         let place = (name.clone(), ticket);
-        self.sessions.insert(id.record, id.seq, place, None);
-        let Step { issuer, told } = step;
-        self.grant_next(name, *issuer, |granted| {
-            // The outcome of this call already tells of its own grant.
-            if granted.seq != id.seq || granted.session != id.record {
-                told(granted.session);
-            }
-        });
-        Outcome::Acquired(self.acquired(id))
+        self.sessions.insert(id.record, id.seq, place, grant);
+        let Some(Grant { token, .. }) = grant else {
+            // Nobody gets in by that, but its holders are to know that somebody waits.
+            self.pass_on(name, step);
+            return Outcome::Acquired(Acquired::Queued);
+        };
+        Outcome::Acquired(Acquired::Granted(token))
+    }
+
+    /// A grant of the lock, as of now.
+    fn new_grant(&mut self, issuer: ServerId) -> Grant {
+        Grant {
+            token: Token(mark_after(&mut self.mark, self.op, issuer).0),
+            contended: None,
+            since: self.clock,
+        }
     }
 
     pub(super) fn release(&mut self, id: &CallId, acquired: Seq, step: &mut Step<'_>) -> Outcome {
@@ -196,19 +204,13 @@ impl Machine {
     /// Grants the lock to those whose turn has come. Names their sessions, and those of holders
     /// that others now wait for.
     pub(super) fn pass_on(&mut self, name: &LockName, step: &mut Step<'_>) {
-        let Step { issuer, told } = step;
-        self.grant_next(name, *issuer, |changed| told(changed.session));
-    }
-
-    /// Grants the lock to those whose turn has come. Names each claim whose grant is new or has
-    /// changed.
-    fn grant_next(&mut self, name: &LockName, issuer: ServerId, mut changed: impl FnMut(Claim)) {
+        let issuer = step.issuer;
         let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
         let next_mark = || mark_after(mark, op, issuer);
         let locks = &mut self.locks;
         locks.settle(name, self.clock, next_mark, |claim, grant: Grant| {
             sessions.note(claim.session, claim.seq, grant);
-            changed(claim);
+            (step.told)(claim.session);
         });
     }
 

@@ -66,10 +66,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         key: &K,
         value: impl FnOnce() -> V,
     ) -> &mut V {
-        if self.get(place, key).is_none() {
-            self.insert(place, key.clone(), value());
-        }
-        self.get_mut(place, key).expect("it is there")
+        let at = self.index(place);
+        let shard = Arc::make_mut(&mut self.shards[at]);
+        let entry = shard.get_index_of(key).unwrap_or_else(|| {
+            make_room(shard);
+            self.len += 1;
+            shard.insert_full(key.clone(), value()).0
+        });
+        &mut shard[entry]
     }
 
     /// Takes an entry out. Copies no shared shard when there is nothing to take.
