@@ -83,9 +83,13 @@ impl Place {
         self.grant.borrow().is_over
     }
 
-    /// Its guard is gone.
+    /// Its guard is gone. Wakes those who watch it: mostly nobody, and to look for them in vain
+    /// would take longer than all else here.
     pub(super) fn end(&self) {
-        self.grant.send_modify(|grant| grant.is_over = true);
+        self.grant.send_if_modified(|grant| {
+            grant.is_over = true;
+            self.grant.receiver_count() > 0
+        });
     }
 
     /// Why it is lost, if it is and its session lives.
