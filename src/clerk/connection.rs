@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
+use tarpc::client::stub::Stub as _;
 use tarpc::client::{Config, NewClient, RpcError};
 use tarpc::context;
 use tokio::time::{Instant, timeout};
@@ -27,7 +28,7 @@ use crate::types::ServerId;
 /// call.
 const THROTTLED: &str = "server throttled the request.";
 
-type Client = LockServiceClient<Checked<LockServiceRequest, LockServiceResponse>>;
+type Client = Checked<LockServiceRequest, LockServiceResponse>;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -103,8 +104,10 @@ impl Connection {
     ) -> Result<Answer, TryError> {
         let live = self.live().await?;
         let live = sent.0.get_or_init(|| live);
-        let answer = send(&live.client, until(ends), request);
-        Ok(live.judge(answer.await)??)
+        // The futures of the client that tarpc generates hold the request several times, and every
+        // caller of this one would move all of that.
+        let response = live.client.call(until(ends), question(request)).await;
+        Ok(answer(live.judge(response)?)?)
     }
 
     /// Asks the server how it sees itself.
@@ -114,7 +117,8 @@ impl Connection {
     /// Safe.
     pub(super) async fn status(&self, deadline: Instant) -> Result<ServerStatus, TryError> {
         let live = self.live().await?;
-        let status = live.client.status(until(deadline));
+        let client = LockServiceClient::from(live.client.clone());
+        let status = client.status(until(deadline));
         live.judge(status.await).map(|status| *status)
     }
 
@@ -187,7 +191,7 @@ async fn dial(
     let transport = net::client_transport(stream, MAX_FRAME_BYTES);
     let NewClient { client, dispatch } = tarpc::client::new(config(), transport);
     let live = Arc::new(Live {
-        client: Checked::new(client).into(),
+        client: Checked::new(client),
         broken: AtomicBool::new(false),
     });
     // The dispatch ends when nobody holds the client any more: so it must not hold it itself.
@@ -218,85 +222,89 @@ fn until(deadline: Instant) -> context::Context {
     context
 }
 
-async fn send(
-    client: &Client,
-    context: context::Context,
-    request: &Request,
-) -> Result<Result<Answer, Refusal>, RpcError> {
+/// The request as it goes over the wire.
+fn question(request: &Request) -> LockServiceRequest {
     match request.clone() {
-        Request::Open {
-            client: id,
-            session,
-        } => client
-            .open(context, id, session)
-            .await
-            .map(|opened| opened.map(Answer::Opened)),
+        Request::Open { client, session } => LockServiceRequest::Open { client, session },
         Request::Call { id, verb, name } => {
             let name = name.as_str().to_owned();
-            let answer = match verb {
-                Verb::Lock => client.lock(context, id, name).await,
-                Verb::Unlock => client.unlock(context, id, name).await,
-            };
-            answer.map(|done| done.map(Answer::Call))
+            match verb {
+                Verb::Lock => LockServiceRequest::Lock { id, name },
+                Verb::Unlock => LockServiceRequest::Unlock { id, name },
+            }
         }
-        Request::Acquire { id, name, how } => client
-            .acquire(context, id, name.as_str().to_owned(), how)
-            .await
-            .map(|acquired| acquired.map(Answer::Acquired)),
-        Request::Release { id, acquired } => client
-            .release(context, id, acquired)
-            .await
-            .map(|was_held| was_held.map(Answer::Call)),
+        Request::Acquire { id, name, how } => {
+            let name = name.as_str().to_owned();
+            LockServiceRequest::Acquire { id, name, how }
+        }
+        Request::Release { id, acquired } => LockServiceRequest::Release { id, acquired },
         Request::Retain {
             id,
             acquired,
             retention,
-        } => client
-            .retain(context, id, acquired, retention)
-            .await
-            .map(|is_held| is_held.map(Answer::Call)),
+        } => LockServiceRequest::Retain {
+            id,
+            acquired,
+            retention,
+        },
         Request::Break {
             id,
             name,
             token,
             reason,
             address: _,
-        } => client
-            .break_lock(context, id, name.as_str().to_owned(), token, reason)
-            .await
-            .map(|was_held| was_held.map(Answer::Call)),
-        Request::Show { name } => client
-            .show(context, name.as_str().to_owned())
-            .await
-            .map(|lock| lock.map(Answer::Lock)),
-        Request::List { prefix, from } => client
-            .list(context, prefix, from)
-            .await
-            .map(|page| page.map(Answer::Page)),
+        } => LockServiceRequest::BreakLock {
+            id,
+            name: name.as_str().to_owned(),
+            token,
+            reason,
+        },
+        Request::Show { name } => LockServiceRequest::Show {
+            name: name.as_str().to_owned(),
+        },
+        Request::List { prefix, from } => LockServiceRequest::List { prefix, from },
         Request::Poll {
-            client: id,
+            client,
             record,
             since,
             view,
-        } => client
-            .poll(context, id, record, since, view)
-            .await
-            .map(|news| news.map(Answer::News)),
+        } => LockServiceRequest::Poll {
+            client,
+            record,
+            since,
+            view,
+        },
         Request::Holdings {
-            client: id,
+            client,
             record,
             from,
-        } => client
-            .holdings(context, id, record, from)
-            .await
-            .map(|holdings| holdings.map(Answer::Holdings)),
-        Request::KeepAlive { client: id, record } => client
-            .keep_alive(context, id, record)
-            .await
-            .map(|kept| kept.map(|()| Answer::Done)),
-        Request::Goodbye { client: id, record } => client
-            .goodbye(context, id, record)
-            .await
-            .map(|gone| gone.map(|()| Answer::Done)),
+        } => LockServiceRequest::Holdings {
+            client,
+            record,
+            from,
+        },
+        Request::KeepAlive { client, record } => LockServiceRequest::KeepAlive { client, record },
+        Request::Goodbye { client, record } => LockServiceRequest::Goodbye { client, record },
+    }
+}
+
+/// The answer to a request, as it came over the wire.
+fn answer(response: LockServiceResponse) -> Result<Answer, Refusal> {
+    match response {
+        LockServiceResponse::Open(opened) => opened.map(Answer::Opened),
+        LockServiceResponse::Lock(done)
+        | LockServiceResponse::Unlock(done)
+        | LockServiceResponse::Release(done)
+        | LockServiceResponse::Retain(done)
+        | LockServiceResponse::BreakLock(done) => done.map(Answer::Call),
+        LockServiceResponse::Acquire(acquired) => acquired.map(Answer::Acquired),
+        LockServiceResponse::Show(lock) => lock.map(Answer::Lock),
+        LockServiceResponse::List(page) => page.map(Answer::Page),
+        LockServiceResponse::Poll(news) => news.map(Answer::News),
+        LockServiceResponse::Holdings(holdings) => holdings.map(Answer::Holdings),
+        LockServiceResponse::KeepAlive(done) | LockServiceResponse::Goodbye(done) => {
+            done.map(|()| Answer::Done)
+        }
+        LockServiceResponse::Status(_) => unreachable!("no `Request` asks for the status"),
     }
 }
