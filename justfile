@@ -60,7 +60,7 @@ memory *FILTER:
 
 # Throw a million malformed frames at live servers, and exhaust what can be exhausted
 hostile *FILTER:
-    LONG_TESTS=1 cargo test --locked --release --test siege -- --nocapture --test-threads=1 {{ FILTER }}
+    LONG_TESTS=1 cargo test --locked --release --test overload -- --nocapture --test-threads=1 {{ FILTER }}
 
 # Run the pair on hosts of their own, in network namespaces (takes root, ip, nft and ss)
 hosts *FILTER:

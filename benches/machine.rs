@@ -7,9 +7,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use lockservice::config::MAX_PAYLOAD_BYTES;
-use lockservice::machine::{Command, Machine, Outcome, Restore};
-use lockservice::service::{CallId, How, Mode, SessionTerms, Verb};
-use lockservice::types::{ClientId, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId};
+use lockservice::machine::{Command, Machine, Outcome, SnapshotReceiver};
+use lockservice::service::{AcquireOptions, CallId, LockMode, SessionTerms, Verb};
+use lockservice::types::{ClientId, Lease, LockName, OpNumber, Seq, ServerId, SessionId};
 
 const CLIENT: ClientId = ClientId::from_u128(1);
 
@@ -20,7 +20,7 @@ const TABLES: [u64; 2] = [0, 1_000_000];
 #[derive(Clone)]
 struct Bench {
     machine: Machine,
-    record: RecordNumber,
+    record: SessionId,
     next: u64,
 }
 
@@ -28,9 +28,9 @@ impl Bench {
     fn new() -> Self {
         let mut machine = Machine::new(OpNumber(0));
         let Outcome::Opened(record) = machine.apply(
-            &Command::Open {
+            &Command::OpenSession {
                 client: CLIENT,
-                session: Lease::new(Lease::MIN).ok().map(SessionTerms::nameless),
+                terms: Lease::new(Lease::MIN).ok().map(SessionTerms::nameless),
             },
             ServerId::A,
         ) else {
@@ -56,21 +56,27 @@ impl Bench {
         self.next += 1;
         CallId {
             client: CLIENT,
-            record: self.record,
+            session: self.record,
             seq,
-            done_below: seq,
+            first_incomplete: seq,
         }
     }
 
     fn acquire(&mut self, name: &LockName) -> Seq {
         let id = self.id();
-        let how = How {
-            mode: Mode::Exclusive,
+        let how = AcquireOptions {
+            mode: LockMode::Exclusive,
             waits: true,
         };
         let name = name.clone();
-        self.machine
-            .apply(&Command::Acquire { id, name, how }, ServerId::A);
+        self.machine.apply(
+            &Command::Acquire {
+                id,
+                name,
+                options: how,
+            },
+            ServerId::A,
+        );
         id.seq
     }
 
@@ -158,7 +164,7 @@ fn snapshots(c: &mut Criterion) {
 
 fn copy(machine: &Machine) -> Machine {
     let mut snapshot = machine.snapshot();
-    let mut restore = Restore::new();
+    let mut restore = SnapshotReceiver::new();
     while let Some(chunk) = snapshot.next_chunk(MAX_PAYLOAD_BYTES) {
         if let Some(machine) = restore.add(chunk).expect("a chunk fits its copy") {
             return machine;

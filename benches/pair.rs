@@ -16,8 +16,8 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use lockservice::net::{Addr, MemoryNetwork, Network, SystemNetwork};
 use lockservice::testkit::Reserved;
+use lockservice::transport::{Addr, MemoryNetwork, Network, SystemNetwork};
 use lockservice::{Clerk, Server, ServerConfig, ServerId, Servers};
 use reference::Flavour;
 use tempfile::TempDir;

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{env, fs, io};
 
-use lockservice::fence::{FileGate, GateError};
+use lockservice::fencing::{FileGate, GateError};
 use lockservice::testkit::{Pair, PairOptions, Process};
 use lockservice::{Clerk, Servers, Token};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};

@@ -74,7 +74,7 @@ pub const MAX_PAGE_BYTES: usize = 16 * 1024;
 pub const SHARDS_LISTED: usize = 8;
 
 /// How much news of locks one answer to a poll holds at the most. The next poll gets the rest.
-pub const MAX_NEWS: usize = 64;
+pub const MAX_NOTIFICATIONS: usize = 64;
 
 /// How many of a session's holders and waiters one answer to `holdings` tells of. 512: less than 16
 /// KiB, and a session with thousands of them needs a few questions after a failover.
@@ -154,7 +154,7 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Too low, and tries are given up that a failover holds back; too high, and a call through a
 /// connection that a router has forgotten takes that much longer. 3 s: a failover takes a
 /// `peer_timeout` or two.
-pub const TRY_TIMEOUT: Duration = Duration::from_secs(3);
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The shortest pause before a clerk tries the same server again: the time that a takeover takes.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(5);
@@ -164,7 +164,7 @@ pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(5);
 pub const RETRY_DELAY_MAX: Duration = Duration::from_millis(250);
 
 /// How long a clerk that goes away tries to say so. 1 s: its record expires anyway.
-pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const CLOSE_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a watch looks at the locks, unless it is told otherwise.
 ///

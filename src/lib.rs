@@ -35,7 +35,7 @@
 //! - Nothing is on disk. When both servers are lost, or the second one before the pair is whole
 //!   again, the locks are gone, and a new pair starts with none held.
 //! - A lease promises nothing about a process that does not run: what must not happen late even
-//!   then is refused by the token, where it happens ([`fence`]).
+//!   then is refused by the token, where it happens ([`fencing`]).
 //! - No authentication and no encryption: whoever reaches the port can lock and unlock.
 //!
 //! # Example
@@ -79,9 +79,10 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`clerk`] | the client, its errors, and how to ask for the status of a pair |
-//! | [`looks`] | what looks at the locks tell: who waits for whom, what has changed: pure |
-//! | [`fence`] | gates that refuse a late writer by its fencing token |
-//! | [`net`] | addresses, transports (TCP, Unix sockets, in memory), the preface of a connection |
+//! | [`inspect`] | what looks at the locks tell: who waits for whom, what has changed: pure |
+//! | [`fencing`] | gates that refuse a late writer by its fencing token |
+//! | [`transport`] | addresses and transports: TCP, Unix sockets, in memory |
+//! | [`rpc`] | the preface of a connection, its framing and encoding |
 //! | [`service`] | what crosses the wire |
 //! | [`config`] | every limit and timeout, with its default and the reason |
 //! | [`types`] | the words: names, ids, numbers |
@@ -109,16 +110,16 @@
 
 #[cfg(any(feature = "internals", feature = "testkit"))]
 #[doc(hidden)]
-pub mod audit;
+pub mod checker;
 pub mod clerk;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod engine;
-pub mod fence;
-pub mod looks;
+pub mod fencing;
+pub mod inspect;
 #[cfg(feature = "server")]
 pub mod machine;
-pub mod net;
+pub mod rpc;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod service;
@@ -126,6 +127,7 @@ pub mod service;
 pub mod testkit;
 #[cfg(feature = "server")]
 mod throttle;
+pub mod transport;
 pub mod types;
 
 // The client.
@@ -136,14 +138,14 @@ pub use clerk::{
 };
 #[doc(no_inline)]
 pub use clerk::{
-    CallError, Clerk, ClerkBuilder, ConnectError, Error, GuardWatcher, LookError, ReleaseError,
+    CallError, Clerk, ClerkBuilder, ConnectError, Error, GuardWatcher, InspectError, ReleaseError,
     Watch,
 };
 // What it sees.
 #[doc(no_inline)]
-pub use looks::{LockChange, LockEvent, WaitGraph};
+pub use inspect::{LockChange, LockEvent, WaitGraph};
 #[doc(no_inline)]
-pub use service::{LockInfo, PlaceInfo};
+pub use service::{LockInfo, QueueEntryInfo};
 // The server.
 #[cfg(feature = "server")]
 #[doc(no_inline)]
@@ -153,10 +155,10 @@ pub use config::{Limits, Timing};
 pub use server::{BindError, ServeError, Server, ServerConfig};
 // The other side of a fencing token.
 #[doc(no_inline)]
-pub use fence::{FileGate, MemoryGate};
+pub use fencing::{FileGate, MemoryGate};
 // Addresses, and what carries the bytes.
 #[doc(no_inline)]
-pub use net::{Addr, AddrError, MemoryNetwork, Network, Servers, SystemNetwork};
+pub use transport::{Addr, AddrError, MemoryNetwork, Network, Servers, SystemNetwork};
 // Words.
 #[doc(no_inline)]
 pub use types::{LockName, NameError, ServerId, SessionId, SessionName, Token};

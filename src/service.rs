@@ -2,7 +2,7 @@
 //!
 //! [`LockService`] is plain tarpc with postcard as the codec. What servers ask of each other is in
 //! their engine. The preface of a connection says which of the two it carries (see
-//! [`net::preface`](crate::net::preface)).
+//! [`net::preface`](crate::rpc::preface)).
 
 mod obstacle;
 mod owned;
@@ -14,13 +14,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    ClientAddress, ClientId, LockName, NameError, RecordNumber, Retention, Seq, Token, View,
+    ClientAddress, ClientId, LockName, NameError, Retention, Seq, SessionId, Token, View,
 };
 
 pub use self::obstacle::Obstacle;
 pub use self::owned::{
-    Acquired, Change, Cursor, Holding, HoldingState, Holdings, How, InView, LockInfo, Mark, Mode,
-    News, Page, PlaceInfo,
+    AcquireOptions, Acquired, Change, Cursor, Holding, HoldingState, Holdings, InView, LockInfo,
+    LockMode, Notifications, Page, QueueEntryInfo, Revision,
 };
 pub use self::session::{Opened, SessionTerms};
 pub use self::status::ServerStatus;
@@ -39,13 +39,20 @@ pub const PROTOCOL_VERSION: u16 = 5;
 #[tarpc::service]
 pub trait LockService {
     /// Opens a record for the calls of `client`: that of a session, which can own locks, or none.
-    async fn open(client: ClientId, session: Option<Arc<SessionTerms>>) -> Result<Opened, Refusal>;
+    async fn open_session(
+        client: ClientId,
+        session: Option<Arc<SessionTerms>>,
+    ) -> Result<Opened, Refusal>;
     /// Locks `name`: true when it was free and is now held, false when it was held.
     async fn lock(id: CallId, name: String) -> Result<bool, Refusal>;
     /// Unlocks `name`: true when it was held and is now free, false when it was free.
     async fn unlock(id: CallId, name: String) -> Result<bool, Refusal>;
     /// Acquires `name` for the session, or queues for it.
-    async fn acquire(id: CallId, name: String, how: How) -> Result<Acquired, Refusal>;
+    async fn acquire(
+        id: CallId,
+        name: String,
+        options: AcquireOptions,
+    ) -> Result<Acquired, Refusal>;
     /// Gives back what the session acquired by the call `acquired`, or leaves the queue: true when
     /// the lock was held. Of a call that has not arrived yet it is seen to that it never acquires
     /// anything.
@@ -68,14 +75,14 @@ pub trait LockService {
     /// is not `view`.
     async fn poll(
         client: ClientId,
-        record: RecordNumber,
-        since: Mark,
+        session: SessionId,
+        since: Revision,
         view: View,
-    ) -> Result<Box<InView<News>>, Refusal>;
+    ) -> Result<Box<InView<Notifications>>, Refusal>;
     /// Keeps the record from expiring.
-    async fn keep_alive(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
+    async fn keep_alive(client: ClientId, session: SessionId) -> Result<(), Refusal>;
     /// Closes the record.
-    async fn goodbye(client: ClientId, record: RecordNumber) -> Result<(), Refusal>;
+    async fn close_session(client: ClientId, session: SessionId) -> Result<(), Refusal>;
     /// How this server sees itself and its peer.
     async fn status() -> Box<ServerStatus>;
     /// Keeps what the session acquired by the call `acquired` held for at least so long from now
@@ -85,7 +92,7 @@ pub trait LockService {
     /// call `from` on.
     async fn holdings(
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
         from: Seq,
     ) -> Result<Box<InView<Holdings>>, Refusal>;
 }
@@ -122,8 +129,8 @@ pub(crate) use kinds;
 
 kinds!(
     LockServiceRequest, LockServiceResponse:
-    Open, Lock, Unlock, Acquire, Release, Retain, BreakLock, Show, List, Poll, Holdings, KeepAlive,
-    Goodbye, Status
+    OpenSession, Lock, Unlock, Acquire, Release, Retain, BreakLock, Show, List, Poll, Holdings, KeepAlive,
+    CloseSession, Status
 );
 
 /// Identifies a call, so that a repeated one is recognised (RIFL, Lee et al. 2015).
@@ -132,11 +139,11 @@ pub struct CallId {
     /// Who calls.
     pub client: ClientId,
     /// The record that the client opened.
-    pub record: RecordNumber,
+    pub session: SessionId,
     /// The number of the call in that record.
     pub seq: Seq,
     /// Every call below this one has been answered, or given up.
-    pub done_below: Seq,
+    pub first_incomplete: Seq,
 }
 
 /// What a call does to its lock.
@@ -151,12 +158,12 @@ pub enum Verb {
 /// A client's request, as a backup relays it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {
-    /// See [`LockService::open`].
-    Open {
+    /// See [`LockService::open_session`].
+    OpenSession {
         /// Who will call.
         client: ClientId,
         /// What a session is opened with; none for a record that owns nothing.
-        session: Option<Arc<SessionTerms>>,
+        terms: Option<Arc<SessionTerms>>,
     },
     /// See [`LockService::lock`] and [`LockService::unlock`].
     Call {
@@ -174,7 +181,7 @@ pub enum Request {
         /// Which lock.
         name: LockName,
         /// In which mode, and whether to wait.
-        how: How,
+        options: AcquireOptions,
     },
     /// See [`LockService::release`].
     Release {
@@ -213,9 +220,9 @@ pub enum Request {
         /// Whose session.
         client: ClientId,
         /// Which session.
-        record: RecordNumber,
+        session: SessionId,
         /// What the client knows of.
-        since: Mark,
+        since: Revision,
         /// The view that the client's knowledge agrees with.
         view: View,
     },
@@ -224,14 +231,14 @@ pub enum Request {
         /// Whose record.
         client: ClientId,
         /// Which record.
-        record: RecordNumber,
+        session: SessionId,
     },
-    /// See [`LockService::goodbye`].
-    Goodbye {
+    /// See [`LockService::close_session`].
+    CloseSession {
         /// Whose record.
         client: ClientId,
         /// Which record.
-        record: RecordNumber,
+        session: SessionId,
     },
     /// See [`LockService::retain`].
     Retain {
@@ -247,7 +254,7 @@ pub enum Request {
         /// Whose session.
         client: ClientId,
         /// Which session.
-        record: RecordNumber,
+        session: SessionId,
         /// The first call to tell of.
         from: Seq,
     },
@@ -256,7 +263,7 @@ pub enum Request {
 /// The answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
-    /// To `Open`.
+    /// To `OpenSession`.
     Opened(Opened),
     /// To `Call`: whether it locked or unlocked. To `Release`, `Retain` and `Break`: whether the
     /// lock was held.
@@ -264,12 +271,12 @@ pub enum Answer {
     /// To `Acquire`.
     Acquired(Acquired),
     /// To `Poll`.
-    News(Box<InView<News>>),
+    Notifications(Box<InView<Notifications>>),
     /// To `Show`.
     Lock(Box<LockInfo>),
     /// To `List`.
     Page(Box<Page>),
-    /// To `KeepAlive` and `Goodbye`.
+    /// To `KeepAlive` and `CloseSession`.
     Done,
     /// To `Holdings`.
     Holdings(Box<InView<Holdings>>),
@@ -293,12 +300,12 @@ pub enum Refusal {
     /// There is no record of that number for that client: it expired, was closed, or belonged to a
     /// pair that is gone. This try was not executed.
     #[error("the client's record is not known")]
-    UnknownRecord,
-    /// The call is below `done_below`, so its outcome has been forgotten. This try was not
+    UnknownSession,
+    /// The call is below `first_incomplete`, so its outcome has been forgotten. This try was not
     /// executed.
     #[error("the call was given up by its client")]
     GivenUp,
-    /// The call is too far ahead of `done_below`. This try was not executed.
+    /// The call is too far ahead of `first_incomplete`. This try was not executed.
     #[error("too many calls of one client are unanswered")]
     WindowFull,
     /// The name is no lock name. Nothing was changed.
@@ -359,7 +366,8 @@ pub enum RoleName {
     #[default]
     Starting,
     /// It is a primary without a backup.
-    Alone,
+    #[serde(rename = "alone")]
+    Standalone,
     /// It is a primary with a backup.
     Primary,
     /// It is a backup.
@@ -370,7 +378,7 @@ impl std::fmt::Display for RoleName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Starting => "starting",
-            Self::Alone => "primary (alone)",
+            Self::Standalone => "primary (alone)",
             Self::Primary => "primary",
             Self::Backup => "backup",
         })

@@ -16,9 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::session::{
-    ClientAddress, Retention, RetentionError, SessionId, SessionName, SessionNameError,
-};
+pub use self::session::{ClientAddress, Retention, RetentionError, SessionName, SessionNameError};
 
 /// The name of a lock: 1 to 1,024 bytes of UTF-8, any characters.
 ///
@@ -221,8 +219,8 @@ number! {
     OpNumber, serde(deserialize_with = "countable")
 }
 number! {
-    /// The number of a client's record: the op number of the command that opened it.
-    RecordNumber
+    /// Identifies a session: the op number of the command that opened it. Never used twice.
+    SessionId
 }
 number! {
     /// The number that a clerk gives to a call. Counts up from 0 in each record.
@@ -233,7 +231,8 @@ number! {
     /// A fencing token: the number of a grant. It rises strictly with every grant of a lock, across
     /// failovers and also when both servers were lost (as long as no server's clock was set back
     /// meanwhile: a new pair begins at the time of day), so that a resource can refuse a holder
-    /// whose time is over ("sequencer" in Chubby, Burrows 2006). [`fence`](crate::fence) tells how.
+    /// whose time is over ("sequencer" in Chubby, Burrows 2006). [`fencing`](crate::fencing) tells
+    /// how.
     ///
     /// No two grants have the same token, also when the two servers are cut off from each other and
     /// both grant: the primary that grants is part of the number, as its remainder when divided by

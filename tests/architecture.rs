@@ -107,7 +107,7 @@ fn forbid(places: &[&str], words: &[&str], why: &str) {
 
 /// What is pure: the lock machine, the role machine of the pair, and what is concluded from looks
 /// at the locks.
-const PURE: [&str; 3] = ["src/machine/", "src/engine/pair/core", "src/looks/"];
+const PURE: [&str; 3] = ["src/machine/", "src/engine/pair/core", "src/inspect/"];
 
 #[test]
 fn the_pure_parts_know_no_clock() {
@@ -174,35 +174,70 @@ fn the_pure_parts_draw_no_random_numbers_and_have_no_order_of_their_own() {
 }
 
 /// The modules of the library, and those that each may use; those that the programs may.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("types", &[]),
     ("config", &[]),
     ("throttle", &[]),
-    ("fence", &["types"]),
+    ("fencing", &["types"]),
     ("service", &["types"]),
     ("machine", &["types", "config", "service"]),
-    ("looks", &["types", "service"]),
-    ("net", &["types", "config", "service"]),
+    ("inspect", &["types", "service"]),
+    ("transport", &["types", "config"]),
+    ("rpc", &["types", "config", "service", "transport"]),
     (
         "engine",
-        &["types", "config", "service", "machine", "net", "throttle"],
+        &[
+            "types",
+            "config",
+            "service",
+            "machine",
+            "transport",
+            "rpc",
+            "throttle",
+        ],
     ),
     (
         "server",
-        &["types", "config", "service", "net", "engine", "throttle"],
+        &[
+            "types",
+            "config",
+            "service",
+            "transport",
+            "rpc",
+            "engine",
+            "throttle",
+        ],
     ),
-    ("clerk", &["types", "config", "service", "net", "looks"]),
-    ("audit", &["types", "service", "clerk"]),
+    (
+        "clerk",
+        &["types", "config", "service", "transport", "rpc", "inspect"],
+    ),
+    ("checker", &["types", "service", "clerk"]),
     (
         "programs",
         &[
-            "types", "config", "service", "net", "server", "looks", "clerk", "audit",
+            "types",
+            "config",
+            "service",
+            "transport",
+            "rpc",
+            "server",
+            "inspect",
+            "clerk",
+            "checker",
         ],
     ),
     (
         "testkit",
         &[
-            "types", "config", "service", "net", "server", "clerk", "audit",
+            "types",
+            "config",
+            "service",
+            "transport",
+            "rpc",
+            "server",
+            "clerk",
+            "checker",
         ],
     ),
 ];
@@ -255,7 +290,7 @@ fn the_role_machine_does_not_know_its_shell() {
             "peer::",
             "probe::",
             "relay::",
-            "crate::net",
+            "crate::transport",
         ],
         "the shell calls the core and never the other way round, so that a test or a model checker can be \
          the shell",
@@ -281,7 +316,7 @@ fn only_the_driver_moves_the_role_machine() {
 fn every_select_is_biased() {
     let mut found = String::new();
     for source in sources() {
-        let simulated = ["server", "engine", "clerk", "net"];
+        let simulated = ["server", "engine", "clerk", "transport", "rpc"];
         let inside = |module| source.path.starts_with(&format!("src/{module}/"));
         if !simulated.into_iter().any(inside) {
             continue;
@@ -444,14 +479,9 @@ fn every_test_belongs_to_one_package() {
     ];
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut looked_at = 0;
-    for entry in fs::read_dir(tests).expect("a directory of tests") {
-        let entry = entry.expect("an entry");
-        let name = entry.file_name().into_string().expect("its name is text");
-        let path = match name.strip_suffix(".rs") {
-            Some(_) => name,
-            None if entry.path().join("main.rs").exists() => format!("{name}/main.rs"),
-            None => continue,
-        };
+    for path in test_targets(&tests) {
+        let path = path.strip_prefix(&tests).expect("it is in there");
+        let path = path.to_str().expect("its name is text");
         looked_at += 1;
         let named = |manifest: &&&str| {
             let paths = ["tests", "../tests"].map(|place| format!("path = \"{place}/{path}\"\n"));
@@ -467,6 +497,24 @@ fn every_test_belongs_to_one_package() {
         looked_at > 20,
         "tests are not where this test looks for them"
     );
+}
+
+/// The files in a directory that Cargo builds tests of: `main.rs`, or else each file, and those of
+/// the directories in it.
+fn test_targets(directory: &Path) -> Vec<PathBuf> {
+    let main = directory.join("main.rs");
+    if main.exists() {
+        return vec![main];
+    }
+    let entries = fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| match path.extension() {
+            _ if path.is_dir() => test_targets(&path),
+            Some(extension) if extension == "rs" && !path.ends_with("mod.rs") => vec![path],
+            _ => Vec::new(),
+        })
+        .collect()
 }
 
 /// Crates that a client is built of, itself among them.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use lockservice::net::{Addr, SystemNetwork};
+use lockservice::transport::{Addr, SystemNetwork};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
 
-use lockservice::net::{Addr, SystemNetwork};
 use lockservice::testkit::{Process, Reserved, wait_until};
+use lockservice::transport::{Addr, SystemNetwork};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;

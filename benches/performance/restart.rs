@@ -106,7 +106,7 @@ async fn run(scale: &Scale, stage: &mut Stage, callers: &mut Callers) -> Run {
 async fn wait_alone(stage: &Stage, survivor: ServerId) {
     let is_alone = async || {
         let mut statuses = stage.statuses().await.into_iter().flatten();
-        statuses.any(|it| it.server == survivor && it.role == RoleName::Alone)
+        statuses.any(|it| it.server == survivor && it.role == RoleName::Standalone)
     };
     while !is_alone().await {
         sleep(LOOK).await;

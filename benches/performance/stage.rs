@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use lockservice::clerk::{self, Clerk, ClerkBuilder, ServerReport};
-use lockservice::net::{Network, Servers, SystemNetwork};
 use lockservice::service::ServerStatus;
 use lockservice::testkit::{Process, Reserved, wait_until};
+use lockservice::transport::{Network, Servers, SystemNetwork};
 use lockservice::types::ServerId;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;

@@ -11,9 +11,9 @@ mod tuned;
 
 use std::io;
 
-use lockservice::net::{Addr, Network, Stream};
 use lockservice::service::CallId;
-use lockservice::types::{ClientId, RecordNumber, Seq};
+use lockservice::transport::{Addr, Network, Stream};
+use lockservice::types::{ClientId, Seq, SessionId};
 use tarpc::context;
 use tokio::runtime::{Builder, Runtime};
 
@@ -93,9 +93,9 @@ impl Client {
     pub(crate) async fn call(&self, name: &str) -> bool {
         let id = CallId {
             client: ClientId::from_u128(u128::MAX),
-            record: RecordNumber(1 << 50),
+            session: SessionId(1 << 50),
             seq: Seq(1 << 14),
-            done_below: Seq(1 << 14),
+            first_incomplete: Seq(1 << 14),
         };
         let answer = self.0.lock(context::current(), id, name.to_owned()).await;
         answer.expect("a server answers")

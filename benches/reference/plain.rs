@@ -1,7 +1,7 @@
 //! tarpc as its README has it.
 
 use futures::StreamExt as _;
-use lockservice::net::Stream;
+use lockservice::transport::Stream;
 use tarpc::client::Config;
 use tarpc::serde_transport;
 use tarpc::server::{BaseChannel, Channel as _};

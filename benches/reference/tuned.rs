@@ -3,7 +3,8 @@
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use lockservice::config::MAX_FRAME_BYTES;
-use lockservice::net::{Stream, client_transport, server_transport};
+use lockservice::rpc::{client_transport, server_transport};
+use lockservice::transport::Stream;
 use tarpc::server::{BaseChannel, Channel as _};
 use tarpc::{client, server};
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use lockservice::clerk::status;
-use lockservice::net::{MemoryNetwork, Network, Purpose, RunId, Stream, client_transport, dial};
+use lockservice::rpc::{Purpose, RunId, client_transport, dial};
 use lockservice::service::{LockServiceClient, RoleName};
+use lockservice::transport::{MemoryNetwork, Network, Stream};
 use lockservice::types::ClientId;
 use lockservice::{Clerk, Server, ServerConfig, ServerId, Servers};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -170,7 +171,9 @@ impl Stage {
             let transport = client_transport(stream.expect("a welcome"), 64 * 1024);
             let config = tarpc::client::Config::default();
             let client = LockServiceClient::new(config, transport).spawn();
-            let opened = client.open(tarpc::context::current(), id, None).await;
+            let opened = client
+                .open_session(tarpc::context::current(), id, None)
+                .await;
             let Ok(Ok(opened)) = opened else {
                 sleep(Duration::from_millis(1)).await;
                 continue;
@@ -179,7 +182,7 @@ impl Stage {
             let status = status.expect("an answer");
             return Known {
                 client: id,
-                record: opened.record,
+                record: opened.session,
                 view: status.view.expect("it serves"),
                 op: status.op,
             };
@@ -230,7 +233,7 @@ impl Stage {
         let network: Arc<dyn Network> = self.network.clone();
         let reports = status(&network, &self.servers, Duration::from_secs(1)).await;
         match reports.map(|report| report.status.map(|status| status.role).ok()) {
-            [Some(RoleName::Alone), None] => true,
+            [Some(RoleName::Standalone), None] => true,
             [Some(a), Some(b)] => matches!(
                 (a, b),
                 (RoleName::Primary, RoleName::Backup) | (RoleName::Backup, RoleName::Primary)

@@ -2,8 +2,9 @@
 
 use arbitrary::Arbitrary;
 use lockservice::engine::pair::protocol::{FrameAnswer, ReplicationResponse};
-use lockservice::net::{Listener, Stream, accept, greet};
+use lockservice::rpc::{accept, greet};
 use lockservice::service::{Answer, Opened, Refusal};
+use lockservice::transport::{Listener, Stream};
 use lockservice::types::{ServerId, View};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,14 +63,14 @@ impl Lie {
             let ok: Result<&ReplicationResponse, ()> = Ok(answer);
             Some(frame(&encode(&(number, ok))))
         };
-        let deliver = |is: FrameAnswer| answer(&ReplicationResponse::Deliver(is));
+        let deliver = |is: FrameAnswer| answer(&ReplicationResponse::Append(is));
         let relay = |is: Result<Answer, Refusal>| answer(&ReplicationResponse::Relay(is));
         match self {
-            Self::Standing(place) => answer(&ReplicationResponse::Who(place.introduction(known))),
+            Self::Standing(place) => answer(&ReplicationResponse::Probe(place.introduction(known))),
             Self::Ack(op) => deliver(FrameAnswer::Ack {
                 op: op.number(known),
             }),
-            Self::Fenced(sight) => deliver(FrameAnswer::Fenced {
+            Self::Fenced(sight) => deliver(FrameAnswer::HigherView {
                 view: sight.view(known),
             }),
             Self::Closed => deliver(FrameAnswer::Closed),
@@ -78,7 +79,7 @@ impl Lie {
             }),
             Self::Relayed(granted) => relay(Ok(Answer::Call(*granted))),
             Self::Opened(record) => relay(Ok(Answer::Opened(Opened {
-                record: record.number(known),
+                session: record.number(known),
                 time_to_live: Duration::from_secs(1),
                 inside: Vec::new(),
                 view: View::first(ServerId::A),

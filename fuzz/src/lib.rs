@@ -1,7 +1,7 @@
 //! What the fuzz targets do with their input. Each panics when the input shows a bug.
 //!
-//! `tests/corpus.rs` of the main package includes this file and replays the corpus through it, so
-//! nothing here may need more than that package's dev-dependencies.
+//! `tests/hostile/corpus.rs` of the main package includes this file and replays the corpus through
+//! it, so nothing here may need more than that package's dev-dependencies.
 
 mod conversation;
 mod falsehood;

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use lockservice::net::{Addr, DialError, GreetError, Listener, Network, Purpose, Stream};
-use lockservice::net::{dial, greet};
+use lockservice::rpc::{DialError, GreetError, Purpose, dial, greet};
 use lockservice::service::PROTOCOL_VERSION;
+use lockservice::transport::{Addr, Listener, Network, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 const MAGIC: &[u8] = b"lockserv";

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use lockservice::engine::pair::protocol::{
-    Frame, Introduction, LinkPurpose, ReplicationRequest, Standing,
+    Frame, Introduction, PeerState, ReplicationRequest, StreamPurpose,
 };
 use lockservice::machine::Command;
 use lockservice::service::{
-    CallId, Cursor, How, LockServiceRequest, Mark, Mode, Request, SessionTerms, Verb,
+    AcquireOptions, CallId, Cursor, LockMode, LockServiceRequest, Request, Revision, SessionTerms,
+    Verb,
 };
 use lockservice::types::{
-    ClientAddress, ClientId, ClusterId, Digest, Lease, LockName, OpNumber, RecordNumber, Retention,
-    Seq, ServerId, SessionName, Token, UnixTime, View,
+    ClientAddress, ClientId, ClusterId, Digest, Lease, LockName, OpNumber, Retention, Seq,
+    ServerId, SessionId, SessionName, Token, UnixTime, View,
 };
 use serde::Serialize;
 
@@ -23,7 +24,7 @@ use serde::Serialize;
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) client: ClientId,
-    pub(crate) record: RecordNumber,
+    pub(crate) record: SessionId,
     pub(crate) view: View,
     pub(crate) op: OpNumber,
 }
@@ -232,14 +233,14 @@ impl Ask {
         type Peer = ReplicationRequest;
         match self {
             Self::Status => encode(&Client::Status {}),
-            Self::Open(who, term) => encode(&Client::Open {
+            Self::Open(who, term) => encode(&Client::OpenSession {
                 client: who.id(known),
                 session: term.session(),
             }),
             Self::Acquire(call, name, way) => encode(&Client::Acquire {
                 id: call.id(known),
                 name: name.name().as_str().to_owned(),
-                how: way.how(),
+                options: way.how(),
             }),
             Self::Release(call, acquired) => encode(&Client::Release {
                 id: call.id(known),
@@ -263,24 +264,24 @@ impl Ask {
             }),
             Self::Poll(who, record, since) => encode(&Client::Poll {
                 client: who.id(known),
-                record: record.number(known),
-                since: Mark(*since),
+                session: record.number(known),
+                since: Revision(*since),
                 view: View::first(ServerId::A),
             }),
             Self::Lock(call, name) => lock(0, call.id(known), name),
             Self::Unlock(call, name) => lock(1, call.id(known), name),
             Self::KeepAlive(who, record) => encode(&Client::KeepAlive {
                 client: who.id(known),
-                record: record.number(known),
+                session: record.number(known),
             }),
-            Self::Goodbye(who, record) => encode(&Client::Goodbye {
+            Self::Goodbye(who, record) => encode(&Client::CloseSession {
                 client: who.id(known),
-                record: record.number(known),
+                session: record.number(known),
             }),
-            Self::Standing(place) => encode(&Peer::Who {
+            Self::Standing(place) => encode(&Peer::Probe {
                 asker: place.introduction(known),
             }),
-            Self::Fence(sight) => encode(&Peer::Fence {
+            Self::Fence(sight) => encode(&Peer::AnnounceView {
                 view: sight.view(known),
             }),
             Self::OpenLink(sight, purpose, pace) => deliver(&Frame::Open {
@@ -311,7 +312,7 @@ impl Ask {
 }
 
 fn deliver(frame: &Frame) -> Vec<u8> {
-    encode(&ReplicationRequest::Deliver {
+    encode(&ReplicationRequest::Append {
         frame: frame.clone(),
     })
 }
@@ -332,8 +333,8 @@ impl Who {
 }
 
 impl Record {
-    pub(crate) fn number(&self, known: &Known) -> RecordNumber {
-        RecordNumber(match *self {
+    pub(crate) fn number(&self, known: &Known) -> SessionId {
+        SessionId(match *self {
             Self::Known => known.record.0,
             Self::Near(offset) => known.record.0.wrapping_add_signed(offset.into()),
             Self::Any(number) => number,
@@ -355,9 +356,9 @@ impl Call {
     fn id(&self, known: &Known) -> CallId {
         CallId {
             client: self.who.id(known),
-            record: self.record.number(known),
+            session: self.record.number(known),
             seq: Seq(self.seq.value()),
-            done_below: Seq(self.done_below.value()),
+            first_incomplete: Seq(self.done_below.value()),
         }
     }
 }
@@ -410,21 +411,21 @@ impl Op {
 impl Place {
     pub(crate) fn introduction(&self, known: &Known) -> Introduction {
         Introduction {
-            standing: self.standing(known),
+            state: self.state(known),
             peer_timeout: lockservice::Timing::default().peer_timeout,
             highest: known.op,
             dropped: None,
         }
     }
 
-    fn standing(&self, known: &Known) -> Standing {
+    fn state(&self, known: &Known) -> PeerState {
         match self {
-            Self::Starting => Standing::Starting,
-            Self::Primary(sight, op) => Standing::Primary {
+            Self::Starting => PeerState::Starting,
+            Self::Primary(sight, op) => PeerState::Primary {
                 view: sight.view(known),
                 op: op.number(known),
             },
-            Self::Backup(sight, op) => Standing::Backup {
+            Self::Backup(sight, op) => PeerState::Backup {
                 view: sight.view(known),
                 op: op.number(known),
             },
@@ -433,14 +434,14 @@ impl Place {
 }
 
 impl Purpose {
-    fn purpose(&self, known: &Known) -> LinkPurpose {
+    fn purpose(&self, known: &Known) -> StreamPurpose {
         match self {
-            Self::Form(base) => LinkPurpose::Form {
+            Self::Form(base) => StreamPurpose::Form {
                 base: base.number(known),
                 cluster: ClusterId(1),
             },
-            Self::Resume => LinkPurpose::Resume,
-            Self::Sync => LinkPurpose::Sync,
+            Self::Resume => StreamPurpose::Resume,
+            Self::Sync => StreamPurpose::Sync,
         }
     }
 }
@@ -461,7 +462,7 @@ impl Term {
             Self::Known(_, ref name, inside) => Arc::new(SessionTerms {
                 lease,
                 name: SessionName::new(name.as_str()).ok(),
-                inside: Some(RecordNumber(inside)),
+                inside: Some(SessionId(inside)),
                 address: Some(ClientAddress::new(name)),
             }),
             _ => SessionTerms::nameless(lease),
@@ -479,14 +480,14 @@ impl Term {
 }
 
 impl Way {
-    fn how(self) -> How {
+    fn how(self) -> AcquireOptions {
         let permits = self.mode.checked_sub(127).and_then(NonZeroU8::new);
         let mode = match permits {
-            Some(most) => Mode::Permits(most.into()),
-            None if self.mode % 2 == 1 => Mode::Shared,
-            None => Mode::Exclusive,
+            Some(most) => LockMode::Permits(most.into()),
+            None if self.mode % 2 == 1 => LockMode::Shared,
+            None => LockMode::Exclusive,
         };
-        How {
+        AcquireOptions {
             mode,
             waits: self.waits,
         }
@@ -496,14 +497,14 @@ impl Way {
 impl Order {
     fn command(&self, known: &Known) -> Command {
         match self {
-            Self::Open(who, term) => Command::Open {
+            Self::Open(who, term) => Command::OpenSession {
                 client: who.id(known),
-                session: term.session(),
+                terms: term.session(),
             },
             Self::Acquire(call, name, way) => Command::Acquire {
                 id: call.id(known),
                 name: name.name(),
-                how: way.how(),
+                options: way.how(),
             },
             Self::Break(call, name, token) => Command::Break {
                 id: call.id(known),
@@ -516,12 +517,12 @@ impl Order {
             },
             Self::Lock(call, name) => call_command(call.id(known), Verb::Lock, name),
             Self::Unlock(call, name) => call_command(call.id(known), Verb::Unlock, name),
-            Self::Goodbye(who, record) => Command::Goodbye {
+            Self::Goodbye(who, record) => Command::CloseSession {
                 client: who.id(known),
-                record: record.number(known),
+                session: record.number(known),
             },
             Self::Expire(record, seen) => Command::Expire {
-                record: record.number(known),
+                session: record.number(known),
                 seen: Seq(seen.value()),
             },
             Self::Retain(call, acquired, millis) => Command::Retain {
@@ -541,8 +542,8 @@ impl Order {
 
     fn request(&self, known: &Known) -> Request {
         match self.command(known) {
-            Command::Open { client, session } => Request::Open { client, session },
-            Command::Acquire { id, name, how } => Request::Acquire { id, name, how },
+            Command::OpenSession { client, terms } => Request::OpenSession { client, terms },
+            Command::Acquire { id, name, options } => Request::Acquire { id, name, options },
             Command::Release { id, acquired } => Request::Release { id, acquired },
             Command::Break { id, name, token } => Request::Break {
                 id,
@@ -561,14 +562,14 @@ impl Order {
                 retention,
             },
             Command::Call { id, verb, name } => Request::Call { id, verb, name },
-            Command::Goodbye { client, record } => Request::Goodbye { client, record },
-            Command::Expire { record, .. } => Request::KeepAlive {
+            Command::CloseSession { client, session } => Request::CloseSession { client, session },
+            Command::Expire { session, .. } => Request::KeepAlive {
                 client: known.client,
-                record,
+                session,
             },
             Command::Elapse { .. } | Command::Clock { .. } => Request::KeepAlive {
                 client: known.client,
-                record: known.record,
+                session: known.record,
             },
         }
     }

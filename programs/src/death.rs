@@ -10,14 +10,14 @@ use signal_hook::low_level::emulate_default_handler;
 
 /// By which signal the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Death {
+pub(super) struct SignalDeath {
     signal: i32,
     of_group: bool,
 }
 
-impl Death {
+impl SignalDeath {
     /// This process alone dies.
-    pub(super) const fn alone(signal: i32) -> Self {
+    pub(super) const fn of_this_process(signal: i32) -> Self {
         let of_group = false;
         Self { signal, of_group }
     }

@@ -9,7 +9,7 @@ use clap::Parser;
 use rustix::process::{Resource, getrlimit};
 
 #[cfg(target_os = "linux")]
-use super::death::Death;
+use super::death::SignalDeath;
 use super::environment;
 use super::escape::escaped;
 use super::output::stderr;
@@ -35,7 +35,7 @@ pub(super) enum Exit {
     Code(u8),
     /// By a signal, as a command that was run did, or as if the signal had not been caught.
     #[cfg(target_os = "linux")]
-    Signal(Death),
+    Signal(SignalDeath),
     /// A failure of the program or of the machine under it (`EX_SOFTWARE`).
     Internal,
     /// The answer could not be written (`EX_IOERR`).

@@ -6,7 +6,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::output::answer::{self, Unwritten};
-use lockservice::net::{Addr, AddrError, Servers};
+use lockservice::transport::{Addr, AddrError, Servers};
 use lockservice::types::{Lease, LeaseError, ServerId, Token};
 
 /// The heading of the options that every command has.

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use super::attempt::{Attempt, Terms, permits_of};
 use super::error::AcquireError;
+use super::timed_request::{AcquireTerms, TimedRequest, permits_of};
 use super::{Clerk, LockGuard, LockGuards, LossReason, TryAcquired};
-use crate::service::Mode;
+use crate::service::LockMode;
 use crate::types::{LockName, NameError};
 
 /// How several locks are to be acquired, all of them or none. [`Clerk::request_all`] makes it.
@@ -24,7 +24,7 @@ use crate::types::{LockName, NameError};
 pub struct AllRequest {
     clerk: Clerk,
     names: Result<BTreeSet<LockName>, NameError>,
-    terms: Terms,
+    terms: AcquireTerms,
 }
 
 impl AllRequest {
@@ -33,13 +33,13 @@ impl AllRequest {
         Self {
             clerk,
             names: names.collect(),
-            terms: Terms::new(),
+            terms: AcquireTerms::new(),
         }
     }
 
     /// Lets others hold the locks as well, if they share them too.
     pub const fn shared(mut self) -> Self {
-        self.terms.mode = Some(Mode::Shared);
+        self.terms.mode = Some(LockMode::Shared);
         self
     }
 
@@ -112,7 +112,7 @@ impl AllRequest {
 
 /// Acquires one more lock, as long as those before it are `held`.
 async fn next(
-    attempt: &Attempt<'_>,
+    attempt: &TimedRequest<'_>,
     name: &LockName,
     held: &[LockGuard],
 ) -> Result<LockGuard, AcquireError> {

@@ -21,37 +21,37 @@ use futures::future::{BoxFuture, FutureExt, ready};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::both::Both;
+use super::attempt_log::AttemptLog;
 use super::clusters::{Clusters, MixedClusters};
 use super::connection::{Connection, Sent};
-use super::error::TryError;
+use super::error::AttemptError;
 use super::expect_runtime;
 use super::failover::{Failover, Step};
-use super::trail::Trail;
-use crate::config::TRY_TIMEOUT;
-use crate::net::{Network, Servers};
+use super::per_server::PerServer;
+use crate::config::ATTEMPT_TIMEOUT;
 use crate::service::{Answer, Refusal, Request, Resource};
+use crate::transport::{Network, Servers};
 use crate::types::ServerId;
 
 /// Both servers, and which of them answered last.
 #[derive(Debug)]
-pub(super) struct Pair {
-    pub(super) connections: Both<Connection>,
+pub(super) struct ServerPair {
+    pub(super) connections: PerServer<Connection>,
     pub(super) clusters: Arc<Clusters>,
-    pace: Pace,
+    timeouts: AttemptTimeouts,
     prefer_b: AtomicBool,
 }
 
 /// How long servers may take to answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct AttemptTimeouts {
     /// How long one is silent before the other one is asked as well.
-    pub(super) patience: Duration,
+    pub(super) hedge_delay: Duration,
     /// How long a try is waited for.
-    pub(super) try_timeout: Duration,
+    pub(super) attempt_timeout: Duration,
 }
 
-/// Why [`Pair::ask`] has no answer.
+/// Why [`ServerPair::ask`] has no answer.
 #[derive(Debug, Clone)]
 pub(super) enum AskError {
     /// The servers are members of two clusters.
@@ -60,11 +60,11 @@ pub(super) enum AskError {
         may_have_happened: bool,
     },
     /// A server refused, and will always refuse.
-    Refused(Refusal, Trail),
+    Refused(Refusal, AttemptLog),
     /// The servers are at a limit. No try has been or will be executed.
     Overloaded(Overload),
     /// No answer came in time.
-    Unanswered(Trail),
+    Unanswered(AttemptLog),
 }
 
 /// What the servers have too many of.
@@ -79,8 +79,8 @@ impl AskError {
     /// The same error, for a call that needed the answer before it could be sent itself.
     pub(super) fn before_the_call(self) -> Self {
         match self {
-            Self::Refused(_, trail) | Self::Unanswered(trail) => {
-                Self::Unanswered(trail.before_the_call())
+            Self::Refused(_, log) | Self::Unanswered(log) => {
+                Self::Unanswered(log.before_the_call())
             }
             Self::Mixed { clusters, .. } => Self::Mixed {
                 clusters,
@@ -92,21 +92,25 @@ impl AskError {
 }
 
 /// How a try ends.
-type Ended = Result<Answer, TryError>;
+type Ended = Result<Answer, AttemptError>;
 
-impl Pair {
-    pub(super) fn new(network: &Arc<dyn Network>, servers: &Servers, patience: Duration) -> Self {
-        let clusters = Arc::new(Clusters::new(network.clone(), servers.clone(), patience));
-        let connections = Both::of(|server| {
+impl ServerPair {
+    pub(super) fn new(
+        network: &Arc<dyn Network>,
+        servers: &Servers,
+        hedge_delay: Duration,
+    ) -> Self {
+        let clusters = Arc::new(Clusters::new(network.clone(), servers.clone(), hedge_delay));
+        let connections = PerServer::of(|server| {
             let address = servers.address(server).clone();
             Connection::new(network.clone(), address).listed(clusters.clone(), server)
         });
         Self {
             connections,
             clusters,
-            pace: Pace {
-                patience,
-                try_timeout: TRY_TIMEOUT,
+            timeouts: AttemptTimeouts {
+                hedge_delay,
+                attempt_timeout: ATTEMPT_TIMEOUT,
             },
             prefer_b: AtomicBool::new(false),
         }
@@ -115,9 +119,9 @@ impl Pair {
     /// The same servers, over connections of its own: for another runtime.
     pub(super) fn apart(&self) -> Self {
         Self {
-            connections: Both::of(|server| self.connections[server].apart()),
+            connections: PerServer::of(|server| self.connections[server].apart()),
             clusters: self.clusters.clone(),
-            pace: self.pace,
+            timeouts: self.timeouts,
             prefer_b: AtomicBool::new(self.prefer_b.load(Ordering::Relaxed)),
         }
     }
@@ -128,8 +132,8 @@ impl Pair {
     }
 
     /// The pace of a question that is answered at once.
-    pub(super) const fn pace(&self) -> Pace {
-        self.pace
+    pub(super) const fn timeouts(&self) -> AttemptTimeouts {
+        self.timeouts
     }
 
     /// Asks until one of the servers answers or `deadline` has come. `now` is when it begins.
@@ -143,7 +147,7 @@ impl Pair {
         now: Instant,
         deadline: Instant,
     ) -> impl Future<Output = Result<Answer, AskError>> + Send {
-        self.ask_at(self.pace, request, now, deadline)
+        self.ask_at(self.timeouts, request, now, deadline)
     }
 
     /// Asks, as [`ask`](Self::ask) does, at a pace of its own.
@@ -153,7 +157,7 @@ impl Pair {
     /// Safe; but the request may be carried out, or may have been.
     pub(super) async fn ask_at(
         &self,
-        pace: Pace,
+        timeouts: AttemptTimeouts,
         request: &Request,
         now: Instant,
         deadline: Instant,
@@ -167,9 +171,9 @@ impl Pair {
         }
         let server = self.preferred();
         let sent = Arc::<Sent>::default();
-        let ends = deadline.min(now + pace.try_timeout);
+        let ends = deadline.min(now + timeouts.attempt_timeout);
         let mut first = pin!(self.connections[server].ask(request, ends, &sent));
-        let soon = ends.min(now + pace.patience);
+        let soon = ends.min(now + timeouts.hedge_delay);
         let first = match timeout_at(soon, first.as_mut()).await {
             Ok(Ok(answer)) => {
                 self.stick_to(server);
@@ -178,7 +182,7 @@ impl Pair {
             Ok(Err(error)) => ready(Err(error)).boxed(),
             Err(_) => first.boxed(),
         };
-        let mut tries = Tries::new(self, pace, request, (server, now), deadline);
+        let mut tries = Attempts::new(self, timeouts, request, (server, now), deadline);
         tries.take_over(server, sent.clone(), first, ends);
         Box::pin(tries.run()).await
     }
@@ -200,41 +204,41 @@ impl Pair {
 }
 
 /// The tries of a question whose first one was not answered soon.
-struct Tries<'a> {
-    pair: &'a Pair,
-    pace: Pace,
+struct Attempts<'a> {
+    pair: &'a ServerPair,
+    timeouts: AttemptTimeouts,
     request: &'a Request,
     begun: Instant,
     deadline: Instant,
     /// When the last try begins, where servers are overloaded.
     last_retry: Instant,
     failover: Failover,
-    trail: Trail,
+    log: AttemptLog,
     running: FuturesUnordered<BoxFuture<'a, (ServerId, Ended)>>,
 }
 
-impl<'a> Tries<'a> {
+impl<'a> Attempts<'a> {
     /// `first`: where and when the first try was made. Another server can be preferred by now.
     fn new(
-        pair: &'a Pair,
-        pace: Pace,
+        pair: &'a ServerPair,
+        timeouts: AttemptTimeouts,
         request: &'a Request,
         first: (ServerId, Instant),
         deadline: Instant,
     ) -> Self {
         let (server, begun) = first;
-        let mut failover = Failover::new(server, pace.patience, begun);
+        let mut failover = Failover::new(server, timeouts.hedge_delay, begun);
         let step = failover.next(begun);
         debug_assert_eq!(step, Step::Try(server));
         Self {
             pair,
-            pace,
+            timeouts,
             request,
             begun,
             deadline,
-            last_retry: deadline - pace.patience.min((deadline - begun) / 4),
+            last_retry: deadline - timeouts.hedge_delay.min((deadline - begun) / 4),
             failover,
-            trail: Trail::default(),
+            log: AttemptLog::default(),
             running: FuturesUnordered::new(),
         }
     }
@@ -243,7 +247,7 @@ impl<'a> Tries<'a> {
         loop {
             let now = Instant::now();
             let is_refused = self.is_refused(now);
-            if now >= self.deadline || (is_refused && self.trail.is_certain()) {
+            if now >= self.deadline || (is_refused && self.log.is_certain()) {
                 return Err(self.failed(now));
             }
             let step = if is_refused {
@@ -267,14 +271,14 @@ impl<'a> Tries<'a> {
                     self.pair.stick_to(server);
                     return Ok(answer);
                 }
-                Err(TryError::Refused(refusal)) if is_final(refusal) => {
+                Err(AttemptError::Refused(refusal)) if is_final(refusal) => {
                     self.pair.stick_to(server);
-                    self.trail.end(server, refusal.into());
-                    return Err(AskError::Refused(refusal, self.trail.closed()));
+                    self.log.end(server, refusal.into());
+                    return Err(AskError::Refused(refusal, self.log.closed()));
                 }
-                Err(TryError::MixedClusters(clusters)) => {
-                    let trail = self.trail.closed();
-                    let may_have_happened = trail.may_have_happened;
+                Err(AttemptError::MixedClusters(clusters)) => {
+                    let log = self.log.closed();
+                    let may_have_happened = log.may_have_happened;
                     return Err(AskError::Mixed {
                         clusters,
                         may_have_happened,
@@ -282,7 +286,7 @@ impl<'a> Tries<'a> {
                 }
                 Err(error) => {
                     self.failover.failed(server, Instant::now());
-                    self.trail.end(server, error);
+                    self.log.end(server, error);
                 }
             }
         }
@@ -290,28 +294,28 @@ impl<'a> Tries<'a> {
 
     /// Whether servers are overloaded and no further try is made.
     fn is_refused(&self, now: Instant) -> bool {
-        let resource = self.trail.overload();
+        let resource = self.log.overload();
         resource.is_some_and(|resource| lasts(resource) || now >= self.last_retry)
     }
 
     fn failed(self, now: Instant) -> AskError {
-        let trail = self.trail.closed();
-        match trail.overload() {
+        let log = self.log.closed();
+        match log.overload() {
             Some(resource) => AskError::Overloaded(Overload {
                 resource,
                 after: millis(now - self.begun),
             }),
-            None => AskError::Unanswered(trail),
+            None => AskError::Unanswered(log),
         }
     }
 
     fn begin(&mut self, server: ServerId, now: Instant) {
-        let ends = self.deadline.min(now + self.pace.try_timeout);
+        let ends = self.deadline.min(now + self.timeouts.attempt_timeout);
         let sent = Arc::<Sent>::default();
         let (connection, request) = (&self.pair.connections[server], self.request);
         let shared = sent.clone();
-        let tried = async move { connection.ask(request, ends, &shared).await };
-        self.take_over(server, sent, tried.boxed(), ends);
+        let report = async move { connection.ask(request, ends, &shared).await };
+        self.take_over(server, sent, report.boxed(), ends);
     }
 
     /// Counts a try among those that are waited for, until `ends`.
@@ -319,12 +323,12 @@ impl<'a> Tries<'a> {
         &mut self,
         server: ServerId,
         sent: Arc<Sent>,
-        tried: BoxFuture<'a, Ended>,
+        report: BoxFuture<'a, Ended>,
         ends: Instant,
     ) {
-        self.trail.begin(server, sent.clone());
+        self.log.begin(server, sent.clone());
         let bounded = async move {
-            let ended = timeout_at(ends, tried).await;
+            let ended = timeout_at(ends, report).await;
             (server, ended.unwrap_or_else(|_| Err(sent.give_up())))
         };
         self.running.push(bounded.boxed());
@@ -352,9 +356,9 @@ fn millis(duration: Duration) -> Duration {
 
 /// Whether trying again cannot help.
 const fn is_final(refusal: Refusal) -> bool {
-    use Refusal::{GivenUp, InvalidName, NoLease, Owned, UnknownRecord};
+    use Refusal::{GivenUp, InvalidName, NoLease, Owned, UnknownSession};
     matches!(
         refusal,
-        UnknownRecord | GivenUp | InvalidName(_) | Owned | NoLease
+        UnknownSession | GivenUp | InvalidName(_) | Owned | NoLease
     )
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use futures::future::join;
 use tokio::time::timeout;
 
-use super::both::Both;
-use crate::net::{self, Addr, Network, Servers};
+use super::per_server::PerServer;
+use crate::rpc;
+use crate::transport::{Addr, Network, Servers};
 use crate::types::{ClusterId, ServerId};
 
 /// The servers of the list are members of two clusters, so what one of them grants the other does
@@ -52,16 +53,16 @@ pub(super) struct Clusters {
     servers: Servers,
     /// How long a server may take to say it.
     patience: Duration,
-    said: Mutex<Both<Option<ClusterId>>>,
+    said: Mutex<PerServer<Option<ClusterId>>>,
     is_mixed: AtomicBool,
 }
 
 impl Clusters {
-    pub(super) fn new(network: Arc<dyn Network>, servers: Servers, patience: Duration) -> Self {
+    pub(super) fn new(network: Arc<dyn Network>, servers: Servers, hedge_delay: Duration) -> Self {
         Self {
             network,
             servers,
-            patience,
+            patience: hedge_delay,
             said: Mutex::default(),
             is_mixed: AtomicBool::new(false),
         }
@@ -121,7 +122,7 @@ impl Clusters {
 
     /// What a server says now, if it can be reached and is a member of a cluster.
     async fn identify(&self, server: ServerId) -> Option<ClusterId> {
-        let dial = net::dial_as_client(&*self.network, self.servers.address(server));
+        let dial = rpc::dial_as_client(&*self.network, self.servers.address(server));
         let (_, cluster) = timeout(self.patience, dial).await.ok()?.ok()?;
         self.said(|said| said[server] = cluster);
         cluster
@@ -135,7 +136,7 @@ impl Clusters {
         })
     }
 
-    fn said<T>(&self, change: impl FnOnce(&mut Both<Option<ClusterId>>) -> T) -> T {
+    fn said<T>(&self, change: impl FnOnce(&mut PerServer<Option<ClusterId>>) -> T) -> T {
         change(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -155,16 +156,17 @@ mod tests {
 
     use super::ServerId::{A, B};
     use super::*;
-    use crate::net::{MemoryNetwork, greet, welcome};
+    use crate::rpc::{greet, welcome};
+    use crate::transport::MemoryNetwork;
 
     const ONE: ClusterId = ClusterId(1);
     const OTHER: ClusterId = ClusterId(2);
 
     /// Two servers, and the cluster that each says it is a member of.
-    async fn servers() -> (Clusters, Both<Arc<AtomicU64>>) {
+    async fn servers() -> (Clusters, PerServer<Arc<AtomicU64>>) {
         let network: Arc<dyn Network> = Arc::new(MemoryNetwork::new());
         let servers = Servers::new("memory:a", "memory:b").expect("two addresses");
-        let says = Both::of(|_| Arc::new(AtomicU64::new(ONE.0)));
+        let says = PerServer::of(|_| Arc::new(AtomicU64::new(ONE.0)));
         for server in ServerId::BOTH {
             let listening = network.listen(servers.address(server)).await;
             let (mut listener, says) = (listening.expect("it is free"), says[server].clone());
@@ -176,8 +178,8 @@ mod tests {
                 }
             });
         }
-        let patience = Duration::from_secs(1);
-        (Clusters::new(network, servers, patience), says)
+        let hedge_delay = Duration::from_secs(1);
+        (Clusters::new(network, servers, hedge_delay), says)
     }
 
     #[tokio::test(start_paused = true)]

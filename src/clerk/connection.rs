@@ -14,14 +14,16 @@ use tarpc::context;
 use tokio::time::{Instant, timeout};
 
 use super::clusters::Clusters;
-use super::error::TryError;
-use super::joint::Joint;
+use super::error::AttemptError;
+use super::single_flight::SingleFlight;
 use crate::config::{CALLS_PER_CONNECTION, DIAL_TIMEOUT, LONGEST_WAIT, MAX_FRAME_BYTES};
-use crate::net::{self, Addr, Checked, Network};
+use crate::rpc;
+use crate::rpc::Checked;
 use crate::service::{
     Answer, LockServiceClient, LockServiceRequest, LockServiceResponse, Refusal, Request,
     ServerStatus, Verb,
 };
+use crate::transport::{Addr, Network};
 use crate::types::ServerId;
 
 /// What tarpc says for a server that takes no more calls on a connection. It has not looked at the
@@ -36,7 +38,7 @@ pub(super) struct Connection {
     addr: Addr,
     /// The list that the server is on, and which it is there.
     listed: Option<(Arc<Clusters>, ServerId)>,
-    live: Joint<Live, TryError>,
+    live: SingleFlight<Live, AttemptError>,
 }
 
 /// An established connection.
@@ -56,7 +58,7 @@ impl Connection {
             network,
             addr,
             listed: None,
-            live: Joint::default(),
+            live: SingleFlight::default(),
         }
     }
 
@@ -101,7 +103,7 @@ impl Connection {
         request: &Request,
         ends: Instant,
         sent: &Sent,
-    ) -> Result<Answer, TryError> {
+    ) -> Result<Answer, AttemptError> {
         let live = self.live().await?;
         let live = sent.0.get_or_init(|| live);
         // The futures of the client that tarpc generates hold the request several times, and every
@@ -115,14 +117,14 @@ impl Connection {
     /// # Cancel safety
     ///
     /// Safe.
-    pub(super) async fn status(&self, deadline: Instant) -> Result<ServerStatus, TryError> {
+    pub(super) async fn status(&self, deadline: Instant) -> Result<ServerStatus, AttemptError> {
         let live = self.live().await?;
         let client = LockServiceClient::from(live.client.clone());
         let status = client.status(until(deadline));
         live.judge(status.await).map(|status| *status)
     }
 
-    async fn live(&self) -> Result<Arc<Live>, TryError> {
+    async fn live(&self) -> Result<Arc<Live>, AttemptError> {
         let dial = || {
             let (network, addr) = (self.network.clone(), self.addr.clone());
             dial(network, addr, self.listed.clone()).boxed()
@@ -137,16 +139,16 @@ impl Live {
     }
 
     /// Judges what came of a try by what it says about the execution, and about the connection.
-    fn judge<T>(&self, result: Result<T, RpcError>) -> Result<T, TryError> {
+    fn judge<T>(&self, result: Result<T, RpcError>) -> Result<T, AttemptError> {
         let error = match result {
             Ok(answer) => return Ok(answer),
-            Err(RpcError::DeadlineExceeded) => TryError::NoAnswer,
-            Err(RpcError::Shutdown | RpcError::Channel(_)) => TryError::ConnectionLost,
-            Err(RpcError::Send(error)) => TryError::NotSent(error.to_string()),
-            Err(RpcError::Server(error)) if error.detail == THROTTLED => TryError::Busy,
-            Err(RpcError::Server(_)) => TryError::Refused(Refusal::Internal),
+            Err(RpcError::DeadlineExceeded) => AttemptError::NoAnswer,
+            Err(RpcError::Shutdown | RpcError::Channel(_)) => AttemptError::ConnectionLost,
+            Err(RpcError::Send(error)) => AttemptError::NotSent(error.to_string()),
+            Err(RpcError::Server(error)) if error.detail == THROTTLED => AttemptError::Busy,
+            Err(RpcError::Server(_)) => AttemptError::Refused(Refusal::Internal),
         };
-        if matches!(error, TryError::NoAnswer | TryError::ConnectionLost) {
+        if matches!(error, AttemptError::NoAnswer | AttemptError::ConnectionLost) {
             self.broken.store(true, Ordering::Relaxed);
         }
         Err(error)
@@ -159,16 +161,16 @@ impl Sent {
     }
 
     /// What it is when the try ends without an answer.
-    pub(super) fn without_answer(&self) -> TryError {
+    pub(super) fn without_answer(&self) -> AttemptError {
         if self.is_sent() {
-            TryError::NoAnswer
+            AttemptError::NoAnswer
         } else {
-            TryError::NoConnection
+            AttemptError::NoConnection
         }
     }
 
     /// There has been no answer for long: later calls use another connection.
-    pub(super) fn give_up(&self) -> TryError {
+    pub(super) fn give_up(&self) -> AttemptError {
         if let Some(live) = self.0.get() {
             live.broken.store(true, Ordering::Relaxed);
         }
@@ -180,15 +182,15 @@ async fn dial(
     network: Arc<dyn Network>,
     addr: Addr,
     listed: Option<(Arc<Clusters>, ServerId)>,
-) -> Result<Arc<Live>, TryError> {
-    let (stream, cluster) = timeout(DIAL_TIMEOUT, net::dial_as_client(&*network, &addr))
+) -> Result<Arc<Live>, AttemptError> {
+    let (stream, cluster) = timeout(DIAL_TIMEOUT, rpc::dial_as_client(&*network, &addr))
         .await
-        .map_err(|_| TryError::NoConnection)?
-        .map_err(|error| TryError::Dial(Arc::new(error)))?;
+        .map_err(|_| AttemptError::NoConnection)?
+        .map_err(|error| AttemptError::Dial(Arc::new(error)))?;
     if let Some((clusters, server)) = listed {
         clusters.check(server, cluster).await?;
     }
-    let transport = net::client_transport(stream, MAX_FRAME_BYTES);
+    let transport = rpc::client_transport(stream, MAX_FRAME_BYTES);
     let NewClient { client, dispatch } = tarpc::client::new(config(), transport);
     let live = Arc::new(Live {
         client: Checked::new(client),
@@ -225,7 +227,10 @@ fn until(deadline: Instant) -> context::Context {
 /// The request as it goes over the wire.
 fn question(request: &Request) -> LockServiceRequest {
     match request.clone() {
-        Request::Open { client, session } => LockServiceRequest::Open { client, session },
+        Request::OpenSession {
+            client,
+            terms: session,
+        } => LockServiceRequest::OpenSession { client, session },
         Request::Call { id, verb, name } => {
             let name = name.as_str().to_owned();
             match verb {
@@ -233,9 +238,9 @@ fn question(request: &Request) -> LockServiceRequest {
                 Verb::Unlock => LockServiceRequest::Unlock { id, name },
             }
         }
-        Request::Acquire { id, name, how } => {
+        Request::Acquire { id, name, options } => {
             let name = name.as_str().to_owned();
-            LockServiceRequest::Acquire { id, name, how }
+            LockServiceRequest::Acquire { id, name, options }
         }
         Request::Release { id, acquired } => LockServiceRequest::Release { id, acquired },
         Request::Retain {
@@ -265,33 +270,35 @@ fn question(request: &Request) -> LockServiceRequest {
         Request::List { prefix, from } => LockServiceRequest::List { prefix, from },
         Request::Poll {
             client,
-            record,
+            session,
             since,
             view,
         } => LockServiceRequest::Poll {
             client,
-            record,
+            session,
             since,
             view,
         },
         Request::Holdings {
             client,
-            record,
+            session,
             from,
         } => LockServiceRequest::Holdings {
             client,
-            record,
+            session,
             from,
         },
-        Request::KeepAlive { client, record } => LockServiceRequest::KeepAlive { client, record },
-        Request::Goodbye { client, record } => LockServiceRequest::Goodbye { client, record },
+        Request::KeepAlive { client, session } => LockServiceRequest::KeepAlive { client, session },
+        Request::CloseSession { client, session } => {
+            LockServiceRequest::CloseSession { client, session }
+        }
     }
 }
 
 /// The answer to a request, as it came over the wire.
 fn answer(response: LockServiceResponse) -> Result<Answer, Refusal> {
     match response {
-        LockServiceResponse::Open(opened) => opened.map(Answer::Opened),
+        LockServiceResponse::OpenSession(opened) => opened.map(Answer::Opened),
         LockServiceResponse::Lock(done)
         | LockServiceResponse::Unlock(done)
         | LockServiceResponse::Release(done)
@@ -300,9 +307,9 @@ fn answer(response: LockServiceResponse) -> Result<Answer, Refusal> {
         LockServiceResponse::Acquire(acquired) => acquired.map(Answer::Acquired),
         LockServiceResponse::Show(lock) => lock.map(Answer::Lock),
         LockServiceResponse::List(page) => page.map(Answer::Page),
-        LockServiceResponse::Poll(news) => news.map(Answer::News),
+        LockServiceResponse::Poll(notifications) => notifications.map(Answer::Notifications),
         LockServiceResponse::Holdings(holdings) => holdings.map(Answer::Holdings),
-        LockServiceResponse::KeepAlive(done) | LockServiceResponse::Goodbye(done) => {
+        LockServiceResponse::KeepAlive(done) | LockServiceResponse::CloseSession(done) => {
             done.map(|()| Answer::Done)
         }
         LockServiceResponse::Status(_) => unreachable!("no `Request` asks for the status"),

@@ -1,7 +1,7 @@
 //! What can go wrong, and whether the operation can have happened in spite of it.
 
 mod any;
-mod look;
+mod inspect;
 mod owned;
 
 use std::fmt;
@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::any::Error;
-pub use self::look::LookError;
+pub use self::inspect::InspectError;
 pub use self::owned::{AcquireError, ReleaseError};
 
 use super::clusters::MixedClusters;
-use crate::net::{Addr, DialError};
+use crate::rpc::DialError;
 use crate::service::{Refusal, Resource};
+use crate::transport::Addr;
 use crate::types::{LeaseError, NameError, ServerId, SessionNameError};
 
 /// Why [`Clerk::lock`](super::Clerk::lock) or [`Clerk::unlock`](super::Clerk::unlock) has no
@@ -39,7 +40,7 @@ pub enum CallError {
         /// How long it was tried.
         after: Duration,
         /// What came of it at each server.
-        tried: Tried,
+        tried: AttemptReport,
         /// Whether a server can have carried the operation out.
         may_have_happened: bool,
     },
@@ -126,7 +127,7 @@ pub enum ConnectError {
         /// How long it was tried.
         after: Duration,
         /// What came of it at each server.
-        tried: Tried,
+        tried: AttemptReport,
     },
     /// The servers are at a limit: for calls in flight, all the time.
     #[error(
@@ -144,7 +145,7 @@ pub enum ConnectError {
 /// Why one try at one server brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum TryError {
+pub enum AttemptError {
     /// There is no connection.
     #[error(transparent)]
     Dial(Arc<DialError>),
@@ -171,7 +172,7 @@ pub enum TryError {
     NoAnswer,
 }
 
-impl TryError {
+impl AttemptError {
     /// Whether this try can have been carried out.
     #[must_use]
     pub const fn may_have_executed(&self) -> bool {
@@ -198,51 +199,51 @@ impl TryError {
 
 /// What came of trying each server, as one line of text or one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried(Box<[TriedServer; 2]>);
+pub struct AttemptReport(Box<[ServerAttempts; 2]>);
 
 /// What came of trying one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct TriedServer {
+pub struct ServerAttempts {
     /// Which server.
     pub server: ServerId,
     /// Where it was looked for.
     pub address: Addr,
     /// How often it was tried.
-    pub tries: u32,
+    pub attempts: u32,
     /// What came of the last try.
-    pub last: Option<TryError>,
+    pub last: Option<AttemptError>,
     /// What came of the last try that the server refused.
-    pub refused: Option<TryError>,
+    pub refused: Option<AttemptError>,
 }
 
-impl Tried {
-    pub(super) fn new(each: impl FnMut(ServerId) -> TriedServer) -> Self {
+impl AttemptReport {
+    pub(super) fn new(each: impl FnMut(ServerId) -> ServerAttempts) -> Self {
         Self(Box::new(ServerId::BOTH.map(each)))
     }
 
     /// Both servers, in their order.
     #[must_use]
-    pub const fn servers(&self) -> &[TriedServer; 2] {
+    pub const fn servers(&self) -> &[ServerAttempts; 2] {
         &self.0
     }
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for AttemptReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second] = self.servers();
         write!(f, "{first}; {second}")
     }
 }
 
-impl fmt::Display for TriedServer {
+impl fmt::Display for ServerAttempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.address)?;
         let Some(last) = &self.last else {
             return f.write_str("not tried");
         };
         write!(f, "{last}")?;
-        match (&self.refused, self.tries) {
+        match (&self.refused, self.attempts) {
             (_, 0 | 1) => Ok(()),
             (Some(refused), tries) if last.may_have_executed() => {
                 write!(f, " ({tries} tries; before that: {refused})")
@@ -258,14 +259,14 @@ mod tests {
 
     use super::*;
 
-    fn tried() -> Tried {
-        Tried::new(|server| TriedServer {
+    fn tried() -> AttemptReport {
+        AttemptReport::new(|server| ServerAttempts {
             server,
             address: Addr::Memory(server.to_string()),
-            tries: 12,
+            attempts: 12,
             last: (server == ServerId::A).then(|| {
                 let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-                TryError::Dial(Arc::new(DialError::Refused(refused)))
+                AttemptError::Dial(Arc::new(DialError::Refused(refused)))
             }),
             refused: None,
         })
@@ -290,17 +291,23 @@ mod tests {
     #[test]
     fn errors_are_equal_that_say_the_same() {
         let dial = |kind: io::ErrorKind| {
-            TryError::Dial(Arc::new(DialError::Refused(io::Error::from(kind))))
+            AttemptError::Dial(Arc::new(DialError::Refused(io::Error::from(kind))))
         };
         let refused = dial(io::ErrorKind::ConnectionRefused);
         assert_eq!(tried(), tried());
         assert_eq!(refused, dial(io::ErrorKind::ConnectionRefused));
         assert_ne!(refused, dial(io::ErrorKind::ConnectionReset));
         let other = io::Error::new(io::ErrorKind::ConnectionRefused, "another text");
-        assert_ne!(refused, TryError::Dial(Arc::new(DialError::Refused(other))));
+        assert_ne!(
+            refused,
+            AttemptError::Dial(Arc::new(DialError::Refused(other)))
+        );
         let same = io::Error::from(io::ErrorKind::ConnectionRefused);
-        assert_ne!(refused, TryError::Dial(Arc::new(DialError::Broken(same))));
-        assert_ne!(TryError::NoAnswer, TryError::NoConnection);
+        assert_ne!(
+            refused,
+            AttemptError::Dial(Arc::new(DialError::Broken(same)))
+        );
+        assert_ne!(AttemptError::NoAnswer, AttemptError::NoConnection);
     }
 
     #[test]
@@ -326,13 +333,13 @@ mod tests {
     #[test]
     fn a_try_that_was_sent_and_not_answered_may_have_been_executed() {
         for (error, may_have_executed) in [
-            (TryError::NoConnection, false),
-            (TryError::NotSent(String::new()), false),
-            (TryError::Busy, false),
-            (TryError::Refused(Refusal::NotReady), false),
-            (TryError::Refused(Refusal::Interrupted), true),
-            (TryError::ConnectionLost, true),
-            (TryError::NoAnswer, true),
+            (AttemptError::NoConnection, false),
+            (AttemptError::NotSent(String::new()), false),
+            (AttemptError::Busy, false),
+            (AttemptError::Refused(Refusal::NotReady), false),
+            (AttemptError::Refused(Refusal::Interrupted), true),
+            (AttemptError::ConnectionLost, true),
+            (AttemptError::NoAnswer, true),
         ] {
             assert_eq!(error.may_have_executed(), may_have_executed, "{error}");
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use super::both::Both;
+use super::per_server::PerServer;
 use crate::config::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::types::ServerId;
 
@@ -20,7 +20,7 @@ use crate::types::ServerId;
 pub(super) struct Failover {
     preferred: ServerId,
     patience: Duration,
-    tracks: Both<Track>,
+    tracks: PerServer<Track>,
 }
 
 /// How far one server is.
@@ -50,7 +50,7 @@ pub(super) enum Step {
 }
 
 impl Failover {
-    pub(super) fn new(preferred: ServerId, patience: Duration, now: Instant) -> Self {
+    pub(super) fn new(preferred: ServerId, hedge_delay: Duration, now: Instant) -> Self {
         // Jitter adds up to as much again, so half of the longest delay is where growth stops.
         let delays = ExponentialBuilder::new()
             .with_min_delay(RETRY_DELAY_MIN)
@@ -63,8 +63,8 @@ impl Failover {
         };
         Self {
             preferred,
-            patience,
-            tracks: Both::of(track),
+            patience: hedge_delay,
+            tracks: PerServer::of(track),
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn the_delays_of_each_server_grow_up_to_the_longest() {
         let (mut failover, mut now) = start(A);
-        let mut last = Both::of(|_| now);
+        let mut last = PerServer::of(|_| now);
         for round in 0..30 {
             let (server, at) = next_try(&mut failover, now);
             let delay = at - last[server];

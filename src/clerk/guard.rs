@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::GuardWatcher;
 use super::error::ReleaseError;
-use super::session::{Claim, GuardState, LossReason};
-use crate::service::Mode;
+use super::session::{GuardState, LossReason, PendingAcquisition};
+use crate::service::LockMode;
 use crate::types::{LockName, Retention, SessionId, Token};
 
 /// An owned lock, held until the guard is released, dropped or lost.
@@ -29,20 +29,23 @@ use crate::types::{LockName, Retention, SessionId, Token};
 #[derive(Debug)]
 #[must_use = "a guard that is dropped gives its lock back"]
 pub struct LockGuard {
-    claim: Claim,
+    claim: PendingAcquisition,
     token: Token,
 }
 
 impl LockGuard {
-    pub(super) fn new(mut claim: Claim, token: Token, mode: Mode) -> Self {
-        claim.hold(mode);
-        Self { claim, token }
+    pub(super) fn new(mut acquisition: PendingAcquisition, token: Token, mode: LockMode) -> Self {
+        acquisition.attach_guard(mode);
+        Self {
+            claim: acquisition,
+            token,
+        }
     }
 
     /// The name of the lock.
     #[must_use]
     pub fn name(&self) -> &LockName {
-        &self.claim.place.name
+        &self.claim.acquisition.name
     }
 
     /// The number of this grant. Later grants of this lock have higher ones.
@@ -101,7 +104,7 @@ impl LockGuard {
     ///
     /// Safe.
     pub async fn contended(&self) {
-        self.claim.place.contended().await;
+        self.claim.acquisition.contended().await;
     }
 
     /// Keeps the lock held for at least `time` from now on, at most a day, whatever becomes of this

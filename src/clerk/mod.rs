@@ -16,8 +16,7 @@
 
 mod acquired;
 mod all;
-mod attempt;
-mod both;
+mod attempt_log;
 mod call;
 mod clusters;
 mod connection;
@@ -25,21 +24,22 @@ mod election;
 mod error;
 mod failover;
 mod guard;
-mod joint;
-mod keeper;
-mod look;
+mod inspect;
+mod keepalive;
+mod open_session;
 mod own;
-mod record;
+mod per_server;
 mod request;
 mod session;
 mod shared;
+mod single_flight;
 mod status;
 #[cfg(test)]
 mod tests;
-mod trail;
+mod timed_request;
+mod wait_graph;
 mod watch;
 mod watcher;
-mod why;
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,8 +53,8 @@ pub use self::acquired::{BreakOutcome, LockGuards, TryAcquired};
 pub use self::all::AllRequest;
 pub use self::clusters::MixedClusters;
 pub use self::error::{
-    AcquireError, CallError, ConnectError, Error, LookError, ReleaseError, Tried, TriedServer,
-    TryError,
+    AcquireError, AttemptError, AttemptReport, CallError, ConnectError, Error, InspectError,
+    ReleaseError, ServerAttempts,
 };
 pub use self::guard::LockGuard;
 pub use self::request::LockRequest;
@@ -63,13 +63,13 @@ pub use self::status::{ServerReport, is_whole, mix, status, status_of};
 pub use self::watch::Watch;
 pub use self::watcher::GuardWatcher;
 
-use self::call::{AskError, Overload, Pair};
-use self::keeper::Close;
-use self::session::Sessions;
+use self::call::{AskError, Overload, ServerPair};
+use self::keepalive::Close;
+use self::session::CurrentSession;
 use self::shared::Shared;
 use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
-use crate::net::{Network, Servers, SystemNetwork};
 use crate::service::{SessionTerms, Verb};
+use crate::transport::{Network, Servers, SystemNetwork};
 use crate::types::{ClientId, Lease, LockName, SessionId, SessionName};
 
 /// A client of a lock pair. Clones are the same client.
@@ -84,7 +84,7 @@ use crate::types::{ClientId, Lease, LockName, SessionId, SessionName};
 pub struct Clerk {
     shared: Arc<Shared>,
     keeper: mpsc::Sender<Close>,
-    sessions: Arc<Sessions>,
+    sessions: Arc<CurrentSession>,
 }
 
 impl Clerk {
@@ -108,7 +108,7 @@ impl Clerk {
     ///
     /// ```no_run
     /// # use lockservice::clerk::Clerk;
-    /// # use lockservice::net::Servers;
+    /// # use lockservice::transport::Servers;
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let clerk = Clerk::connect(Servers::new("10.0.0.1:5100", "10.0.0.2:5100")?).await?;
     /// let guard = clerk.acquire("jobs/nightly").await?; // waits for its turn
@@ -125,7 +125,7 @@ impl Clerk {
         ClerkBuilder {
             servers,
             timeout: CALL_TIMEOUT,
-            patience: PATIENCE,
+            hedge_delay: PATIENCE,
             lease: LEASE,
             name: None,
             inside: None,
@@ -308,7 +308,7 @@ impl Clerk {
                 session.close().await;
             }
         };
-        join(self.close_record(), end_session).await;
+        join(self.close_session(), end_session).await;
     }
 
     /// Whether [`close`](Self::close) was called on a clone. Then every call fails.
@@ -317,7 +317,7 @@ impl Clerk {
         self.shared.is_closed()
     }
 
-    async fn close_record(&self) {
+    async fn close_session(&self) {
         let (done, closed) = oneshot::channel();
         if self.keeper.send(done).await.is_ok() {
             // The keeper answers, or is gone with its runtime.
@@ -340,7 +340,7 @@ impl fmt::Debug for Clerk {
 pub struct ClerkBuilder {
     servers: Servers,
     timeout: Duration,
-    patience: Duration,
+    hedge_delay: Duration,
     lease: Duration,
     name: Option<Arc<str>>,
     inside: Option<SessionId>,
@@ -357,8 +357,8 @@ impl ClerkBuilder {
 
     /// How long one server may be silent before the other one is asked as well. See [`PATIENCE`],
     /// the default.
-    pub const fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub const fn hedge_delay(mut self, hedge_delay: Duration) -> Self {
+        self.hedge_delay = hedge_delay;
         self
     }
 
@@ -383,7 +383,7 @@ impl ClerkBuilder {
     /// Says that the clerk works inside the session `outer`, which keeps its locks until this clerk
     /// has finished, as a command does that runs under a lock.
     ///
-    /// So [`Clerk::why`] sees when a lock that the clerk waits for is held, directly or in a
+    /// So [`Clerk::wait_graph`] sees when a lock that the clerk waits for is held, directly or in a
     /// circle, by a session that waits for the clerk. [`LockGuard::session`] tells the number of a
     /// session. The default is no such session.
     pub const fn inside(mut self, outer: SessionId) -> Self {
@@ -414,7 +414,7 @@ impl ClerkBuilder {
     pub async fn connect(self) -> Result<Clerk, ConnectError> {
         let clerk = self.connect_lazily()?;
         let deadline = Instant::now() + clerk.shared.timeout();
-        match clerk.shared.record(deadline).await {
+        match clerk.shared.session(deadline).await {
             Ok(_) => Ok(clerk),
             Err(error) => Err(not_connected(&clerk.shared, error)),
         }
@@ -447,7 +447,7 @@ impl ClerkBuilder {
     #[track_caller]
     pub fn connect_lazily(self) -> Result<Clerk, ConnectError> {
         expect_runtime();
-        let pair = Pair::new(&self.network, &self.servers, clamp(self.patience));
+        let pair = ServerPair::new(&self.network, &self.servers, clamp(self.hedge_delay));
         let terms = SessionTerms {
             lease: Lease::new(self.lease)?,
             name: self.name.map(SessionName::new).transpose()?,
@@ -456,7 +456,7 @@ impl ClerkBuilder {
         };
         let shared = Arc::new(Shared::new(pair, clamp(self.timeout), terms));
         let (keeper, clerk) = mpsc::channel(1);
-        tokio::spawn(keeper::keep(shared.clone(), clerk));
+        tokio::spawn(keepalive::run(shared.clone(), clerk));
         Ok(Clerk {
             shared,
             keeper,
@@ -472,9 +472,9 @@ fn not_connected(shared: &Shared, error: AskError) -> ConnectError {
             ConnectError::Overloaded { after, resource }
         }
         AskError::Mixed { clusters, .. } => clusters.into(),
-        AskError::Unanswered(trail) | AskError::Refused(_, trail) => ConnectError::Unanswered {
+        AskError::Unanswered(log) | AskError::Refused(_, log) => ConnectError::Unanswered {
             after,
-            tried: trail.told(&shared.pair),
+            tried: log.into_report(&shared.pair),
         },
     }
 }

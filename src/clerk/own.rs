@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use tokio::task;
 
 use crate::config::MAX_REMEMBERED_LOCKS;
-use crate::service::Mode;
+use crate::service::LockMode;
 use crate::types::LockName;
 
 /// What the clones of a clerk hold, as far as they know.
@@ -27,7 +27,7 @@ struct Own {
     is_locked: bool,
     guards: u32,
     /// What the last of the guards was acquired with, and by which task.
-    mode: Mode,
+    mode: LockMode,
     task: Option<task::Id>,
     is_told: bool,
 }
@@ -44,7 +44,7 @@ impl OwnLocks {
         self.change(name, |own| own.is_locked = false);
     }
 
-    pub(super) fn acquired(&self, name: &LockName, mode: Mode) {
+    pub(super) fn acquired(&self, name: &LockName, mode: LockMode) {
         let mut table = self.table();
         let own = table.entry(name.clone()).or_default();
         own.guards += 1;
@@ -58,13 +58,13 @@ impl OwnLocks {
     }
 
     /// Whether who asks for `name` waits for this clerk.
-    pub(super) fn are_waited_for(&self, name: &LockName, mode: Mode) -> bool {
+    pub(super) fn are_waited_for(&self, name: &LockName, mode: LockMode) -> bool {
         self.table().get(name).is_some_and(|own| own.excludes(mode))
     }
 
     /// Says so, once a grant, when a task that asks for `name` waits for itself, or for a lock that
     /// no guard releases.
-    pub(super) fn warn_if_waited_for(&self, name: &LockName, mode: Mode) {
+    pub(super) fn warn_if_waited_for(&self, name: &LockName, mode: LockMode) {
         let mut table = self.table();
         let Some(own) = table.get_mut(name).filter(|own| own.excludes(mode)) else {
             return;
@@ -103,7 +103,7 @@ impl OwnLocks {
 }
 
 impl Own {
-    fn excludes(&self, mode: Mode) -> bool {
+    fn excludes(&self, mode: LockMode) -> bool {
         self.is_locked || self.guards >= self.mode.most_holders().min(mode.most_holders())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::attempt::{Terms, permits_of};
 use super::error::AcquireError;
 use super::guard::LockGuard;
+use super::timed_request::{AcquireTerms, permits_of};
 use super::{Clerk, TryAcquired};
-use crate::service::Mode;
+use crate::service::LockMode;
 use crate::types::{LockName, NameError};
 
 /// How a lock is to be acquired. [`Clerk::request`] makes it.
@@ -15,7 +15,7 @@ use crate::types::{LockName, NameError};
 pub struct LockRequest {
     clerk: Clerk,
     name: Result<LockName, NameError>,
-    terms: Terms,
+    terms: AcquireTerms,
 }
 
 impl LockRequest {
@@ -23,13 +23,13 @@ impl LockRequest {
         Self {
             clerk,
             name: LockName::new(name),
-            terms: Terms::new(),
+            terms: AcquireTerms::new(),
         }
     }
 
     /// Lets others hold the lock as well, if they share it too.
     pub const fn shared(mut self) -> Self {
-        self.terms.mode = Some(Mode::Shared);
+        self.terms.mode = Some(LockMode::Shared);
         self
     }
 
@@ -41,8 +41,8 @@ impl LockRequest {
     /// number holds up those behind.
     ///
     /// Each holder has a guard and a token of its own. A newer token does not mean that the older
-    /// ones have ended, so a gate of [`fence`](crate::fence), which goes by that, is for what is
-    /// locked alone.
+    /// ones have ended, so a gate of [`fencing`](crate::fencing), which goes by that, is for what
+    /// is locked alone.
     pub const fn permits(mut self, permits: u32) -> Self {
         self.terms.mode = permits_of(permits);
         self

@@ -15,30 +15,31 @@ use futures::future::join;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::call::{AskError, Overload, Pair};
+use super::attempt_log::AttemptLog;
+use super::call::{AskError, Overload, ServerPair};
 use super::error::{
-    AcquireError, CallError, LookError, ReleaseError, Tried, TriedServer, TryError,
+    AcquireError, AttemptError, AttemptReport, CallError, InspectError, ReleaseError,
+    ServerAttempts,
 };
 use super::expect_runtime;
-use super::joint::Joint;
+use super::open_session::{NumberedCall, OpenSession};
 use super::own::OwnLocks;
-use super::record::{Numbered, Record};
-use super::trail::Trail;
-use crate::config::GOODBYE_TIMEOUT;
+use super::single_flight::SingleFlight;
+use crate::config::CLOSE_SESSION_TIMEOUT;
 use crate::service::{Answer, CallId, Opened, Refusal, Request, Resource, SessionTerms, Verb};
-use crate::types::{ClientId, LockName, RecordNumber, ServerId, Token};
+use crate::types::{ClientId, LockName, ServerId, SessionId, Token};
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) client: ClientId,
-    pub(super) pair: Pair,
+    pub(super) pair: ServerPair,
     timeout: Duration,
     /// What its sessions are opened with.
     pub(super) terms: Arc<SessionTerms>,
     pub(super) own: OwnLocks,
-    record: watch::Sender<Current>,
+    session: watch::Sender<Current>,
     /// The work of opening the first record.
-    opening: Joint<Record, AskError>,
+    opening: SingleFlight<OpenSession, AskError>,
 }
 
 /// The record that calls are numbered in.
@@ -46,22 +47,22 @@ pub(super) struct Shared {
 enum Current {
     /// No call has needed one yet.
     Unopened,
-    Open(Arc<Record>),
+    Open(Arc<OpenSession>),
     /// The clerk is closed.
     Closed,
 }
 
 impl Shared {
     /// Creates it without a record. [`record`](Self::record) opens the first one.
-    pub(super) fn new(pair: Pair, timeout: Duration, terms: SessionTerms) -> Self {
+    pub(super) fn new(pair: ServerPair, timeout: Duration, terms: SessionTerms) -> Self {
         Self {
             client: ClientId::random(),
             pair,
             timeout,
             terms: Arc::new(terms),
             own: OwnLocks::default(),
-            record: watch::Sender::new(Current::Unopened),
-            opening: Joint::default(),
+            session: watch::Sender::new(Current::Unopened),
+            opening: SingleFlight::default(),
         }
     }
 
@@ -70,7 +71,7 @@ impl Shared {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(*self.record.borrow(), Current::Closed)
+        matches!(*self.session.borrow(), Current::Closed)
     }
 
     /// Returns the current record, and opens the first one. None when the clerk is closed.
@@ -78,13 +79,13 @@ impl Shared {
     /// # Cancel safety
     ///
     /// Safe: a record that nobody waits for any more expires.
-    pub(super) async fn record(
+    pub(super) async fn session(
         self: &Arc<Self>,
         deadline: Instant,
-    ) -> Result<Option<Arc<Record>>, AskError> {
+    ) -> Result<Option<Arc<OpenSession>>, AskError> {
         loop {
-            match &*self.record.borrow() {
-                Current::Open(record) => return Ok(Some(record.clone())),
+            match &*self.session.borrow() {
+                Current::Open(session) => return Ok(Some(session.clone())),
                 Current::Closed => return Ok(None),
                 Current::Unopened => {}
             }
@@ -99,7 +100,7 @@ impl Shared {
                 Ok(Err(AskError::Unanswered(_))) if !is_own && Instant::now() < deadline => {}
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(_)) => {}
-                Err(_) => return Err(AskError::Unanswered(Trail::default())),
+                Err(_) => return Err(AskError::Unanswered(AttemptLog::default())),
             }
         }
     }
@@ -109,11 +110,11 @@ impl Shared {
     /// # Cancel safety
     ///
     /// Safe.
-    pub(super) async fn opened(&self) -> Arc<Record> {
-        let mut changes = self.record.subscribe();
+    pub(super) async fn opened(&self) -> Arc<OpenSession> {
+        let mut changes = self.session.subscribe();
         loop {
-            if let Current::Open(record) = &*changes.borrow_and_update() {
-                return record.clone();
+            if let Current::Open(session) = &*changes.borrow_and_update() {
+                return session.clone();
             }
             // Its sender is `self`.
             let _ = changes.changed().await;
@@ -121,7 +122,7 @@ impl Shared {
     }
 
     /// Opens the first record, if the servers are members of one cluster.
-    async fn open_first(self: Arc<Self>, deadline: Instant) -> Result<Arc<Record>, AskError> {
+    async fn open_first(self: Arc<Self>, deadline: Instant) -> Result<Arc<OpenSession>, AskError> {
         // The server that is asked first says of which cluster it is; the other one has to be
         // asked.
         let other = self.pair.clusters.check_server(ServerId::B);
@@ -129,7 +130,7 @@ impl Shared {
         let opened = match opened {
             (Ok(opened), Ok(())) => opened,
             (Ok(opened), Err(clusters)) => {
-                self.say_goodbye(opened.record).await;
+                self.close_session(opened.session).await;
                 let may_have_happened = false;
                 return Err(AskError::Mixed {
                     clusters,
@@ -138,11 +139,11 @@ impl Shared {
             }
             (Err(error), _) => return Err(error.before_the_call()),
         };
-        let record = Arc::new(Record::new(&opened));
-        if !self.publish(&record) {
-            self.say_goodbye(record.number).await;
+        let session = Arc::new(OpenSession::new(&opened));
+        if !self.publish(&session) {
+            self.close_session(session.id).await;
         }
-        Ok(record)
+        Ok(session)
     }
 
     /// Opens a record at the servers: that of a session, or none. `now` is when it begins.
@@ -153,7 +154,10 @@ impl Shared {
         deadline: Instant,
     ) -> Result<Opened, AskError> {
         let client = self.client;
-        let request = Request::Open { client, session };
+        let request = Request::OpenSession {
+            client,
+            terms: session,
+        };
         match self.pair.ask(&request, now, deadline).await? {
             Answer::Opened(opened) => Ok(opened),
             answer => unreachable!("open was answered with {answer:?}"),
@@ -161,31 +165,31 @@ impl Shared {
     }
 
     /// Makes `record` the one that calls are numbered in; false if the clerk is closed.
-    pub(super) fn publish(&self, record: &Arc<Record>) -> bool {
-        self.record.send_if_modified(|current| {
+    pub(super) fn publish(&self, session: &Arc<OpenSession>) -> bool {
+        self.session.send_if_modified(|current| {
             let is_closed = matches!(current, Current::Closed);
             if !is_closed {
-                *current = Current::Open(record.clone());
+                *current = Current::Open(session.clone());
             }
             !is_closed
         })
     }
 
     /// Closes a record at the servers, or lets it expire if they do not hear of it.
-    pub(super) async fn say_goodbye(&self, record: RecordNumber) {
+    pub(super) async fn close_session(&self, session: SessionId) {
         let client = self.client;
-        let request = Request::Goodbye { client, record };
+        let request = Request::CloseSession { client, session };
         let now = Instant::now();
-        let asked = self.pair.ask(&request, now, now + GOODBYE_TIMEOUT);
+        let asked = self.pair.ask(&request, now, now + CLOSE_SESSION_TIMEOUT);
         if let Err(error) = asked.await {
-            tracing::debug!(%record, ?error, "nobody heard the goodbye; the record will expire");
+            tracing::debug!(%session, ?error, "nobody heard the goodbye; the record will expire");
         }
     }
 
     /// Lets no more calls begin, and gives the record that they used.
-    pub(super) fn close(&self) -> Option<Arc<Record>> {
-        match self.record.send_replace(Current::Closed) {
-            Current::Open(record) => Some(record),
+    pub(super) fn close(&self) -> Option<Arc<OpenSession>> {
+        match self.session.send_replace(Current::Closed) {
+            Current::Open(session) => Some(session),
             Current::Unopened | Current::Closed => None,
         }
     }
@@ -251,13 +255,13 @@ impl Shared {
             match self.pair.ask(&request, now, deadline).await {
                 Ok(Answer::Call(done)) => return Ok(done),
                 Ok(answer) => unreachable!("a call was answered with {answer:?}"),
-                Err(AskError::Refused(Refusal::UnknownRecord, trail)) => {
-                    let refused = call.record.refused.subscribe();
-                    call.record.lost.notify_one();
-                    if trail.may_have_happened {
+                Err(AskError::Refused(Refusal::UnknownSession, log)) => {
+                    let refused = call.session.refused.subscribe();
+                    call.session.lost.notify_one();
+                    if log.may_have_happened {
                         return Err(CallError::RecordLost);
                     }
-                    self.renewed(&call, refused, trail, deadline).await?;
+                    self.renewed(&call, refused, log, deadline).await?;
                     now = Instant::now();
                 }
                 Err(error) => return Err(self.failed(error)),
@@ -270,26 +274,29 @@ impl Shared {
     /// # Cancel safety
     ///
     /// Safe.
-    pub(super) async fn look(self: &Arc<Self>, request: &Request) -> Result<Answer, LookError> {
+    pub(super) async fn inspect(
+        self: &Arc<Self>,
+        request: &Request,
+    ) -> Result<Answer, InspectError> {
         expect_runtime();
         let begun = Instant::now();
         let deadline = begun + self.timeout;
-        let record = self.record(deadline).await;
-        if record.map_err(|error| self.not_seen(error))?.is_none() {
-            return Err(LookError::Closed);
+        let session = self.session(deadline).await;
+        if session.map_err(|error| self.not_seen(error))?.is_none() {
+            return Err(InspectError::Closed);
         }
         let answer = self.pair.ask(request, Instant::now(), deadline).await;
         answer.map_err(|error| self.not_seen(error))
     }
 
     /// Gives a call its number in the current record.
-    async fn number(self: &Arc<Self>, deadline: Instant) -> Result<Numbered, CallError> {
-        let record = self.record(deadline).await;
-        let record = record.map_err(|error| self.failed(error))?;
-        let record = record.ok_or(CallError::Closed)?;
+    async fn number(self: &Arc<Self>, deadline: Instant) -> Result<NumberedCall, CallError> {
+        let session = self.session(deadline).await;
+        let session = session.map_err(|error| self.failed(error))?;
+        let session = session.ok_or(CallError::Closed)?;
         let after = self.timeout;
         let resource = Resource::Calls;
-        record
+        session
             .number_by(deadline)
             .await
             .map_err(|_| CallError::Overloaded { after, resource })
@@ -299,14 +306,14 @@ impl Shared {
     /// when the servers have `refused` to open one.
     async fn renewed(
         &self,
-        call: &Numbered,
+        call: &NumberedCall,
         mut refused: watch::Receiver<Option<Overload>>,
-        trail: Trail,
+        log: AttemptLog,
         deadline: Instant,
     ) -> Result<(), CallError> {
-        let mut current = self.record.subscribe();
-        let lost = call.record.number;
-        let is_other = |it: &Current| !matches!(it, Current::Open(record) if record.number == lost);
+        let mut current = self.session.subscribe();
+        let lost = call.session.id;
+        let is_other = |it: &Current| !matches!(it, Current::Open(session) if session.id == lost);
         let other = current.wait_for(is_other);
         let settled = async {
             tokio::select! {
@@ -321,15 +328,15 @@ impl Shared {
             Ok(Some(Overload { resource, after })) => {
                 Err(CallError::Overloaded { after, resource })
             }
-            Err(_) => Err(self.unanswered(trail)),
+            Err(_) => Err(self.unanswered(log)),
         }
     }
 
     fn failed(&self, error: AskError) -> CallError {
         match error {
             AskError::Refused(Refusal::InvalidName(error), _) => CallError::InvalidName(error),
-            AskError::Refused(Refusal::Owned, trail) => CallError::Owned {
-                may_have_happened: trail.may_have_happened,
+            AskError::Refused(Refusal::Owned, log) => CallError::Owned {
+                may_have_happened: log.may_have_happened,
             },
             // A server that has forgotten the outcome had it once.
             AskError::Refused(..) => CallError::RecordLost,
@@ -343,29 +350,29 @@ impl Shared {
                 clusters,
                 may_have_happened,
             },
-            AskError::Unanswered(trail) => self.unanswered(trail),
+            AskError::Unanswered(log) => self.unanswered(log),
         }
     }
 
-    fn unanswered(&self, trail: Trail) -> CallError {
+    fn unanswered(&self, log: AttemptLog) -> CallError {
         CallError::Unanswered {
             after: self.timeout,
-            may_have_happened: trail.may_have_happened,
-            tried: trail.told(&self.pair),
+            may_have_happened: log.may_have_happened,
+            tried: log.into_report(&self.pair),
         }
     }
 
-    fn not_seen(&self, error: AskError) -> LookError {
+    fn not_seen(&self, error: AskError) -> InspectError {
         let after = self.timeout;
         match error {
             AskError::Refused(Refusal::InvalidName(error), _) => error.into(),
             AskError::Overloaded(Overload { resource, after }) => {
-                LookError::Overloaded { after, resource }
+                InspectError::Overloaded { after, resource }
             }
-            AskError::Mixed { clusters, .. } => LookError::MixedClusters(clusters),
-            AskError::Refused(_, trail) | AskError::Unanswered(trail) => LookError::Unanswered {
+            AskError::Mixed { clusters, .. } => InspectError::MixedClusters(clusters),
+            AskError::Refused(_, log) | AskError::Unanswered(log) => InspectError::Unanswered {
                 after,
-                tried: trail.told(&self.pair),
+                tried: log.into_report(&self.pair),
             },
         }
     }
@@ -377,30 +384,33 @@ impl Shared {
                 AcquireError::Overloaded { after, resource }
             }
             AskError::Mixed { clusters, .. } => AcquireError::MixedClusters(clusters),
-            AskError::Refused(_, trail) | AskError::Unanswered(trail) => AcquireError::Unanswered {
+            AskError::Refused(_, log) | AskError::Unanswered(log) => AcquireError::Unanswered {
                 after,
-                tried: trail.told(&self.pair),
+                tried: log.into_report(&self.pair),
             },
         }
     }
 
     /// Why a request that waited for what another one was asking has come to nothing.
     pub(super) fn not_opened(&self, after: Duration) -> AcquireError {
-        let tried = Tried::new(|server| TriedServer {
+        let report = AttemptReport::new(|server| ServerAttempts {
             server,
             address: self.pair.connections[server].addr().clone(),
-            tries: 0,
-            last: Some(TryError::NoAnswer),
+            attempts: 0,
+            last: Some(AttemptError::NoAnswer),
             refused: None,
         });
-        AcquireError::Unanswered { after, tried }
+        AcquireError::Unanswered {
+            after,
+            tried: report,
+        }
     }
 
-    pub(super) fn not_released(&self, trail: Trail, after: Duration) -> ReleaseError {
+    pub(super) fn not_released(&self, log: AttemptLog, after: Duration) -> ReleaseError {
         ReleaseError::Unanswered {
             after,
-            may_have_happened: trail.may_have_happened,
-            tried: trail.told(&self.pair),
+            may_have_happened: log.may_have_happened,
+            tried: log.into_report(&self.pair),
         }
     }
 }

@@ -8,10 +8,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::clusters::MixedClusters;
 use super::connection::Connection;
-use super::error::TryError;
+use super::error::AttemptError;
 use super::{Clerk, clamp, expect_runtime};
-use crate::net::{Addr, Network, Servers};
 use crate::service::{RoleName, ServerStatus};
+use crate::transport::{Addr, Network, Servers};
 use crate::types::ServerId;
 
 /// What one server of a pair says of itself.
@@ -23,7 +23,7 @@ pub struct ServerReport {
     /// Where it was looked for.
     pub address: Addr,
     /// Its answer.
-    pub status: Result<ServerStatus, TryError>,
+    pub status: Result<ServerStatus, AttemptError>,
 }
 
 #[cfg(feature = "internals")]
@@ -34,7 +34,7 @@ impl ServerReport {
     pub const fn new(
         server: ServerId,
         address: Addr,
-        status: Result<ServerStatus, TryError>,
+        status: Result<ServerStatus, AttemptError>,
     ) -> Self {
         Self {
             server,
@@ -85,7 +85,7 @@ impl Clerk {
             ServerReport {
                 server,
                 address: connection.addr().clone(),
-                status: status.unwrap_or(Err(TryError::NoAnswer)),
+                status: status.unwrap_or(Err(AttemptError::NoAnswer)),
             }
         };
         join(ask(ServerId::A), ask(ServerId::B)).await.into()
@@ -115,7 +115,7 @@ pub async fn status_of(
     ServerReport {
         server,
         address,
-        status: status.unwrap_or(Err(TryError::NoAnswer)),
+        status: status.unwrap_or(Err(AttemptError::NoAnswer)),
     }
 }
 

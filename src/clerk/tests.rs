@@ -4,8 +4,8 @@
 mod acquire;
 mod fake;
 mod guard;
+mod inspect;
 mod lazy;
-mod look;
 mod outside;
 mod own;
 mod reconcile;
@@ -24,10 +24,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::fake::{Fake, Reply, TIME_TO_LIVE};
 use super::*;
-use crate::config::{RETRY_DELAY_MAX, TRY_TIMEOUT};
-use crate::net::{Addr, DialError, Listener, MemoryNetwork, Stream};
+use crate::config::{ATTEMPT_TIMEOUT, RETRY_DELAY_MAX};
+use crate::rpc::DialError;
 use crate::service::{Refusal, Request, Resource};
-use crate::types::{RecordNumber, Seq, ServerId};
+use crate::transport::{Addr, Listener, MemoryNetwork, Stream};
+use crate::types::{Seq, ServerId, SessionId};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -119,7 +120,7 @@ async fn calls_are_numbered_and_tell_what_is_done() {
         .a
         .calls()
         .iter()
-        .map(|id| (id.seq.0, id.done_below.0))
+        .map(|id| (id.seq.0, id.first_incomplete.0))
         .collect();
     assert_eq!(ids, [(0, 0), (1, 1), (2, 2)]);
 }
@@ -210,18 +211,18 @@ async fn a_slow_server_is_not_abandoned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn patience_can_be_chosen() {
+async fn the_hedge_delay_can_be_chosen() {
     let pair = Pair::up().await;
-    let patience = Duration::from_millis(50);
+    let hedge_delay = Duration::from_millis(50);
     let clerk = pair
         .builder()
-        .patience(patience)
+        .hedge_delay(hedge_delay)
         .connect()
         .await
         .expect("answered");
     pair.a.on_every_call(Reply::Never);
     let (_, elapsed) = timed(clerk.lock("x")).await;
-    assert!(is_about(elapsed, patience), "{elapsed:?}");
+    assert!(is_about(elapsed, hedge_delay), "{elapsed:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +261,7 @@ async fn a_connection_that_leads_nowhere_is_replaced() {
     let (done, elapsed) = timed(clerk.lock("x")).await;
     assert!(done.expect("answered"));
     assert!(
-        elapsed >= TRY_TIMEOUT && elapsed < TRY_TIMEOUT + PATIENCE,
+        elapsed >= ATTEMPT_TIMEOUT && elapsed < ATTEMPT_TIMEOUT + PATIENCE,
         "{elapsed:?}"
     );
     assert_eq!(pair.a.connections(), 2);
@@ -316,7 +317,7 @@ async fn a_call_that_is_dropped_counts_as_given_up() {
     dropped.expect_err("it waits");
     assert!(clerk.lock("y").await.expect("answered"));
     let next = pair.a.calls()[1];
-    assert_eq!((next.seq, next.done_below), (Seq(1), Seq(1)));
+    assert_eq!((next.seq, next.first_incomplete), (Seq(1), Seq(1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -331,7 +332,7 @@ async fn a_call_in_flight_is_not_told_to_be_done() {
     };
     let (slow, quick) = tokio::join!(slow, quick);
     assert!(slow.is_ok() && quick.is_ok(), "{slow:?}, {quick:?}");
-    assert_eq!(pair.a.calls()[1].done_below, Seq(0));
+    assert_eq!(pair.a.calls()[1].first_incomplete, Seq(0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -347,14 +348,14 @@ async fn a_lost_record_is_opened_anew_once_for_all_calls() {
     let asked = pair.a.asked();
     let opens = asked
         .iter()
-        .filter(|request| matches!(request, Request::Open { .. }))
+        .filter(|request| matches!(request, Request::OpenSession { .. }))
         .count();
     assert_eq!(opens, 2, "one when it connected, and one more");
     let renewed: Vec<_> = pair
         .a
         .calls()
         .into_iter()
-        .filter(|id| id.record == RecordNumber(2))
+        .filter(|id| id.session == SessionId(2))
         .collect();
     assert_eq!(renewed.len(), 20);
     assert_eq!(renewed.iter().map(|id| id.seq).min(), Some(Seq(0)));
@@ -371,8 +372,8 @@ async fn a_call_that_may_have_happened_under_a_lost_record_is_not_repeated() {
     assert!(error.may_have_happened());
     assert!(clerk.lock("y").await.expect("the clerk goes on"));
     assert_eq!(
-        pair.b.calls().last().map(|id| id.record),
-        Some(RecordNumber(2))
+        pair.b.calls().last().map(|id| id.session),
+        Some(SessionId(2))
     );
 }
 
@@ -406,14 +407,14 @@ async fn a_record_that_cannot_be_opened_anew_is_waited_for_until_the_deadline() 
 async fn the_record_is_kept_alive_four_times_in_its_time_to_live() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
-    let record = RecordNumber(1);
+    let session = SessionId(1);
     sleep(TIME_TO_LIVE + Duration::from_secs(1)).await;
     let asked = pair.a.asked();
     let signs = asked
         .iter()
         .filter(|request| matches!(request, Request::KeepAlive { .. }));
     assert_eq!(signs.count(), 4);
-    assert!(matches!(asked.last(), Some(Request::KeepAlive { record: r, .. }) if *r == record));
+    assert!(matches!(asked.last(), Some(Request::KeepAlive { session: r, .. }) if *r == session));
     drop(clerk);
 }
 
@@ -425,7 +426,7 @@ async fn a_record_lost_while_idle_is_opened_anew_by_the_next_sign_of_life() {
     sleep(TIME_TO_LIVE / 2).await;
     clerk.lock("x").await.expect("answered");
     assert_eq!(pair.a.calls().len(), 1);
-    assert_eq!(pair.a.calls()[0].record, RecordNumber(2));
+    assert_eq!(pair.a.calls()[0].session, SessionId(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -439,8 +440,8 @@ async fn the_last_clone_that_is_dropped_says_goodbye() {
     pair.a.was_asked(3).await;
     assert!(matches!(
         pair.a.asked()[2],
-        Request::Goodbye {
-            record: RecordNumber(1),
+        Request::CloseSession {
+            session: SessionId(1),
             ..
         }
     ));
@@ -456,7 +457,7 @@ async fn a_clerk_that_is_dropped_during_a_sign_of_life_says_goodbye_at_once() {
     let start = Instant::now();
     drop(clerk);
     pair.a.was_asked(3).await;
-    assert!(matches!(pair.a.asked()[2], Request::Goodbye { .. }));
+    assert!(matches!(pair.a.asked()[2], Request::CloseSession { .. }));
     assert!(is_about(start.elapsed(), Duration::ZERO));
 }
 
@@ -468,7 +469,7 @@ async fn a_clerk_that_is_closed_has_said_goodbye_and_its_clones_are_closed() {
     clerk.close().await;
     assert!(matches!(
         pair.a.asked().last(),
-        Some(Request::Goodbye { .. })
+        Some(Request::CloseSession { .. })
     ));
     let error = clone.lock("x").await.expect_err("closed");
     assert!(
@@ -521,15 +522,15 @@ async fn a_call_to_a_pair_that_is_down_has_not_happened() {
     let error = done.expect_err("nobody listens");
     assert!(is_about(elapsed, timeout), "{elapsed:?}");
     assert!(!error.may_have_happened());
-    let CallError::Unanswered { tried, .. } = &error else {
+    let CallError::Unanswered { tried: report, .. } = &error else {
         panic!("{error}")
     };
-    for server in tried.servers() {
-        assert!(server.tries > 3 && server.tries < 20, "{tried}");
-        let Some(TryError::Dial(reason)) = &server.last else {
-            panic!("{tried}")
+    for server in report.servers() {
+        assert!(server.attempts > 3 && server.attempts < 20, "{report}");
+        let Some(AttemptError::Dial(reason)) = &server.last else {
+            panic!("{report}")
         };
-        assert!(matches!(**reason, DialError::Refused(_)), "{tried}");
+        assert!(matches!(**reason, DialError::Refused(_)), "{report}");
     }
 }
 
@@ -574,14 +575,14 @@ async fn a_call_that_only_waited_for_connections_has_not_happened() {
     let (done, ()) = tokio::join!(clerk.lock("x"), gets_stuck);
     let error = done.expect_err("stuck");
     assert!(!error.may_have_happened(), "{error}");
-    let CallError::Unanswered { tried, .. } = &error else {
+    let CallError::Unanswered { tried: report, .. } = &error else {
         panic!("{error}")
     };
-    for server in tried.servers() {
-        assert!((3..8).contains(&server.tries), "{tried}");
+    for server in report.servers() {
+        assert!((3..8).contains(&server.attempts), "{report}");
         assert!(
-            matches!(server.last, Some(TryError::NoConnection)),
-            "{tried}"
+            matches!(server.last, Some(AttemptError::NoConnection)),
+            "{report}"
         );
     }
 }
@@ -614,7 +615,7 @@ async fn an_open_without_an_answer_is_repeated() {
     let pair = Pair::up().await;
     pair.a.on_others(Reply::HangUp);
     let _clerk = pair.clerk().await;
-    assert!(matches!(pair.a.asked()[0], Request::Open { .. }));
+    assert!(matches!(pair.a.asked()[0], Request::OpenSession { .. }));
     assert_eq!(pair.a.asked()[0], pair.b.asked()[0]);
 }
 
@@ -697,7 +698,7 @@ async fn a_call_whose_lost_record_cannot_be_replaced_is_told_at_once() {
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     for fake in [&pair.a, &pair.b] {
-        fake.on_every_call(Reply::No(Refusal::UnknownRecord));
+        fake.on_every_call(Reply::No(Refusal::UnknownSession));
         fake.on_others(Reply::No(Refusal::Overloaded(Resource::Clients)));
     }
     let calls = [clerk.lock("x"), clerk.lock("y")];
@@ -722,11 +723,14 @@ async fn an_overload_after_a_try_that_may_have_happened_leaves_that_open() {
         .on_every_call(Reply::No(Refusal::Overloaded(Resource::Calls)));
     let error = clerk.lock("x").await.expect_err("overloaded");
     assert!(error.may_have_happened(), "{error}");
-    let CallError::Unanswered { tried, .. } = &error else {
+    let CallError::Unanswered { tried: report, .. } = &error else {
         panic!("{error}");
     };
-    let [a, _] = tried.servers();
-    assert!(matches!(a.refused, Some(TryError::Refused(_))), "{tried}");
+    let [a, _] = report.servers();
+    assert!(
+        matches!(a.refused, Some(AttemptError::Refused(_))),
+        "{report}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -749,7 +753,7 @@ async fn an_endless_timeout_is_no_trouble() {
     let builder = pair
         .builder()
         .timeout(Duration::MAX)
-        .patience(Duration::MAX);
+        .hedge_delay(Duration::MAX);
     let clerk = builder.connect().await.expect("answered");
     assert!(clerk.lock("x").await.expect("answered"));
 }
@@ -763,7 +767,7 @@ async fn each_server_reports_its_status_or_why_not() {
     assert_eq!(a.status.expect("answered").server, ServerId::A);
     assert_eq!(b.address, *pair.servers.address(ServerId::B));
     let error = b.status.expect_err("nobody listens");
-    assert!(matches!(error, TryError::Dial(_)), "{error}");
+    assert!(matches!(error, AttemptError::Dial(_)), "{error}");
 }
 
 #[test]

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::error::LookError;
+use super::error::InspectError;
 use super::{Clerk, clamp, expect_runtime};
 use crate::config::WATCH_EVERY;
-use crate::looks::{LockChange, changes};
+use crate::inspect::{LockChange, changes};
 use crate::service::LockInfo;
 
 impl Clerk {
@@ -77,7 +77,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// [`LookError`]; nothing is missed by that, and it can be asked again.
+    /// [`InspectError`]; nothing is missed by that, and it can be asked again.
     ///
     /// # Panics
     ///
@@ -86,13 +86,13 @@ impl Watch {
     /// # Cancel safety
     ///
     /// Safe: what was not told is told by the next call.
-    pub async fn changes(&mut self) -> Result<Vec<LockChange>, LookError> {
+    pub async fn changes(&mut self) -> Result<Vec<LockChange>, InspectError> {
         expect_runtime();
         loop {
             if let Some(next) = self.next {
                 sleep_until(next).await;
             }
-            let changes = self.look().await?;
+            let changes = self.next().await?;
             if !changes.is_empty() {
                 return Ok(changes);
             }
@@ -104,7 +104,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// [`LookError`]; nothing is missed by that, and it can be asked again.
+    /// [`InspectError`]; nothing is missed by that, and it can be asked again.
     ///
     /// # Panics
     ///
@@ -113,7 +113,7 @@ impl Watch {
     /// # Cancel safety
     ///
     /// Safe: what was not told is told by the next call.
-    pub async fn look(&mut self) -> Result<Vec<LockChange>, LookError> {
+    pub async fn next(&mut self) -> Result<Vec<LockChange>, InspectError> {
         let now = Instant::now();
         self.next = Some(now + clamp(self.every));
         let locks = self.clerk.list(&self.prefix).await?;

@@ -28,7 +28,7 @@ pub struct Timing {
     /// Too low, and a client that was cut off for that long can no longer be told the outcome of
     /// its last calls; too high, and records of crashed clients take memory that long. Default 10
     /// min.
-    pub record_time_to_live: Duration,
+    pub session_time_to_live: Duration,
     /// How long a new connection may take to say what it is. Default 5 s: a slow link needs less,
     /// and a half-open connection costs a descriptor that long.
     pub preface_timeout: Duration,
@@ -51,7 +51,7 @@ impl Default for Timing {
         Self {
             peer_timeout: Duration::from_secs(1),
             feed_timeout: Duration::from_secs(4),
-            record_time_to_live: Duration::from_mins(10),
+            session_time_to_live: Duration::from_mins(10),
             preface_timeout: Duration::from_secs(5),
             stop_timeout: Duration::from_secs(5),
             busy_poll: Duration::ZERO,

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::footprint;
-use crate::service::{Acquired, CallId, How, Refusal, Resource, SessionTerms, Verb};
-use crate::types::{ClientId, LockName, RecordNumber, Retention, Seq, Token, UnixTime};
+use crate::service::{AcquireOptions, Acquired, CallId, Refusal, Resource, SessionTerms, Verb};
+use crate::types::{ClientId, LockName, Retention, Seq, SessionId, Token, UnixTime};
 
 /// What changes a [`Machine`](super::Machine). Replicated, in one total order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Command {
     /// Opens a record for the calls of `client`.
-    Open {
+    OpenSession {
         /// Whose record.
         client: ClientId,
         /// What a session is opened with. Whether its lease is over is for the primary to say, by
         /// `Expire`.
-        session: Option<Arc<SessionTerms>>,
+        terms: Option<Arc<SessionTerms>>,
     },
     /// Locks or unlocks.
     Call {
@@ -35,7 +35,7 @@ pub enum Command {
         /// Which lock.
         name: LockName,
         /// In which mode, and whether to wait.
-        how: How,
+        options: AcquireOptions,
     },
     /// Gives back what a session acquired, leaves the queue, or prevents both.
     Release {
@@ -54,18 +54,18 @@ pub enum Command {
         token: Token,
     },
     /// Drops a record, for its client is done. What a session owns is released.
-    Goodbye {
+    CloseSession {
         /// Whose record.
         client: ClientId,
         /// Which record.
-        record: RecordNumber,
+        session: SessionId,
     },
     /// Drops a record of which nothing was heard, likewise. It has no effect when the record has
     /// moved on: a call may have come in before this command got its place in the order.
     Expire {
         /// Which record.
-        record: RecordNumber,
-        /// The record's [`next_seq`](super::RecordInfo::next_seq) when it was given up.
+        session: SessionId,
+        /// The record's [`next_seq`](super::SessionInfo::next_seq) when it was given up.
         seen: Seq,
     },
     /// Says what time it is, by the primary's wall clock: grants from here on keep it, for people
@@ -102,14 +102,14 @@ impl Command {
             Self::Call { name, .. } | Self::Acquire { name, .. } | Self::Break { name, .. } => {
                 ENTRY + footprint::of_name(name)
             }
-            Self::Open { session, .. } => {
+            Self::OpenSession { terms: session, .. } => {
                 let text = session.as_ref().map_or(0, |session| session.text_bytes());
                 ENTRY + text as u64 * 2
             }
             Self::Retain { .. }
             | Self::Elapse { .. }
             | Self::Release { .. }
-            | Self::Goodbye { .. }
+            | Self::CloseSession { .. }
             | Self::Expire { .. }
             | Self::Clock { .. } => ENTRY,
         }
@@ -123,12 +123,12 @@ impl Command {
             Self::Call { name, .. } | Self::Acquire { name, .. } | Self::Break { name, .. } => {
                 NUMBERS + name.as_str().len()
             }
-            Self::Open { session, .. } => {
+            Self::OpenSession { terms: session, .. } => {
                 NUMBERS + session.as_ref().map_or(0, |session| session.text_bytes())
             }
             Self::Release { .. }
             | Self::Retain { .. }
-            | Self::Goodbye { .. }
+            | Self::CloseSession { .. }
             | Self::Expire { .. }
             | Self::Elapse { .. }
             | Self::Clock { .. } => NUMBERS,
@@ -139,15 +139,15 @@ impl Command {
 /// What a [`Command`] led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Of `Open`: the number that calls must carry.
-    Opened(RecordNumber),
+    /// Of `OpenSession`: the number that calls must carry.
+    Opened(SessionId),
     /// Of `Call`: whether it locked or unlocked. Of `Release`, `Retain` and `Break`: whether the
     /// lock was held.
     Call(bool),
     /// Of `Acquire`.
     Acquired(Acquired),
-    /// Of `Goodbye` and `Expire`: whether the record was there to be dropped. Of `Elapse`: whether
-    /// the lock was retained.
+    /// Of `CloseSession` and `Expire`: whether the record was there to be dropped. Of `Elapse`:
+    /// whether the lock was retained.
     Dropped(bool),
     /// Of `Clock`.
     Noted,
@@ -160,7 +160,7 @@ pub enum Outcome {
 pub enum CallRefusal {
     /// The client has no record of that number.
     #[error("the client's record is not known")]
-    UnknownRecord,
+    UnknownSession,
     /// The call is below `done_below`, so its outcome has been forgotten.
     #[error("the call was given up by its client")]
     GivenUp,
@@ -181,7 +181,7 @@ pub enum CallRefusal {
 impl From<CallRefusal> for Refusal {
     fn from(refusal: CallRefusal) -> Self {
         match refusal {
-            CallRefusal::UnknownRecord => Self::UnknownRecord,
+            CallRefusal::UnknownSession => Self::UnknownSession,
             CallRefusal::GivenUp => Self::GivenUp,
             CallRefusal::WindowFull => Self::WindowFull,
             CallRefusal::Owned => Self::Owned,

@@ -10,12 +10,12 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::clients::RecordInfo;
-use super::owned::{Place, Ticket};
+use super::client_table::SessionInfo;
+use super::owned::{QueueEntry, Ticket};
 use super::retained::RetainedLock;
-use crate::service::{Mark, Mode, SessionTerms};
+use crate::service::{LockMode, Revision, SessionTerms};
 use crate::types::{
-    ClientAddress, ClusterId, Digest, Lease, LockName, OpNumber, RecordNumber, Seq, SessionName,
+    ClientAddress, ClusterId, Digest, Lease, LockName, OpNumber, Seq, SessionId, SessionName,
     Token, UnixTime,
 };
 
@@ -87,7 +87,7 @@ pub(super) fn of_lock(name: &LockName) -> EntryHash {
     EntryHash::new(Kind::Lock, name.as_str().as_bytes())
 }
 
-pub(super) fn of_record(number: RecordNumber, info: &RecordInfo, done_below: Seq) -> EntryHash {
+pub(super) fn of_session(number: SessionId, info: &SessionInfo, done_below: Seq) -> EntryHash {
     let lease = info.lease.map_or(0, Lease::millis);
     let mut bytes = [0; 44];
     bytes[..8].copy_from_slice(&number.0.to_le_bytes());
@@ -99,7 +99,7 @@ pub(super) fn of_record(number: RecordNumber, info: &RecordInfo, done_below: Seq
 }
 
 /// Of what a session was opened with, but for its lease.
-pub(super) fn of_session(number: RecordNumber, terms: &SessionTerms) -> EntryHash {
+pub(super) fn of_terms(number: SessionId, terms: &SessionTerms) -> EntryHash {
     let mut bytes = number.0.to_le_bytes().to_vec();
     push_terms(&mut bytes, terms);
     EntryHash::new(Kind::Session, &bytes)
@@ -131,33 +131,33 @@ pub(super) fn of_retained(token: Token, lock: &RetainedLock) -> EntryHash {
     EntryHash::new(Kind::Retained, &bytes)
 }
 
-pub(super) fn of_mark(mark: Mark) -> EntryHash {
-    EntryHash::new(Kind::Mark, &mark.0.to_le_bytes())
+pub(super) fn of_revision(revision: Revision) -> EntryHash {
+    EntryHash::new(Kind::Mark, &revision.0.to_le_bytes())
 }
 
 pub(super) fn of_clock(clock: UnixTime) -> EntryHash {
     EntryHash::new(Kind::Clock, &clock.0.to_le_bytes())
 }
 
-pub(super) fn of_broken(number: RecordNumber, mark: Mark, acquired: Seq) -> EntryHash {
+pub(super) fn of_broken(number: SessionId, revision: Revision, acquired: Seq) -> EntryHash {
     let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&number.0.to_le_bytes());
-    bytes[8..16].copy_from_slice(&mark.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&revision.0.to_le_bytes());
     bytes[16..].copy_from_slice(&acquired.0.to_le_bytes());
     EntryHash::new(Kind::Broken, &bytes)
 }
 
 /// Of a place at a lock. Its name is hashed first, so that one of any length fits.
-pub(super) fn of_place(name: &LockName, ticket: Ticket, place: &Place) -> EntryHash {
-    let (token, contended, since) = place.grant.map_or((0, 0, 0), |grant| {
-        let contended = grant.contended.map_or(0, |mark| mark.0);
+pub(super) fn of_queue_entry(name: &LockName, ticket: Ticket, entry: &QueueEntry) -> EntryHash {
+    let (token, contended, since) = entry.grant.map_or((0, 0, 0), |grant| {
+        let contended = grant.contended.map_or(0, |revision| revision.0);
         (grant.token.0, contended, grant.since.0)
     });
     let numbers = [
         of_lock(name).0,
         ticket.0,
-        place.claim.session.0,
-        place.claim.seq.0,
+        entry.request.session.0,
+        entry.request.seq.0,
         token,
         contended,
         since,
@@ -166,17 +166,17 @@ pub(super) fn of_place(name: &LockName, ticket: Ticket, place: &Place) -> EntryH
     for (at, number) in numbers.iter().enumerate() {
         bytes[8 * at..][..8].copy_from_slice(&number.to_le_bytes());
     }
-    let (mode, permits) = match place.claim.mode {
-        Mode::Exclusive => (0, 0),
-        Mode::Shared => (1, 0),
-        Mode::Permits(most) => (2, most.get()),
+    let (mode, permits) = match entry.request.mode {
+        LockMode::Exclusive => (0, 0),
+        LockMode::Shared => (1, 0),
+        LockMode::Permits(most) => (2, most.get()),
     };
     bytes[56] = mode;
     bytes[57..].copy_from_slice(&permits.to_le_bytes());
     EntryHash::new(Kind::Place, &bytes)
 }
 
-pub(super) fn of_outcome(number: RecordNumber, seq: Seq, outcome: bool) -> EntryHash {
+pub(super) fn of_outcome(number: SessionId, seq: Seq, outcome: bool) -> EntryHash {
     let mut bytes = [0; 17];
     bytes[..8].copy_from_slice(&number.0.to_le_bytes());
     bytes[8..16].copy_from_slice(&seq.0.to_le_bytes());

@@ -17,7 +17,7 @@ const PLACE_BYTES: u64 = 340;
 
 /// A client's record that remembers a whole window of calls and as many broken locks as it may, and
 /// the deadlines of a primary: so that a client cannot take more by what it does within its record.
-pub(crate) const RECORD_BYTES: u64 = 2 * 1024;
+pub(crate) const SESSION_BYTES: u64 = 2 * 1024;
 
 /// A retained lock, beside its place: an entry of its table, the name of the session that left it,
 /// and the deadline of a primary.
@@ -36,6 +36,6 @@ pub(crate) fn of_lock(name: &LockName) -> u64 {
 }
 
 /// What a holder of a lock or a waiter takes, beside the lock.
-pub(crate) fn of_place(name: &LockName) -> u64 {
+pub(crate) fn of_queue_entry(name: &LockName) -> u64 {
     PLACE_BYTES + of_name(name)
 }

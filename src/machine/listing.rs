@@ -6,14 +6,14 @@
 use std::iter::successors;
 
 use super::Machine;
-use super::locks::{Entry, is_ownerless};
-use super::owned::{Holder, Owned, Place};
+use super::locks::{Entry, is_unowned};
+use super::owned::{Holder, Owned, QueueEntry};
 use super::retained::Owner;
 use crate::config::{
     MAX_NESTING, MAX_PAGE_BYTES, MAX_PLACES_LISTED, MAX_PLACES_SHOWN, MAX_SHOWN_BYTES,
     SHARDS_LISTED,
 };
-use crate::service::{Cursor, LockInfo, Page, PlaceInfo, SessionTerms};
+use crate::service::{Cursor, LockInfo, Page, QueueEntryInfo, SessionTerms};
 use crate::types::{LockName, OpNumber, Retention, SessionId, Token};
 
 /// At most what a lock takes on the wire beside its name and its places.
@@ -25,13 +25,13 @@ impl Machine {
     pub fn show(&self, name: &LockName) -> LockInfo {
         let mut lock = self.info(name, self.locks.entry(name), MAX_PLACES_SHOWN);
         let mut room = MAX_SHOWN_BYTES;
-        let fitting = lock.places.iter().take_while(|place| {
-            let rest = room.checked_sub(place.max_encoded_bytes());
+        let fitting = lock.entries.iter().take_while(|entry| {
+            let rest = room.checked_sub(entry.max_encoded_bytes());
             room = rest.unwrap_or(0);
             rest.is_some()
         });
         let fitting = fitting.count();
-        lock.places.truncate(fitting);
+        lock.entries.truncate(fitting);
         lock
     }
 
@@ -76,40 +76,40 @@ impl Machine {
 
     fn info(&self, name: &LockName, entry: Option<&Entry>, most: usize) -> LockInfo {
         let owned = entry.and_then(Option::as_deref);
-        let places = owned
+        let entries = owned
             .into_iter()
-            .flat_map(|owned| owned.places(OpNumber(0)));
-        let places = places.take(most);
-        let places = places.filter_map(|(_, place)| self.place_info(&place));
+            .flat_map(|owned| owned.entries(OpNumber(0)));
+        let entries = entries.take(most);
+        let entries = entries.filter_map(|(_, queue_entry)| self.entry_info(&queue_entry));
         LockInfo {
             name: name.clone(),
-            is_ownerless: entry.is_some_and(is_ownerless),
-            places: places.collect(),
+            is_unowned: entry.is_some_and(is_unowned),
+            entries: entries.collect(),
             waiters: owned.map_or(0, Owned::waiters),
         }
     }
 
     /// Who holds the lock `name` by `token`.
     #[must_use]
-    pub fn holder(&self, name: &LockName, token: Token) -> Option<PlaceInfo> {
+    pub fn holder(&self, name: &LockName, token: Token) -> Option<QueueEntryInfo> {
         let Holder { ticket, .. } = self.locks.holder(name, token)?;
-        self.place_info(&self.locks.place(name, ticket)?)
+        self.entry_info(&self.locks.entry_at(name, ticket)?)
     }
 
-    fn place_info(&self, place: &Place) -> Option<PlaceInfo> {
-        let session = place.claim.session;
-        let retained = place.grant.and_then(|grant| self.retained.get(grant.token));
+    fn entry_info(&self, entry: &QueueEntry) -> Option<QueueEntryInfo> {
+        let session = entry.request.session;
+        let retained = entry.grant.and_then(|grant| self.retained.get(grant.token));
         let left_by = retained.and_then(|lock| lock.left_by.as_ref());
         let (client, terms) = match left_by {
             Some(Owner { client, terms }) => (*client, terms.as_deref()),
-            None => (self.record(session)?.client, self.session(session)),
+            None => (self.session(session)?.client, self.terms(session)),
         };
-        Some(PlaceInfo {
+        Some(QueueEntryInfo {
             client,
             session,
-            mode: place.claim.mode,
-            token: place.grant.map(|grant| grant.token),
-            since: place.grant.map(|grant| grant.since),
+            mode: entry.request.mode,
+            token: entry.grant.map(|grant| grant.token),
+            since: entry.grant.map(|grant| grant.since),
             name: terms.and_then(|terms| terms.name.clone()),
             address: terms.and_then(|terms| terms.address.clone()),
             inside: terms.map_or_else(Vec::new, |terms| self.around(session, terms)),
@@ -118,10 +118,10 @@ impl Machine {
         })
     }
 
-    /// The open sessions that `session` runs inside, the nearest first.
+    /// The open sessions that `terms` runs inside, the nearest first.
     #[must_use]
     pub fn ancestors(&self, session: SessionId) -> Vec<SessionId> {
-        let terms = self.session(session);
+        let terms = self.terms(session);
         terms.map_or_else(Vec::new, |terms| self.around(session, terms))
     }
 
@@ -129,7 +129,7 @@ impl Machine {
         let outer = |session: SessionId, terms: &SessionTerms| {
             // An inner session was opened after its outer one, so there is no circle.
             let outer = terms.inside.filter(|outer| *outer < session)?;
-            self.session(outer).map(|terms| (outer, terms))
+            self.terms(outer).map(|terms| (outer, terms))
         };
         let all = successors(outer(session, terms), |(session, terms)| {
             outer(*session, terms)
@@ -139,8 +139,8 @@ impl Machine {
 }
 
 fn max_encoded_bytes(lock: &LockInfo) -> usize {
-    let places = lock.places.iter().map(PlaceInfo::max_encoded_bytes);
-    LOCK_BYTES + lock.name.as_str().len() + places.sum::<usize>()
+    let entries = lock.entries.iter().map(QueueEntryInfo::max_encoded_bytes);
+    LOCK_BYTES + lock.name.as_str().len() + entries.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -149,31 +149,31 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::service::Mode;
-    use crate::types::{ClientAddress, ClientId, RecordNumber, SessionName, Token, UnixTime};
+    use crate::service::LockMode;
+    use crate::types::{ClientAddress, ClientId, SessionId, SessionName, Token, UnixTime};
 
     #[test]
     fn a_lock_and_its_places_take_no_more_on_the_wire_than_is_reckoned_for_them() {
         let text = |bytes: usize| "x".repeat(bytes);
-        let place = PlaceInfo {
+        let entry = QueueEntryInfo {
             client: ClientId::from_u128(u128::MAX),
-            session: RecordNumber(u64::MAX),
-            mode: Mode::Permits(NonZeroU32::MAX),
+            session: SessionId(u64::MAX),
+            mode: LockMode::Permits(NonZeroU32::MAX),
             token: Some(Token(u64::MAX)),
             since: Some(UnixTime(u64::MAX)),
             name: SessionName::new(text(SessionName::MAX_BYTES)).ok(),
             address: Some(ClientAddress::new(&text(ClientAddress::MAX_BYTES))),
-            inside: vec![RecordNumber(u64::MAX); MAX_NESTING],
+            inside: vec![SessionId(u64::MAX); MAX_NESTING],
             retained_for: Some(Duration::MAX),
             is_left: true,
         };
-        let bytes = postcard::to_stdvec(&place).expect("it encodes").len();
-        let reckoned = place.max_encoded_bytes();
+        let bytes = postcard::to_stdvec(&entry).expect("it encodes").len();
+        let reckoned = entry.max_encoded_bytes();
         assert!(bytes <= reckoned, "{bytes} > {reckoned}");
         let lock = LockInfo {
             name: LockName::new("q".repeat(LockName::MAX_BYTES)).expect("the longest name"),
-            is_ownerless: true,
-            places: vec![place; MAX_PLACES_LISTED],
+            is_unowned: true,
+            entries: vec![entry; MAX_PLACES_LISTED],
             waiters: u64::MAX,
         };
         let bytes = postcard::to_stdvec(&lock).expect("it encodes").len();

@@ -2,12 +2,12 @@
 
 use super::digest::{self, EntryHash, Sum};
 use super::footprint;
-use super::owned::{Claim, Grant, Holder, Owned, Place, Ticket};
+use super::owned::{AcquireRequest, Grant, Holder, Owned, QueueEntry, Ticket};
 use super::shards::{self, Table, Walk};
-use crate::service::{Mark, Mode};
+use crate::service::{LockMode, Revision};
 use crate::types::{LockName, Token, UnixTime};
 #[cfg(test)]
-use crate::types::{RecordNumber, Seq};
+use crate::types::{Seq, SessionId};
 
 /// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy
 /// of one. Few in tests, which keep many machines.
@@ -18,8 +18,8 @@ const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 pub(super) type Entry = Option<Box<Owned>>;
 
 /// Whether a lock is held without an owner.
-pub(super) fn is_ownerless(entry: &Entry) -> bool {
-    entry.as_ref().is_none_or(|owned| owned.ownerless)
+pub(super) fn is_unowned(entry: &Entry) -> bool {
+    entry.as_ref().is_none_or(|owned| owned.unowned)
 }
 
 /// One lock, as tests look at it.
@@ -27,16 +27,16 @@ pub(super) fn is_ownerless(entry: &Entry) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Queue {
     /// Whether it is held without an owner.
-    pub(crate) ownerless: bool,
+    pub(crate) unowned: bool,
     /// Every place, in order: who asked, by which call, and the token if it was granted.
-    pub(crate) places: Vec<((RecordNumber, Seq), Option<Token>)>,
+    pub(crate) entries: Vec<((SessionId, Seq), Option<Token>)>,
 }
 
 /// The held locks.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Locks {
     table: Table<LockName, Entry>,
-    places: u64,
+    entries: u64,
     /// How many of them wait.
     waiters: u64,
     /// What they take in memory: see [`footprint`].
@@ -60,7 +60,7 @@ impl Default for Locks {
     fn default() -> Self {
         Self {
             table: Table::new(SHARDS),
-            places: 0,
+            entries: 0,
             waiters: 0,
             bytes: 0,
             sum: Sum::default(),
@@ -72,10 +72,10 @@ impl Locks {
     /// Takes the lock without an owner, if it is free, and returns whether it was.
     pub(super) fn lock(&mut self, name: &LockName) -> bool {
         let hash = digest::of_lock(name);
-        if self.table.get(place(hash), name).is_some() {
+        if self.table.get(slot(hash), name).is_some() {
             return false;
         }
-        self.table.insert(place(hash), name.clone(), None);
+        self.table.insert(slot(hash), name.clone(), None);
         self.bytes += footprint::of_lock(name);
         self.sum.add(hash);
         true
@@ -84,16 +84,16 @@ impl Locks {
     /// Frees the lock if it is held without an owner. The caller sees to those who wait.
     pub(super) fn unlock(&mut self, name: &LockName) -> Unlocked {
         let hash = digest::of_lock(name);
-        match self.table.get(place(hash), name) {
+        match self.table.get(slot(hash), name) {
             None => Unlocked::WasFree,
             Some(Some(owned)) if owned.is_owned() => Unlocked::Owned,
             Some(Some(_)) => {
-                self.change(name, |owned| owned.ownerless = false);
+                self.change(name, |owned| owned.unowned = false);
                 self.sum.remove(hash);
                 Unlocked::Awaited
             }
             Some(None) => {
-                self.table.remove(place(hash), name);
+                self.table.remove(slot(hash), name);
                 self.bytes -= footprint::of_lock(name);
                 self.sum.remove(hash);
                 Unlocked::Freed
@@ -111,7 +111,7 @@ impl Locks {
     }
 
     /// Whether a session that comes now gets the lock at once.
-    pub(super) fn admits(&self, name: &LockName, mode: Mode) -> bool {
+    pub(super) fn admits(&self, name: &LockName, mode: LockMode) -> bool {
         match self.entry(name) {
             None => true,
             Some(None) => false,
@@ -119,8 +119,8 @@ impl Locks {
         }
     }
 
-    pub(super) fn place(&self, name: &LockName, ticket: Ticket) -> Option<Place> {
-        self.owned(name)?.place(ticket)
+    pub(super) fn entry_at(&self, name: &LockName, ticket: Ticket) -> Option<QueueEntry> {
+        self.owned(name)?.entry(ticket)
     }
 
     /// The holder with this token.
@@ -135,36 +135,37 @@ impl Locks {
     }
 
     /// Puts in a place whose ticket is new. False if it is not.
-    pub(super) fn insert(&mut self, name: &LockName, ticket: Ticket, place: Place) -> bool {
-        let new = self.change(name, |owned| owned.insert(ticket, place));
+    pub(super) fn insert(&mut self, name: &LockName, ticket: Ticket, entry: QueueEntry) -> bool {
+        let new = self.change(name, |owned| owned.insert(ticket, entry));
         if new {
-            self.sum.add(digest::of_place(name, ticket, &place));
-            self.places += 1;
-            self.bytes += footprint::of_place(name);
-            self.waiters += u64::from(place.grant.is_none());
+            self.sum.add(digest::of_queue_entry(name, ticket, &entry));
+            self.entries += 1;
+            self.bytes += footprint::of_queue_entry(name);
+            self.waiters += u64::from(entry.grant.is_none());
         }
         new
     }
 
     /// Takes a place out. The caller sees to those who wait.
-    pub(super) fn remove(&mut self, name: &LockName, ticket: Ticket) -> Option<Place> {
+    pub(super) fn remove(&mut self, name: &LockName, ticket: Ticket) -> Option<QueueEntry> {
         self.owned(name)?;
-        let place = self.change(name, |owned| owned.remove(ticket))?;
-        self.sum.remove(digest::of_place(name, ticket, &place));
-        self.places -= 1;
-        self.bytes -= footprint::of_place(name);
-        self.waiters -= u64::from(place.grant.is_none());
-        Some(place)
+        let entry = self.change(name, |owned| owned.remove(ticket))?;
+        self.sum
+            .remove(digest::of_queue_entry(name, ticket, &entry));
+        self.entries -= 1;
+        self.bytes -= footprint::of_queue_entry(name);
+        self.waiters -= u64::from(entry.grant.is_none());
+        Some(entry)
     }
 
     /// Grants the lock to those whose turn has come, and tells its holders if others wait; each
     /// with the next mark. Names the claims whose sessions have to be told, with their grants.
-    pub(super) fn settle(
+    pub(super) fn grant_waiters(
         &mut self,
         name: &LockName,
         since: UnixTime,
-        mut next_mark: impl FnMut() -> Mark,
-        mut told: impl FnMut(Claim, Grant),
+        mut next_mark: impl FnMut() -> Revision,
+        mut notified: impl FnMut(AcquireRequest, Grant),
     ) {
         while let Some(ticket) = self.owned(name).and_then(Owned::next_in_turn) {
             let grant = Grant {
@@ -172,16 +173,16 @@ impl Locks {
                 contended: None,
                 since,
             };
-            self.update(name, ticket, grant, &mut told);
+            self.update(name, ticket, grant, &mut notified);
         }
         let unaware = self.owned(name).map(Owned::unaware);
         for ticket in unaware.into_iter().flatten() {
-            let place = self.place(name, ticket);
-            let Some(grant) = place.and_then(|place| place.grant) else {
+            let entry = self.entry_at(name, ticket);
+            let Some(grant) = entry.and_then(|entry| entry.grant) else {
                 continue;
             };
             let contended = Some(next_mark());
-            self.update(name, ticket, Grant { contended, ..grant }, &mut told);
+            self.update(name, ticket, Grant { contended, ..grant }, &mut notified);
         }
     }
 
@@ -190,35 +191,36 @@ impl Locks {
         name: &LockName,
         ticket: Ticket,
         grant: Grant,
-        told: &mut impl FnMut(Claim, Grant),
+        notified: &mut impl FnMut(AcquireRequest, Grant),
     ) {
         let Some(before) = self.change(name, |owned| owned.grant(ticket, grant)) else {
             return;
         };
-        let claim = before.claim;
-        let after = Place {
-            claim,
+        let request = before.request;
+        let after = QueueEntry {
+            request,
             grant: Some(grant),
         };
-        self.sum.remove(digest::of_place(name, ticket, &before));
-        self.sum.add(digest::of_place(name, ticket, &after));
+        self.sum
+            .remove(digest::of_queue_entry(name, ticket, &before));
+        self.sum.add(digest::of_queue_entry(name, ticket, &after));
         self.waiters -= u64::from(before.grant.is_none());
-        told(claim, grant);
+        notified(request, grant);
     }
 
     /// Changes who has a lock and who waits for it; drops what is free, and shrinks what is plain.
     fn change<R>(&mut self, name: &LockName, change: impl FnOnce(&mut Owned) -> R) -> R {
-        let at = place(digest::of_lock(name));
+        let at = slot(digest::of_lock(name));
         let entry = self.table.get_or_insert_with(at, name, || {
             self.bytes += footprint::of_lock(name);
             Some(Box::default())
         });
-        let owned = entry.get_or_insert_with(|| Box::new(Owned::without_owner()));
+        let owned = entry.get_or_insert_with(|| Box::new(Owned::unowned()));
         let result = change(owned);
         if owned.is_free() {
             self.table.remove(at, name);
             self.bytes -= footprint::of_lock(name);
-        } else if owned.is_plain() {
+        } else if owned.is_only_unowned() {
             *entry = None;
         }
         result
@@ -228,12 +230,15 @@ impl Locks {
     pub(super) fn queue_of(&self, name: &LockName) -> Queue {
         let entry = self.entry(name);
         let owned = self.owned(name).into_iter();
-        let places = owned.flat_map(|owned| owned.places(Ticket::default()));
+        let entries = owned.flat_map(|owned| owned.entries(Ticket::default()));
         Queue {
-            ownerless: entry.is_some_and(is_ownerless),
-            places: places
-                .map(|(_, Place { claim, grant })| {
-                    ((claim.session, claim.seq), grant.map(|grant| grant.token))
+            unowned: entry.is_some_and(is_unowned),
+            entries: entries
+                .map(|(_, QueueEntry { request, grant })| {
+                    (
+                        (request.session, request.seq),
+                        grant.map(|grant| grant.token),
+                    )
                 })
                 .collect(),
         }
@@ -241,7 +246,7 @@ impl Locks {
 
     /// Everything about a lock that is held.
     pub(super) fn entry(&self, name: &LockName) -> Option<&Entry> {
-        self.table.get(place(digest::of_lock(name)), name)
+        self.table.get(slot(digest::of_lock(name)), name)
     }
 
     fn owned(&self, name: &LockName) -> Option<&Owned> {
@@ -253,8 +258,8 @@ impl Locks {
     }
 
     /// How many places sessions have, at the head of locks and in their queues.
-    pub(super) const fn places(&self) -> u64 {
-        self.places
+    pub(super) const fn entries(&self) -> u64 {
+        self.entries
     }
 
     /// How many of them are in queues.
@@ -276,6 +281,6 @@ impl Locks {
     }
 }
 
-const fn place(hash: EntryHash) -> shards::Place {
-    shards::Place(hash.bits())
+const fn slot(hash: EntryHash) -> shards::Slot {
+    shards::Slot(hash.bits())
 }

@@ -14,7 +14,7 @@
 //! **Bounded memory**: a free lock leaves nothing; a record holds at the most
 //! [`CALL_WINDOW`](crate::config::CALL_WINDOW) outcomes.
 
-mod clients;
+mod client_table;
 mod command;
 mod digest;
 pub(crate) mod footprint;
@@ -23,9 +23,9 @@ mod locks;
 mod outcomes;
 mod owned;
 mod ownership;
-mod record;
 mod retained;
-mod sessions;
+mod session;
+mod session_index;
 mod shards;
 mod snapshot;
 #[cfg(test)]
@@ -33,21 +33,20 @@ mod tests;
 
 use std::fmt;
 
-use crate::service::{CallId, Mark, SessionTerms, Verb};
+use crate::service::{CallId, Revision, SessionTerms, Verb};
 use crate::types::{
-    ClusterId, Digest, LockName, OpNumber, RecordNumber, Retention, ServerId, SessionId, Token,
-    UnixTime,
+    ClusterId, Digest, LockName, OpNumber, Retention, ServerId, SessionId, Token, UnixTime,
 };
-use clients::Clients;
+use client_table::ClientTable;
 use locks::{Locks, Unlocked};
 use retained::Retained;
-use sessions::Sessions;
+use session_index::SessionIndex;
 
-pub use clients::{Recall, RecordInfo};
+pub use client_table::{DuplicateLookup, SessionInfo};
 pub use command::{CallRefusal, Command, Outcome};
 #[cfg(test)]
 pub(crate) use locks::Queue;
-pub use snapshot::{Chunk, Restore, RestoreError, Snapshot};
+pub use snapshot::{Chunk, Snapshot, SnapshotError, SnapshotReceiver};
 
 /// The lock table and the clients' call records, at one point in the order of commands.
 ///
@@ -60,12 +59,12 @@ pub struct Machine {
     op: OpNumber,
     /// The highest mark that was given: to a grant, or to the news that a lock is contended or
     /// broken.
-    mark: Mark,
+    revision: Revision,
     /// What time it was last said to be.
     clock: UnixTime,
     locks: Locks,
-    clients: Clients,
-    sessions: Sessions,
+    clients: ClientTable,
+    sessions: SessionIndex,
     retained: Retained,
 }
 
@@ -101,13 +100,13 @@ impl Machine {
     /// The highest number that was given, to a command or as a mark.
     #[must_use]
     pub fn highest(&self) -> OpNumber {
-        self.op.max(OpNumber(self.mark.0))
+        self.op.max(OpNumber(self.revision.0))
     }
 
     /// Gives marks above `number` only, from here on. This is no command, so nobody may follow the
     /// machine yet.
     pub fn give_marks_above(&mut self, number: OpNumber) {
-        self.mark = self.mark.max(Mark(number.0));
+        self.revision = self.revision.max(Revision(number.0));
     }
 
     /// What time it was when that was last said, by [`Command::Clock`].
@@ -124,7 +123,7 @@ impl Machine {
         digest::combine(&[
             digest::of_cluster(self.cluster).into(),
             digest::of_op(self.op).into(),
-            digest::of_mark(self.mark).into(),
+            digest::of_revision(self.revision).into(),
             digest::of_clock(self.clock).into(),
             self.locks.sum(),
             self.clients.sum(),
@@ -135,32 +134,36 @@ impl Machine {
     /// Executes `command` and gives it the next op number, whatever its outcome. `issuer` is the
     /// primary that gave the command its place in the order: each makes tokens of its own.
     pub fn apply(&mut self, command: &Command, issuer: ServerId) -> Outcome {
-        self.apply_and_tell(command, issuer, |_| {})
+        self.apply_and_notify(command, issuer, |_| {})
     }
 
-    /// Like [`apply`](Self::apply); names the sessions that there is [`news`](Self::news) for.
+    /// Like [`apply`](Self::apply); names the sessions that have new
+    /// [`notifications`](Self::notifications).
     ///
     /// A session whose own call is granted a lock at once is not named for that grant: the outcome
     /// of the call tells it.
-    pub fn apply_and_tell(
+    pub fn apply_and_notify(
         &mut self,
         command: &Command,
         issuer: ServerId,
-        mut told: impl FnMut(RecordNumber),
+        mut notified: impl FnMut(SessionId),
     ) -> Outcome {
         self.op = self.op.next();
         let step = &mut Step {
             issuer,
-            told: &mut told,
+            told: &mut notified,
         };
         match command {
-            Command::Open { client, session } => {
-                let number = RecordNumber(self.op.0);
+            Command::OpenSession {
+                client,
+                terms: session,
+            } => {
+                let number = SessionId(self.op.0);
                 self.clients.open(number, *client, session.clone());
                 Outcome::Opened(number)
             }
             Command::Call { id, verb, name } => self.call(id, *verb, name, step),
-            Command::Acquire { id, name, how } => self.acquire(id, name, *how, step),
+            Command::Acquire { id, name, options } => self.acquire(id, name, *options, step),
             Command::Release { id, acquired } => self.release(id, *acquired, step),
             Command::Retain {
                 id,
@@ -168,12 +171,14 @@ impl Machine {
                 retention,
             } => self.retain(id, *acquired, *retention),
             Command::Break { id, name, token } => self.break_lock(id, name, *token, step),
-            Command::Goodbye { client, record } => {
-                self.close(*record, |info| info.client == *client, step)
-            }
-            Command::Expire { record, seen } => {
-                self.close(*record, |info| info.next_seq == *seen, step)
-            }
+            Command::CloseSession {
+                client,
+                session: session_id,
+            } => self.close(*session_id, |info| info.client == *client, step),
+            Command::Expire {
+                session: session_id,
+                seen,
+            } => self.close(*session_id, |info| info.next_seq == *seen, step),
             Command::Elapse { token, left } => self.elapse(*token, *left, step),
             Command::Clock { time } => {
                 self.clock = *time;
@@ -193,28 +198,28 @@ impl Machine {
                 Unlocked::WasFree => false,
                 Unlocked::Freed => true,
                 Unlocked::Awaited => {
-                    self.pass_on(name, step);
+                    self.grant_and_notify(name, step);
                     true
                 }
             },
         };
-        self.clients.settle(id, outcome);
+        self.clients.store_outcome(id, outcome);
         Outcome::Call(outcome)
     }
 
     /// The outcome of a call that is not to be executed now.
     fn known(&self, id: &CallId) -> Option<Outcome> {
-        match self.clients.recall(id) {
-            Recall::Done(outcome) => Some(Outcome::Call(outcome)),
-            Recall::Refused(refusal) => Some(Outcome::Refused(refusal)),
-            Recall::Fresh => None,
+        match self.clients.find_duplicate(id) {
+            DuplicateLookup::Done(outcome) => Some(Outcome::Call(outcome)),
+            DuplicateLookup::Refused(refusal) => Some(Outcome::Refused(refusal)),
+            DuplicateLookup::Fresh => None,
         }
     }
 
     /// What [`apply`](Self::apply) would make of the call, without executing it.
     #[must_use]
-    pub fn recall(&self, id: &CallId) -> Recall {
-        self.clients.recall(id)
+    pub fn find_duplicate(&self, id: &CallId) -> DuplicateLookup {
+        self.clients.find_duplicate(id)
     }
 
     /// Whether the lock `name` is held.
@@ -237,8 +242,8 @@ impl Machine {
 
     /// How many places sessions have at locks: those that they hold, and those that they wait for.
     #[must_use]
-    pub fn places(&self) -> u64 {
-        self.locks.places()
+    pub fn queue_entries(&self) -> u64 {
+        self.locks.entries()
     }
 
     /// How many places in the queues of locks there are.
@@ -257,32 +262,32 @@ impl Machine {
     /// `machine/footprint.rs`.
     #[must_use]
     pub fn footprint(&self) -> u64 {
-        let records = self.clients() * footprint::RECORD_BYTES + self.text_bytes() / 4 * 5;
+        let records = self.clients() * footprint::SESSION_BYTES + self.text_bytes() / 4 * 5;
         self.locks.bytes() + records + self.retained() * footprint::RETAINED_BYTES
     }
 
     /// How many records are open.
     #[must_use]
     pub fn clients(&self) -> u64 {
-        self.clients.open_records()
+        self.clients.open_sessions()
     }
 
     /// What is known of the record `number`; none when it is not open.
     #[must_use]
-    pub fn record(&self, number: RecordNumber) -> Option<RecordInfo> {
-        self.clients.record(number)
+    pub fn session(&self, number: SessionId) -> Option<SessionInfo> {
+        self.clients.session(number)
     }
 
     /// What a session was opened with; none when it is not open.
     #[must_use]
-    pub fn session(&self, number: SessionId) -> Option<&SessionTerms> {
-        self.clients.session(number).map(AsRef::as_ref)
+    pub fn terms(&self, number: SessionId) -> Option<&SessionTerms> {
+        self.clients.terms(number).map(AsRef::as_ref)
     }
 
     /// How many places a session has: locks that it holds or waits for.
     #[must_use]
-    pub fn places_of(&self, session: SessionId) -> usize {
-        self.sessions.places(session)
+    pub fn queue_entries_of(&self, session: SessionId) -> usize {
+        self.sessions.entries_of(session)
     }
 
     /// How many bytes of names and addresses the open sessions have.
@@ -310,8 +315,8 @@ impl Machine {
     }
 
     /// All open records, in no particular order. Costs a step for each.
-    pub fn records(&self) -> impl Iterator<Item = (RecordNumber, RecordInfo)> + '_ {
-        self.clients.records()
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, SessionInfo)> + '_ {
+        self.clients.sessions()
     }
 
     /// Freezes the state as it is now, to be sent to another server chunk by chunk.
@@ -328,7 +333,7 @@ struct Step<'a> {
     /// The primary that gave the command its place in the order.
     issuer: ServerId,
     /// Is told the sessions that there is news for.
-    told: &'a mut dyn FnMut(RecordNumber),
+    told: &'a mut dyn FnMut(SessionId),
 }
 
 impl fmt::Debug for Machine {

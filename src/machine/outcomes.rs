@@ -24,34 +24,35 @@ const SMALL: usize = 4;
 /// The most words that a window touches.
 const MOST_WORDS: usize = (CALL_WINDOW / PER_WORD) as usize + 1;
 
-/// The outcomes of calls from `done_below` on. There may be none of a call though there is one of a
-/// later call.
+/// The outcomes of calls from `first_incomplete` on. There may be none of a call though there is
+/// one of a later call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Outcomes {
-    done_below: Seq,
-    /// The first word is that of `done_below`, and the last one holds an outcome. What is in a word
-    /// does not depend on the words before it, so none is rewritten when `done_below` rises.
+    first_incomplete: Seq,
+    /// The first word is that of `first_incomplete`, and the last one holds an outcome. What is in
+    /// a word does not depend on the words before it, so none is rewritten when `first_incomplete`
+    /// rises.
     words: VecDeque<u64>,
 }
 
 impl Outcomes {
     pub(super) const fn new() -> Self {
         Self {
-            done_below: Seq(0),
+            first_incomplete: Seq(0),
             words: VecDeque::new(),
         }
     }
 
-    pub(super) const fn done_below(&self) -> Seq {
-        self.done_below
+    pub(super) const fn first_incomplete(&self) -> Seq {
+        self.first_incomplete
     }
 
     /// One above the highest call that there is an outcome of.
     pub(super) fn next_seq(&self) -> Seq {
         let Some(last) = self.words.back() else {
-            return self.done_below;
+            return self.first_incomplete;
         };
-        let word = word_of(self.done_below) + self.words.len() as u64 - 1;
+        let word = word_of(self.first_incomplete) + self.words.len() as u64 - 1;
         let slot = u64::from(last.leading_zeros()) / 2;
         Seq(word * PER_WORD + (PER_WORD - slot))
     }
@@ -63,7 +64,7 @@ impl Outcomes {
 
     /// Each call that there is an outcome of, with that.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, bool)> {
-        (self.done_below.0..self.next_seq().0)
+        (self.first_incomplete.0..self.next_seq().0)
             .filter_map(|seq| self.find(Seq(seq)).map(|outcome| (Seq(seq), outcome)))
     }
 
@@ -78,9 +79,10 @@ impl Outcomes {
         self.words[index] |= bits << (2 * slot_of(seq));
     }
 
-    /// Raises `done_below` if that is higher than it was, and names each outcome that is forgotten.
+    /// Raises `first_incomplete` if that is higher than it was, and names each outcome that is
+    /// forgotten.
     pub(super) fn forget_below(&mut self, done_below: Seq, mut forgotten: impl FnMut(Seq, bool)) {
-        if done_below <= self.done_below {
+        if done_below <= self.first_incomplete {
             return;
         }
         self.iter()
@@ -91,7 +93,7 @@ impl Outcomes {
         } else if let Some(passed) = self.index(done_below) {
             self.words.drain(..passed);
         }
-        self.done_below = done_below;
+        self.first_incomplete = done_below;
         if let Some(first) = self.words.front_mut() {
             *first &= u64::MAX << (2 * slot_of(done_below));
         }
@@ -101,14 +103,14 @@ impl Outcomes {
     /// Whether they could have come about.
     pub(super) fn are_sound(&self) -> bool {
         let few = self.words.len() <= MOST_WORDS;
-        let last = word_of(self.done_below).checked_add(self.words.len() as u64);
+        let last = word_of(self.first_incomplete).checked_add(self.words.len() as u64);
         let in_reach = last.is_some_and(|last| last <= word_of(Seq(u64::MAX)) + 1);
         few && in_reach && self.words_are_sound() && self.are_in_the_window()
     }
 
     fn words_are_sound(&self) -> bool {
         let begun = self.words.front().is_none_or(|first| {
-            let below = !(u64::MAX << (2 * slot_of(self.done_below)));
+            let below = !(u64::MAX << (2 * slot_of(self.first_incomplete)));
             first & below == 0
         });
         let whole = |word: &u64| word & ALL_GRANTED & !(word >> 1) == 0;
@@ -117,7 +119,8 @@ impl Outcomes {
 
     fn are_in_the_window(&self) -> bool {
         // The last call that there can be has no successor, and is never executed.
-        self.find(Seq(u64::MAX)).is_none() && self.next_seq().0 - self.done_below.0 <= CALL_WINDOW
+        self.find(Seq(u64::MAX)).is_none()
+            && self.next_seq().0 - self.first_incomplete.0 <= CALL_WINDOW
     }
 
     /// At the most how many bytes they take on the wire.
@@ -128,7 +131,7 @@ impl Outcomes {
 
     /// The index of the word of `seq`; none if it is below the first one.
     fn index(&self, seq: Seq) -> Option<usize> {
-        let index = word_of(seq).checked_sub(word_of(self.done_below))?;
+        let index = word_of(seq).checked_sub(word_of(self.first_incomplete))?;
         usize::try_from(index).ok()
     }
 

@@ -4,54 +4,54 @@
 //! give back what somebody else has acquired since, and a repeated call finds its place. Every
 //! command that may let somebody in ends by granting the lock to those whose turn has come.
 
-use super::clients::RecordInfo;
+use super::client_table::SessionInfo;
 use super::command::{CallRefusal, Command, Outcome};
-use super::owned::{Claim, Grant, Holder, Place};
+use super::owned::{AcquireRequest, Grant, Holder, QueueEntry};
 use super::retained::{Owner, RetainedLock};
-use super::sessions::Standing;
-use super::{Machine, Recall, Step};
+use super::session_index::EntryRef;
+use super::{DuplicateLookup, Machine, Step};
 use crate::service::{
-    Acquired, CallId, Change, Holding, HoldingState, Holdings, How, Mark, News, Verb,
+    AcquireOptions, Acquired, CallId, Change, Holding, HoldingState, Holdings, Notifications,
+    Revision, Verb,
 };
-use crate::types::{
-    ClientId, LockName, OpNumber, RecordNumber, Retention, Seq, ServerId, SessionId, Token,
-};
+use crate::types::{ClientId, LockName, OpNumber, Retention, Seq, ServerId, SessionId, Token};
 
 impl Machine {
     pub(super) fn acquire(
         &mut self,
         id: &CallId,
         name: &LockName,
-        how: How,
+        options: AcquireOptions,
         step: &mut Step<'_>,
     ) -> Outcome {
-        match self.clients.recall(id) {
-            Recall::Done(_) => return Outcome::Acquired(self.acquired(id)),
-            Recall::Refused(refusal) => return Outcome::Refused(refusal),
-            Recall::Fresh => {}
+        match self.clients.find_duplicate(id) {
+            DuplicateLookup::Done(_) => return Outcome::Acquired(self.acquired(id)),
+            DuplicateLookup::Refused(refusal) => return Outcome::Refused(refusal),
+            DuplicateLookup::Fresh => {}
         }
-        if !self.is_session(id.record) {
+        if !self.is_session(id.session) {
             return Outcome::Refused(CallRefusal::NoLease);
         }
-        let is_admitted = self.locks.admits(name, how.mode);
-        let comes_in = is_admitted || how.waits;
-        self.clients.settle(id, comes_in);
+        let is_admitted = self.locks.admits(name, options.mode);
+        let comes_in = is_admitted || options.waits;
+        self.clients.store_outcome(id, comes_in);
         if !comes_in {
             return Outcome::Acquired(Acquired::Held);
         }
-        let claim = Claim {
-            session: id.record,
+        let request = AcquireRequest {
+            session: id.session,
             seq: id.seq,
-            mode: how.mode,
+            mode: options.mode,
         };
         let grant = is_admitted.then(|| self.new_grant(step.issuer));
         let ticket = self.op;
-        self.locks.insert(name, ticket, Place { claim, grant });
-        let place = (name.clone(), ticket);
-        self.sessions.insert(id.record, id.seq, place, grant);
+        self.locks
+            .insert(name, ticket, QueueEntry { request, grant });
+        let entry = (name.clone(), ticket);
+        self.sessions.insert(id.session, id.seq, entry, grant);
         let Some(Grant { token, .. }) = grant else {
             // Nobody gets in by that, but its holders are to know that somebody waits.
-            self.pass_on(name, step);
+            self.grant_and_notify(name, step);
             return Outcome::Acquired(Acquired::Queued);
         };
         Outcome::Acquired(Acquired::Granted(token))
@@ -60,7 +60,7 @@ impl Machine {
     /// A grant of the lock, as of now.
     fn new_grant(&mut self, issuer: ServerId) -> Grant {
         Grant {
-            token: Token(mark_after(&mut self.mark, self.op, issuer).0),
+            token: Token(revision_after(&mut self.revision, self.op, issuer).0),
             contended: None,
             since: self.clock,
         }
@@ -71,21 +71,21 @@ impl Machine {
             return known;
         }
         let mut was_held = false;
-        self.clients.forget_broken(id.record, acquired);
-        if let Some(place) = self.sessions.remove(id.record, acquired) {
-            was_held = self.leave(&place, self.owner(id.client, id.record));
-            self.pass_on(&place.name, step);
+        self.clients.forget_broken(id.session, acquired);
+        if let Some(entry) = self.sessions.remove(id.session, acquired) {
+            was_held = self.leave(&entry, self.owner(id.client, id.session));
+            self.grant_and_notify(&entry.name, step);
         } else {
             // The call that acquires may still be on its way. It has been given up.
             let first = CallId {
                 seq: acquired,
                 ..*id
             };
-            if acquired < id.seq && self.clients.recall(&first) == Recall::Fresh {
-                self.clients.settle(&first, false);
+            if acquired < id.seq && self.clients.find_duplicate(&first) == DuplicateLookup::Fresh {
+                self.clients.store_outcome(&first, false);
             }
         }
-        self.clients.settle(id, was_held);
+        self.clients.store_outcome(id, was_held);
         Outcome::Call(was_held)
     }
 
@@ -94,11 +94,13 @@ impl Machine {
         if let Some(known) = self.known(id) {
             return known;
         }
-        let standing = self.sessions.find(id.record, acquired).cloned();
-        let place = standing.as_ref();
-        let place = place.and_then(|it| self.locks.place(&it.name, it.ticket));
-        let token = place.and_then(|place| place.grant).map(|grant| grant.token);
-        if let (Some(Standing { name, ticket, .. }), Some(token)) = (standing, token) {
+        let entry = self.sessions.find(id.session, acquired).cloned();
+        let queue_entry = entry.as_ref();
+        let queue_entry = queue_entry.and_then(|it| self.locks.entry_at(&it.name, it.ticket));
+        let token = queue_entry
+            .and_then(|queue_entry| queue_entry.grant)
+            .map(|grant| grant.token);
+        if let (Some(EntryRef { name, ticket, .. }), Some(token)) = (entry, token) {
             self.retained.remove(token);
             if !retention.is_zero() {
                 let lock = RetainedLock {
@@ -110,7 +112,7 @@ impl Machine {
                 self.retained.insert(token, lock);
             }
         }
-        self.clients.settle(id, token.is_some());
+        self.clients.store_outcome(id, token.is_some());
         Outcome::Call(token.is_some())
     }
 
@@ -123,7 +125,7 @@ impl Machine {
             && lock.left_by.is_some()
         {
             self.locks.remove(&lock.name, lock.ticket);
-            self.pass_on(&lock.name, step);
+            self.grant_and_notify(&lock.name, step);
         }
         Outcome::Dropped(is_retained)
     }
@@ -139,12 +141,15 @@ impl Machine {
             return known;
         }
         let holder = self.locks.holder(name, token);
-        if let Some(Holder { ticket, claim, .. }) = holder {
-            let Claim { session, seq, .. } = claim;
+        if let Some(Holder {
+            ticket, request, ..
+        }) = holder
+        {
+            let AcquireRequest { session, seq, .. } = request;
             let is_left = self.sessions.find(session, seq).is_none();
             if !is_left {
-                let mark = mark_after(&mut self.mark, self.op, step.issuer);
-                if !self.clients.note_broken(session, mark, seq) {
+                let revision = revision_after(&mut self.revision, self.op, step.issuer);
+                if !self.clients.note_broken(session, revision, seq) {
                     return Outcome::Refused(CallRefusal::TooManyBroken);
                 }
                 self.sessions.remove(session, seq);
@@ -152,19 +157,21 @@ impl Machine {
             }
             self.retained.remove(token);
             self.locks.remove(name, ticket);
-            self.pass_on(name, step);
+            self.grant_and_notify(name, step);
         }
         let was_held = holder.is_some();
-        self.clients.settle(id, was_held);
+        self.clients.store_outcome(id, was_held);
         Outcome::Call(was_held)
     }
 
     /// A session lets go of a place, which goes unless it is retained. Returns whether the lock was
     /// held.
-    fn leave(&mut self, standing: &Standing, owner: Owner) -> bool {
-        let Standing { name, ticket, .. } = standing;
-        let place = self.locks.place(name, *ticket);
-        let token = place.and_then(|place| place.grant).map(|grant| grant.token);
+    fn leave(&mut self, entry: &EntryRef, owner: Owner) -> bool {
+        let EntryRef { name, ticket, .. } = entry;
+        let queue_entry = self.locks.entry_at(name, *ticket);
+        let token = queue_entry
+            .and_then(|queue_entry| queue_entry.grant)
+            .map(|grant| grant.token);
         if !token.is_some_and(|token| self.retained.leave(token, owner)) {
             self.locks.remove(name, *ticket);
         }
@@ -172,7 +179,7 @@ impl Machine {
     }
 
     fn owner(&self, client: ClientId, session: SessionId) -> Owner {
-        let terms = self.clients.session(session).cloned();
+        let terms = self.clients.terms(session).cloned();
         Owner { client, terms }
     }
 
@@ -180,22 +187,22 @@ impl Machine {
     /// its places go first: none of them may be granted while the others go.
     pub(super) fn close(
         &mut self,
-        record: RecordNumber,
-        condition: impl FnOnce(RecordInfo) -> bool,
+        session: SessionId,
+        condition: impl FnOnce(SessionInfo) -> bool,
         step: &mut Step<'_>,
     ) -> Outcome {
-        let Some(RecordInfo { client, .. }) = self.record(record) else {
+        let Some(SessionInfo { client, .. }) = self.session(session) else {
             return Outcome::Dropped(false);
         };
-        let owner = self.owner(client, record);
-        let closed = self.clients.close(record, condition);
+        let owner = self.owner(client, session);
+        let closed = self.clients.close(session, condition);
         if closed {
-            let places = self.sessions.close(record);
-            for place in &places {
-                self.leave(place, owner.clone());
+            let entries = self.sessions.close(session);
+            for entry in &entries {
+                self.leave(entry, owner.clone());
             }
-            for Standing { name, .. } in &places {
-                self.pass_on(name, step);
+            for EntryRef { name, .. } in &entries {
+                self.grant_and_notify(name, step);
             }
         }
         Outcome::Dropped(closed)
@@ -203,14 +210,14 @@ impl Machine {
 
     /// Grants the lock to those whose turn has come. Names their sessions, and those of holders
     /// that others now wait for.
-    pub(super) fn pass_on(&mut self, name: &LockName, step: &mut Step<'_>) {
+    pub(super) fn grant_and_notify(&mut self, name: &LockName, step: &mut Step<'_>) {
         let issuer = step.issuer;
-        let (op, mark, sessions) = (self.op, &mut self.mark, &mut self.sessions);
-        let next_mark = || mark_after(mark, op, issuer);
+        let (op, revision, sessions) = (self.op, &mut self.revision, &mut self.sessions);
+        let next_mark = || revision_after(revision, op, issuer);
         let locks = &mut self.locks;
-        locks.settle(name, self.clock, next_mark, |claim, grant: Grant| {
-            sessions.note(claim.session, claim.seq, grant);
-            (step.told)(claim.session);
+        locks.grant_waiters(name, self.clock, next_mark, |request, grant: Grant| {
+            sessions.note(request.session, request.seq, grant);
+            (step.told)(request.session);
         });
     }
 
@@ -221,26 +228,26 @@ impl Machine {
         match command {
             Command::Acquire { .. } | Command::Release { .. } | Command::Break { .. } => true,
             Command::Call { verb, .. } => *verb == Verb::Unlock && self.waiters() > 0,
-            Command::Goodbye { record, .. } | Command::Expire { record, .. } => {
-                self.is_session(*record)
+            Command::CloseSession { session, .. } | Command::Expire { session, .. } => {
+                self.is_session(*session)
             }
             Command::Elapse { left, .. } => left.is_zero(),
-            Command::Open { .. } | Command::Retain { .. } | Command::Clock { .. } => false,
+            Command::OpenSession { .. } | Command::Retain { .. } | Command::Clock { .. } => false,
         }
     }
 
     /// What has become of the call `id`, which was carried out and was to acquire.
     #[must_use]
     pub fn acquired(&self, id: &CallId) -> Acquired {
-        if self.recall(id) == Recall::Done(false) {
+        if self.find_duplicate(id) == DuplicateLookup::Done(false) {
             return Acquired::Held;
         }
-        let standing = self.sessions.find(id.record, id.seq);
-        let place = standing.and_then(|it| self.locks.place(&it.name, it.ticket));
-        match place {
+        let entry = self.sessions.find(id.session, id.seq);
+        let queue_entry = entry.and_then(|it| self.locks.entry_at(&it.name, it.ticket));
+        match queue_entry {
             None => Acquired::Ended,
-            Some(Place { grant: None, .. }) => Acquired::Queued,
-            Some(Place {
+            Some(QueueEntry { grant: None, .. }) => Acquired::Queued,
+            Some(QueueEntry {
                 grant: Some(grant), ..
             }) => Acquired::Granted(grant.token),
         }
@@ -248,44 +255,44 @@ impl Machine {
 
     /// What has changed for a session since `since`: at the most `most` of it.
     #[must_use]
-    pub fn news(&self, session: RecordNumber, since: Mark, most: usize) -> News {
-        let mut news = News {
+    pub fn notifications(&self, session: SessionId, since: Revision, most: usize) -> Notifications {
+        let mut notifications = Notifications {
             through: since,
-            ..News::default()
+            ..Notifications::default()
         };
-        for (mark, acquired, standing) in self.sessions.news(session, since).take(most) {
-            let place = self.locks.place(&standing.name, standing.ticket);
-            if let Some(grant) = place.and_then(|place| place.grant) {
-                news.changes.push(Change {
+        for (revision, acquired, entry) in self.sessions.notifications(session, since).take(most) {
+            let queue_entry = self.locks.entry_at(&entry.name, entry.ticket);
+            if let Some(grant) = queue_entry.and_then(|queue_entry| queue_entry.grant) {
+                notifications.changes.push(Change {
                     acquired,
                     token: grant.token,
                     contended: grant.contended.is_some(),
                 });
             }
-            news.through = mark;
+            notifications.through = revision;
         }
-        let is_all = news.changes.len() < most;
-        for (mark, acquired) in self.clients.broken(session) {
-            if *mark > since {
-                news.broken.push(*acquired);
+        let is_all = notifications.changes.len() < most;
+        for (revision, acquired) in self.clients.broken(session) {
+            if *revision > since {
+                notifications.broken.push(*acquired);
             }
             if is_all {
-                news.through = news.through.max(*mark);
+                notifications.through = notifications.through.max(*revision);
             }
         }
-        news
+        notifications
     }
 
     /// What a session holds and waits for, and which of its locks were broken: of its calls from
     /// `from` on, with at most `most` holders and waiters.
     #[must_use]
-    pub fn holdings(&self, session: RecordNumber, from: Seq, most: usize) -> Holdings {
-        let mut places = self.sessions.places_from(session, from);
-        let page = places.by_ref().take(most);
+    pub fn holdings(&self, session: SessionId, from: Seq, most: usize) -> Holdings {
+        let mut entries = self.sessions.places_from(session, from);
+        let page = entries.by_ref().take(most);
         let mut holdings: Vec<_> = page
-            .map(|(acquired, standing)| {
-                let place = self.locks.place(&standing.name, standing.ticket);
-                let grant = place.and_then(|place| place.grant);
+            .map(|(acquired, entry)| {
+                let queue_entry = self.locks.entry_at(&entry.name, entry.ticket);
+                let grant = queue_entry.and_then(|queue_entry| queue_entry.grant);
                 let state = grant.map_or(HoldingState::Queued, |grant| HoldingState::Held {
                     token: grant.token,
                     contended: grant.contended.is_some(),
@@ -293,7 +300,7 @@ impl Machine {
                 Holding { acquired, state }
             })
             .collect();
-        let next = places.next().map(|(acquired, _)| acquired);
+        let next = entries.next().map(|(acquired, _)| acquired);
         let broken = self.clients.broken(session).iter();
         let broken = broken.map(|(_, acquired)| *acquired);
         let told_here = |acquired: &Seq| *acquired >= from && next.is_none_or(|it| *acquired < it);
@@ -303,23 +310,24 @@ impl Machine {
         }));
         holdings.sort_unstable_by_key(|holding| holding.acquired);
         Holdings {
-            through: self.mark,
+            through: self.revision,
             holdings,
             next,
         }
     }
 
-    fn is_session(&self, record: RecordNumber) -> bool {
-        self.record(record).is_some_and(|info| info.lease.is_some())
+    fn is_session(&self, session: SessionId) -> bool {
+        self.session(session)
+            .is_some_and(|info| info.lease.is_some())
     }
 }
 
 /// Gives the next mark that `issuer` may make: those of each server have a remainder of their own,
 /// so that two servers which both believe to be primary never make the same.
-fn mark_after(mark: &mut Mark, op: OpNumber, issuer: ServerId) -> Mark {
+fn revision_after(revision: &mut Revision, op: OpNumber, issuer: ServerId) -> Revision {
     const SERVERS: u64 = ServerId::BOTH.len() as u64;
-    let least = op.0.max(mark.0 + 1);
+    let least = op.0.max(revision.0 + 1);
     let ahead = (issuer.index() + SERVERS - least % SERVERS) % SERVERS;
-    *mark = Mark(least + ahead);
-    *mark
+    *revision = Revision(least + ahead);
+    *revision
 }

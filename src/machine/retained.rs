@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{self, EntryHash, Sum};
 use super::owned::Ticket;
-use super::shards::{Place as At, Table, Walk};
+use super::shards::{Slot as At, Table, Walk};
 use crate::service::SessionTerms;
 use crate::types::{ClientId, LockName, Retention, Token};
 

@@ -18,7 +18,7 @@ type Shard<K, V> = IndexMap<K, V, RandomState>;
 /// Where an entry lives: any well spread number that follows from its key alone, lest the order of
 /// a copy depend on a seed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place(pub(super) u64);
+pub(super) struct Slot(pub(super) u64);
 
 /// A hash map in a fixed number of copy-on-write shards.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,19 +40,19 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.len
     }
 
-    pub(super) fn get(&self, place: Place, key: &K) -> Option<&V> {
-        self.shards[self.index(place)].get(key)
+    pub(super) fn get(&self, entry: Slot, key: &K) -> Option<&V> {
+        self.shards[self.index(entry)].get(key)
     }
 
     /// Copies the shard if it is shared, whether or not the key is there: look with
     /// [`get`](Self::get) first where that is likely to be for nothing.
-    pub(super) fn get_mut(&mut self, place: Place, key: &K) -> Option<&mut V> {
-        self.shard_mut(place).get_mut(key)
+    pub(super) fn get_mut(&mut self, entry: Slot, key: &K) -> Option<&mut V> {
+        self.shard_mut(entry).get_mut(key)
     }
 
     /// Puts an entry in. Its key must not be there yet.
-    pub(super) fn insert(&mut self, place: Place, key: K, value: V) {
-        let shard = self.shard_mut(place);
+    pub(super) fn insert(&mut self, entry: Slot, key: K, value: V) {
+        let shard = self.shard_mut(entry);
         make_room(shard);
         let previous = shard.insert(key, value);
         debug_assert!(previous.is_none(), "the key must be new");
@@ -62,11 +62,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
     /// The value of an entry, which is put in if it is not there.
     pub(super) fn get_or_insert_with(
         &mut self,
-        place: Place,
+        queue_entry: Slot,
         key: &K,
         value: impl FnOnce() -> V,
     ) -> &mut V {
-        let at = self.index(place);
+        let at = self.index(queue_entry);
         let shard = Arc::make_mut(&mut self.shards[at]);
         let entry = shard.get_index_of(key).unwrap_or_else(|| {
             make_room(shard);
@@ -77,9 +77,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
     }
 
     /// Takes an entry out. Copies no shared shard when there is nothing to take.
-    pub(super) fn remove(&mut self, place: Place, key: &K) -> Option<V> {
-        self.get(place, key)?;
-        let shard = self.shard_mut(place);
+    pub(super) fn remove(&mut self, entry: Slot, key: &K) -> Option<V> {
+        self.get(entry, key)?;
+        let shard = self.shard_mut(entry);
         let value = shard.swap_remove(key)?;
         give_room_back(shard);
         self.len -= 1;
@@ -95,17 +95,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.shards.get(shard).map(|shard| shard.iter())
     }
 
-    fn index(&self, place: Place) -> usize {
+    fn index(&self, entry: Slot) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "less than the number of shards"
         )]
-        let index = (place.0 % self.shards.len() as u64) as usize;
+        let index = (entry.0 % self.shards.len() as u64) as usize;
         index
     }
 
-    fn shard_mut(&mut self, place: Place) -> &mut Shard<K, V> {
-        let index = self.index(place);
+    fn shard_mut(&mut self, entry: Slot) -> &mut Shard<K, V> {
+        let index = self.index(entry);
         Arc::make_mut(&mut self.shards[index])
     }
 }
@@ -167,7 +167,7 @@ mod tests {
     fn filled(len: u64) -> Table<u64, u64> {
         let mut table = Table::new(SHARDS);
         for key in 0..len {
-            table.insert(Place(key), key, key);
+            table.insert(Slot(key), key, key);
         }
         table
     }
@@ -186,11 +186,11 @@ mod tests {
     fn a_write_copies_the_shard_that_it_hits_and_no_other() {
         let original = filled(100);
         let mut copy = original.clone();
-        copy.remove(Place(5), &5);
+        copy.remove(Slot(5), &5);
         assert_eq!(shared(&original, &copy), SHARDS - 1);
-        copy.insert(Place(101), 101, 101);
+        copy.insert(Slot(101), 101, 101);
         assert_eq!(shared(&original, &copy), SHARDS - 1);
-        *copy.get_mut(Place(6), &6).expect("it is there") = 0;
+        *copy.get_mut(Slot(6), &6).expect("it is there") = 0;
         assert_eq!(shared(&original, &copy), SHARDS - 2);
         assert!(original == filled(100));
     }
@@ -199,7 +199,7 @@ mod tests {
     fn removing_what_is_not_there_copies_nothing() {
         let original = filled(100);
         let mut copy = original.clone();
-        assert_eq!(copy.remove(Place(777), &777), None);
+        assert_eq!(copy.remove(Slot(777), &777), None);
         assert_eq!(shared(&original, &copy), SHARDS);
     }
 
@@ -220,7 +220,7 @@ mod tests {
         let mut table = filled(100_000);
         assert!(room(&table) < 100_000 * 5 / 4 + SHARDS * SMALL);
         for key in 0..100_000 {
-            assert_eq!(table.remove(Place(key), &key), Some(key));
+            assert_eq!(table.remove(Slot(key), &key), Some(key));
         }
         assert_eq!(table.len(), 0);
         assert!(room(&table) <= SHARDS * 2 * SMALL, "{}", room(&table));
@@ -246,6 +246,6 @@ mod tests {
         assert_eq!(held(&table), 0);
         passed.sort_unstable();
         assert_eq!(passed, (0..100).collect::<Vec<_>>());
-        table.remove(Place(0), &0);
+        table.remove(Slot(0), &0);
     }
 }

@@ -12,13 +12,13 @@ use std::hash::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
-use super::locks::{Entry, is_ownerless};
-use super::owned::{Place, Ticket};
-use super::record::Record;
+use super::locks::{Entry, is_unowned};
+use super::owned::{QueueEntry, Ticket};
 use super::retained::RetainedLock;
+use super::session::Session;
 use super::shards::Walk;
-use crate::service::Mark;
-use crate::types::{ClusterId, Digest, LockName, OpNumber, RecordNumber, Token, UnixTime};
+use crate::service::Revision;
+use crate::types::{ClusterId, Digest, LockName, OpNumber, SessionId, Token, UnixTime};
 
 /// What a chunk takes on the wire beside its entries, at the most.
 const HEADER_BYTES: usize = 90;
@@ -35,7 +35,7 @@ pub struct Snapshot {
     locks: Walk<LockName, Entry>,
     /// Of the lock to come, if it is begun: its places are handed out below this ticket.
     begun: Option<Ticket>,
-    records: Walk<RecordNumber, Record>,
+    records: Walk<SessionId, Session>,
     retained: Walk<Token, RetainedLock>,
     /// The index of the chunk to come; none after the last.
     next: Option<u32>,
@@ -46,7 +46,7 @@ pub struct Snapshot {
 struct Header {
     cluster: ClusterId,
     op: OpNumber,
-    mark: Mark,
+    mark: Revision,
     clock: UnixTime,
     digest: Digest,
 }
@@ -60,8 +60,8 @@ pub struct Chunk {
     /// Those held without an owner.
     locks: Vec<LockName>,
     /// Those of sessions.
-    places: Vec<(LockName, Ticket, Place)>,
-    records: Vec<(RecordNumber, Record)>,
+    places: Vec<(LockName, Ticket, QueueEntry)>,
+    records: Vec<(SessionId, Session)>,
     retained: Vec<(Token, RetainedLock)>,
 }
 
@@ -75,7 +75,7 @@ impl Snapshot {
             header: Header {
                 cluster: machine.cluster,
                 op: machine.op(),
-                mark: machine.mark,
+                mark: machine.revision,
                 clock: machine.clock,
                 digest: machine.digest(),
             },
@@ -101,9 +101,9 @@ impl Snapshot {
     pub fn next_chunk(&mut self, max_bytes: usize) -> Option<Chunk> {
         let index = self.next?;
         let mut room = max_bytes.max(Self::MIN_CHUNK_BYTES) - HEADER_BYTES;
-        let (locks, places) = self.cut_locks(&mut room);
-        let records = cut(&mut self.records, &mut room, |_, record| {
-            record.encoded_bytes() + 10
+        let (locks, entries) = self.cut_locks(&mut room);
+        let records = cut(&mut self.records, &mut room, |_, session| {
+            session.encoded_bytes() + 10
         });
         let retained = cut(&mut self.retained, &mut room, |_, lock| {
             lock.encoded_bytes() + 10
@@ -117,36 +117,39 @@ impl Snapshot {
             index,
             is_last,
             locks,
-            places,
+            places: entries,
             records,
             retained,
         })
     }
 
     /// Takes locks off, and places at them, while they fit into `room`.
-    fn cut_locks(&mut self, room: &mut usize) -> (Vec<LockName>, Vec<(LockName, Ticket, Place)>) {
-        let (mut locks, mut places) = (Vec::new(), Vec::new());
+    fn cut_locks(
+        &mut self,
+        room: &mut usize,
+    ) -> (Vec<LockName>, Vec<(LockName, Ticket, QueueEntry)>) {
+        let (mut locks, mut entries) = (Vec::new(), Vec::new());
         while let Some((name, entry)) = self.locks.peek() {
-            if self.begun.is_none() && is_ownerless(entry) {
+            if self.begun.is_none() && is_unowned(entry) {
                 let Some(rest) = room.checked_sub(name.as_str().len() + 2) else {
-                    return (locks, places);
+                    return (locks, entries);
                 };
                 *room = rest;
                 locks.push(name.clone());
             }
             let from = *self.begun.get_or_insert(OpNumber(0));
-            for (ticket, place) in entry.iter().flat_map(|owned| owned.places(from)) {
+            for (ticket, queue_entry) in entry.iter().flat_map(|owned| owned.entries(from)) {
                 let Some(rest) = room.checked_sub(name.as_str().len() + PLACE_BYTES) else {
-                    return (locks, places);
+                    return (locks, entries);
                 };
                 *room = rest;
-                places.push((name.clone(), ticket, place));
+                entries.push((name.clone(), ticket, queue_entry));
                 self.begun = Some(ticket.next());
             }
             self.begun = None;
             self.locks.advance();
         }
-        (locks, places)
+        (locks, entries)
     }
 }
 
@@ -179,14 +182,14 @@ impl fmt::Debug for Snapshot {
 
 /// Puts a machine together from the chunks of a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Restore {
+pub struct SnapshotReceiver {
     /// What the first chunk said, and all others must say.
     header: Option<Header>,
     next: u32,
     machine: Machine,
 }
 
-impl Restore {
+impl SnapshotReceiver {
     /// Waits for a first chunk.
     #[must_use]
     pub fn new() -> Self {
@@ -197,58 +200,58 @@ impl Restore {
     ///
     /// # Errors
     ///
-    /// [`RestoreError`] when the chunk is not the next one of the same copy, or when the copy does
+    /// [`SnapshotError`] when the chunk is not the next one of the same copy, or when the copy does
     /// not add up to its original. The copy is lost then: begin a new one.
-    pub fn add(&mut self, chunk: Chunk) -> Result<Option<Machine>, RestoreError> {
+    pub fn add(&mut self, chunk: Chunk) -> Result<Option<Machine>, SnapshotError> {
         if chunk.index != self.next {
-            return Err(RestoreError::OutOfOrder {
+            return Err(SnapshotError::OutOfOrder {
                 expected: self.next,
                 found: chunk.index,
             });
         }
         let header = *self.header.get_or_insert(chunk.header);
         if chunk.header != header {
-            return Err(RestoreError::Mixed);
+            return Err(SnapshotError::Mixed);
         }
         self.next += 1;
         let is_last = chunk.is_last;
         self.machine.cluster = header.cluster;
         self.machine.op = header.op;
-        self.machine.mark = header.mark;
+        self.machine.revision = header.mark;
         self.machine.clock = header.clock;
         self.fill(chunk)?;
         is_last.then(|| self.finish(header.digest)).transpose()
     }
 
-    fn fill(&mut self, chunk: Chunk) -> Result<(), RestoreError> {
+    fn fill(&mut self, chunk: Chunk) -> Result<(), SnapshotError> {
         for name in chunk.locks {
             if !self.machine.locks.lock(&name) {
-                return Err(RestoreError::Malformed);
+                return Err(SnapshotError::Malformed);
             }
         }
-        for (name, ticket, place) in chunk.places {
-            if !self.machine.locks.insert(&name, ticket, place) {
-                return Err(RestoreError::Malformed);
+        for (name, ticket, entry) in chunk.places {
+            if !self.machine.locks.insert(&name, ticket, entry) {
+                return Err(SnapshotError::Malformed);
             }
-            let (claim, at) = (place.claim, (name, ticket));
+            let (request, at) = (entry.request, (name, ticket));
             let sessions = &mut self.machine.sessions;
-            sessions.insert(claim.session, claim.seq, at, place.grant);
+            sessions.insert(request.session, request.seq, at, entry.grant);
         }
-        for (number, record) in chunk.records {
-            if !record.is_sound() || !self.machine.clients.insert(number, record) {
-                return Err(RestoreError::Malformed);
+        for (number, session) in chunk.records {
+            if !session.is_sound() || !self.machine.clients.insert(number, session) {
+                return Err(SnapshotError::Malformed);
             }
         }
         for (token, lock) in chunk.retained {
             if !self.machine.retained.insert(token, lock) {
-                return Err(RestoreError::Malformed);
+                return Err(SnapshotError::Malformed);
             }
         }
         Ok(())
     }
 
     /// A session does not know of a lock that it has let go of.
-    fn forget_left(&mut self) -> Result<(), RestoreError> {
+    fn forget_left(&mut self) -> Result<(), SnapshotError> {
         let Machine {
             locks,
             sessions,
@@ -256,26 +259,26 @@ impl Restore {
             ..
         } = &mut self.machine;
         for (token, lock) in retained.iter() {
-            let place = locks.place(&lock.name, lock.ticket);
-            let claim = place
-                .filter(|place| place.grant.is_some_and(|grant| grant.token == token))
-                .map(|place| place.claim)
-                .ok_or(RestoreError::Malformed)?;
+            let entry = locks.entry_at(&lock.name, lock.ticket);
+            let request = entry
+                .filter(|entry| entry.grant.is_some_and(|grant| grant.token == token))
+                .map(|entry| entry.request)
+                .ok_or(SnapshotError::Malformed)?;
             if lock.left_by.is_some() {
-                sessions.remove(claim.session, claim.seq);
+                sessions.remove(request.session, request.seq);
             }
         }
         Ok(())
     }
 
-    fn finish(&mut self, expected: Digest) -> Result<Machine, RestoreError> {
+    fn finish(&mut self, expected: Digest) -> Result<Machine, SnapshotError> {
         self.forget_left()?;
         let machine = std::mem::take(self).machine;
         let found = machine.digest();
         if found == expected {
             Ok(machine)
         } else {
-            Err(RestoreError::Corrupt { expected, found })
+            Err(SnapshotError::Corrupt { expected, found })
         }
     }
 }
@@ -283,7 +286,7 @@ impl Restore {
 /// Why a copy cannot become a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
-pub enum RestoreError {
+pub enum SnapshotError {
     /// A chunk is missing, or came twice.
     #[error("chunk {found} of a copy came where chunk {expected} was due")]
     OutOfOrder {

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::greeting::Greetings;
 use super::{Shared, connection};
-use crate::net::{Listener, Stream};
+use crate::transport::{Listener, Stream};
 
 /// How long to wait when no connection can be taken: until others have ended and given their
 /// descriptors back.
@@ -69,7 +69,7 @@ impl Acceptor {
         let limits = &self.shared.config.limits;
         // Numbered here, in the order of arrival: what was accepted before a link must not take its
         // place.
-        let link = self.shared.pair.number_link();
+        let stream_id = self.shared.pair.number_stream();
         let most = limits.connections + limits.greetings;
         if self.connections.len() >= most && !self.greetings.end_oldest() {
             if let Some(untold) = self.shared.warnings.pass("too many connections") {
@@ -78,9 +78,9 @@ impl Acceptor {
             return;
         }
         let shared = self.shared.clone();
-        let seat = Seat(self.clients.clone());
+        let permits = ConnectionPermits(self.clients.clone());
         let greeting = self.greetings.begin();
-        let serving = connection::serve(shared, seat, link, stream, who, greeting);
+        let serving = connection::serve(shared, permits, stream_id, stream, who, greeting);
         self.connections.spawn(serving);
     }
 
@@ -105,21 +105,21 @@ impl Acceptor {
 }
 
 /// Counts the connections of clients.
-pub(super) struct Seat(Arc<AtomicUsize>);
+pub(super) struct ConnectionPermits(Arc<AtomicUsize>);
 
 /// A place among the connections of clients, given back when dropped.
-pub(super) struct Seated(Arc<AtomicUsize>);
+pub(super) struct ConnectionPermit(Arc<AtomicUsize>);
 
-impl Seat {
+impl ConnectionPermits {
     /// Takes a place, if there is one.
-    pub(super) fn take(self, limit: usize) -> Option<Seated> {
+    pub(super) fn take(self, limit: usize) -> Option<ConnectionPermit> {
         let taken = self.0.fetch_add(1, Ordering::Relaxed);
-        let seated = Seated(self.0);
-        (taken < limit).then_some(seated)
+        let permit = ConnectionPermit(self.0);
+        (taken < limit).then_some(permit)
     }
 }
 
-impl Drop for Seated {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -27,7 +27,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::gaps::Gaps;
-use crate::engine::pair::Activity;
+use crate::engine::pair::LoadCounter;
 
 /// How long a spell lasts: long against a call, and short against what anybody notices.
 const SPELL: Duration = Duration::from_millis(8);
@@ -63,7 +63,7 @@ impl Window {
 
 /// Polls for up to `longest` after each message, while more gets done so.
 pub(super) async fn busy_poll(
-    activity: Arc<Activity>,
+    activity: Arc<LoadCounter>,
     longest: Duration,
     window: Window,
 ) -> Infallible {
@@ -123,7 +123,7 @@ impl AddAssign for Work {
 }
 
 struct Poller {
-    activity: Arc<Activity>,
+    activity: Arc<LoadCounter>,
     longest: Duration,
 }
 

@@ -22,21 +22,22 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::accept::Seat;
-use super::burden::{Burden, Gated, Share};
+use super::accept::ConnectionPermits;
+use super::admission::{AdmissionControl, Gated, Quota};
 use super::greeting::Greeting;
 use super::idle::Idle;
 use super::replication::ReplicationRpc;
 use super::rpc::LockRpc;
 use crate::config::{LONGEST_WAIT, MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
-use crate::engine::pair::core::InLink;
+use crate::engine::pair::core::InStream;
 use crate::engine::pair::protocol::Replication as _;
-use crate::net::framing::Incoming;
-use crate::net::{
-    GreetError, PairId, Purpose, Rejection, RunId, ServerTransport, Stream, accept, greet, reject,
+use crate::rpc::framing::Incoming;
+use crate::rpc::{
+    GreetError, Purpose, Rejection, RunId, ServerTransport, accept, greet, reject,
     server_transport, welcome,
 };
 use crate::service::{LockService as _, LockServiceRequest};
+use crate::transport::{PairId, Stream};
 use crate::types::{ClientAddress, ClusterId, ServerId};
 
 /// How many requests of the peer may be in flight on one connection: every client's call may be
@@ -53,8 +54,8 @@ type IsLook<Req> = fn(&Req) -> bool;
 /// Serves one connection until it ends.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    seat: Seat,
-    link: InLink,
+    permits: ConnectionPermits,
+    stream_id: InStream,
     mut stream: Stream,
     who: String,
     greeting: Greeting,
@@ -81,12 +82,12 @@ pub(super) async fn serve(
     drop(greeting);
     match purpose {
         Purpose::Client if shared.stopping.is_cancelled() => {}
-        Purpose::Client => match seat.take(shared.config.limits.connections) {
+        Purpose::Client => match permits.take(shared.config.limits.connections) {
             Some(_seated) => serve_client(&shared, stream, ClientAddress::new(&who)).await,
             None => turn_away(&shared, &mut stream, &who, Rejection::Busy).await,
         },
         Purpose::Peer { from, pair, run } => match misfit(&shared, from, pair, run) {
-            None => serve_peer(&shared, link, stream, &stopping).await,
+            None => serve_peer(&shared, stream_id, stream, &stopping).await,
             Some(why) => turn_away(&shared, &mut stream, &who, why).await,
         },
     }
@@ -135,36 +136,39 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream, address: ClientA
     let rpc = LockRpc::new(shared.clone(), address).serve();
     let most = shared.config.limits.calls_per_connection;
     let transport = server_transport(stream, MAX_REQUEST_BYTES).writing_up_to(MAX_FRAME_BYTES);
-    let share = shared.burden.share();
+    let quota = shared.burden.quota();
     let is_look = |request: &LockServiceRequest| {
         matches!(
             request,
             LockServiceRequest::Show { .. } | LockServiceRequest::List { .. }
         )
     };
-    let idle = Idle::new(shared.config.timing.record_time_to_live);
+    let idle = Idle::new(shared.config.timing.session_time_to_live);
     // Clients go by what they were told, so they are told anew when it is something else. A server
     // that has no cluster answers no call, and may find back to the same one.
     let is_another = |now: &Option<ClusterId>| now.is_some() && *now != told;
     tokio::select! {
         biased;
         Ok(_) = cluster.wait_for(is_another) => {}
-        () = answer_requests(transport, rpc, is_look, most, share, idle, &shared.stopping) => {}
+        () = answer_requests(transport, rpc, is_look, most, quota, idle, &shared.stopping) => {}
     }
 }
 
 async fn serve_peer(
     shared: &Arc<Shared>,
-    link: InLink,
+    stream_id: InStream,
     mut stream: Stream,
     stopping: &CancellationToken,
 ) {
     let hang_up = CancellationToken::new();
-    shared.pair.link_accepted(link, hang_up.clone()).await;
+    shared
+        .pair
+        .stream_accepted(stream_id, hang_up.clone())
+        .await;
     if accept(&mut stream).await.is_ok() {
-        let rpc = ReplicationRpc::new(shared.pair.clone(), link).serve();
+        let rpc = ReplicationRpc::new(shared.pair.clone(), stream_id).serve();
         let transport = server_transport(stream, MAX_FRAME_BYTES);
-        let share = Burden::new(PEER_REQUESTS).share();
+        let quota = AdmissionControl::new(PEER_REQUESTS).quota();
         tokio::select! {
             biased;
             () = hang_up.cancelled() => {}
@@ -173,13 +177,13 @@ async fn serve_peer(
                 rpc,
                 |_| false,
                 PEER_REQUESTS,
-                share,
+                quota,
                 Idle::new(LONGEST_WAIT),
                 stopping,
             ) => {}
         }
     }
-    shared.pair.link_closed(link).await;
+    shared.pair.stream_closed(stream_id).await;
 }
 
 /// Answers requests until the connection ends, or is `idle` for too long, or until the server stops
@@ -190,7 +194,7 @@ async fn answer_requests<S>(
     serve: S,
     is_look: IsLook<S::Req>,
     most: usize,
-    share: Share,
+    quota: Quota,
     mut idle: Idle,
     stopping: &CancellationToken,
 ) where
@@ -204,7 +208,7 @@ async fn answer_requests<S>(
     };
     let gated = Gated {
         transport,
-        share: share.clone(),
+        quota: quota.clone(),
     };
     let channel = BaseChannel::new(config, gated).max_concurrent_requests(most);
     let mut requests = pin!(channel.requests());
@@ -217,7 +221,7 @@ async fn answer_requests<S>(
         tokio::select! {
             biased;
             Some(was_look) = handlers.next() => {
-                share.give_back();
+                quota.give_back();
                 idle.note();
                 look_ended |= was_look;
             }
@@ -230,7 +234,7 @@ async fn answer_requests<S>(
                 polled
             }) => match request {
                 Some(Ok(request)) => {
-                    share.take();
+                    quota.take();
                     idle.note();
                     let is_look = is_look(&request.get().message);
                     let handler = request.execute(serve.clone());
@@ -330,7 +334,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::net::client_transport;
+    use crate::rpc::client_transport;
 
     #[tokio::test]
     async fn a_handler_that_panics_is_told_to_its_caller_and_disturbs_no_other_call() {
@@ -341,13 +345,13 @@ mod tests {
                 assert!(n != 13, "a planned panic");
                 Ok(n)
             });
-            let share = Burden::new(10).share();
+            let quota = AdmissionControl::new(10).quota();
             answer_requests(
                 transport,
                 handler,
                 |_| false,
                 10,
-                share,
+                quota,
                 Idle::new(LONGEST_WAIT),
                 &CancellationToken::new(),
             )
@@ -369,7 +373,7 @@ mod tests {
     /// have begun.
     fn gated(
         is_look: IsLook<u64>,
-        share: Share,
+        quota: Quota,
     ) -> (client::Channel<u64, u64>, Arc<AtomicUsize>, Arc<Semaphore>) {
         let (near, far) = duplex(MAX_FRAME_BYTES);
         let (begun, gate) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
@@ -388,7 +392,7 @@ mod tests {
             });
             let stopping = CancellationToken::new();
             let idle = Idle::new(IDLE);
-            answer_requests(transport, handler, is_look, 1_000, share, idle, &stopping).await;
+            answer_requests(transport, handler, is_look, 1_000, quota, idle, &stopping).await;
         });
         let transport = client_transport(Stream::new(near), MAX_FRAME_BYTES);
         let client = client::new(client::Config::default(), transport).spawn();
@@ -408,14 +412,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_may_read_no_more_writes_what_is_ready() {
         const IN_FLIGHT: usize = READY_ANSWERS + 16;
-        let burden = Burden::new(IN_FLIGHT / 2);
-        let (client, begun, gate) = gated(|_| false, burden.share());
+        let admission = AdmissionControl::new(IN_FLIGHT / 2);
+        let (client, begun, gate) = gated(|_| false, admission.quota());
         let calls = call_all(&client, 0..90);
         while begun.load(Ordering::Relaxed) < IN_FLIGHT {
             yield_now().await;
         }
         // Others have as much unanswered as there may be in all, and it stays so.
-        let others = burden.share();
+        let others = admission.quota();
         (0..IN_FLIGHT).for_each(|_| others.take());
         gate.add_permits(1);
         let answers = calls.await.expect("it does not panic");
@@ -424,8 +428,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn looks_are_worked_on_one_at_a_time_and_hold_up_no_other_call() {
-        let share = Burden::new(1_000).share();
-        let (client, begun, gate) = gated(|n| *n != 99, share);
+        let quota = AdmissionControl::new(1_000).quota();
+        let (client, begun, gate) = gated(|n| *n != 99, quota);
         let looks = call_all(&client, 0..20);
         let other = call_all(&client, 99..100).await.expect("no panic");
         assert_eq!(other.first().map(Result::is_ok), Some(true));
@@ -437,7 +441,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_on_which_nothing_is_heard_is_closed() {
-        let (client, _, gate) = gated(|_| false, Burden::new(10).share());
+        let (client, _, gate) = gated(|_| false, AdmissionControl::new(10).quota());
         gate.add_permits(1);
         for n in 0..5 {
             let answer = client.call(context::current(), n).await;
@@ -451,7 +455,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_waits_for_an_answer_is_not_closed() {
-        let (client, _, gate) = gated(|_| false, Burden::new(10).share());
+        let (client, _, gate) = gated(|_| false, AdmissionControl::new(10).quota());
         let mut patient = context::current();
         patient.deadline = std::time::Instant::now() + LONGEST_WAIT;
         let call = client.call(patient, 1);

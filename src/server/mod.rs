@@ -5,7 +5,7 @@
 //! them.
 
 mod accept;
-mod burden;
+mod admission;
 mod busy_poll;
 mod connection;
 mod greeting;
@@ -27,13 +27,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::accept::Acceptor;
-use self::burden::Burden;
+use self::admission::AdmissionControl;
 use self::busy_poll::{Window, busy_poll};
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::Settings;
-use crate::engine::pair::{Pair, Peer};
-use crate::net::{Addr, Listener, Network, Redial, RunId, Servers, SystemNetwork};
+use crate::engine::pair::{PairHandle, Peer};
+use crate::rpc::RunId;
 use crate::throttle::Warnings;
+use crate::transport::{Addr, Listener, Network, Redial, Servers, SystemNetwork};
 use crate::types::ServerId;
 
 /// What a server is told.
@@ -163,13 +164,13 @@ impl Server {
         let stop_timeout = config.timing.stop_timeout;
         let warnings = Arc::<Warnings>::default();
         let peer = peer(&config, &warnings);
-        let (pair, driver) = Pair::new(settings(&config), peer.clone());
+        let (pair, driver) = PairHandle::new(settings(&config), peer.clone());
         let mut engine = JoinSet::new();
         engine.spawn(driver);
         engine.spawn(peer.keep_located());
         let window = Window::default();
         engine.spawn(busy_poll(
-            pair.activity().clone(),
+            pair.load().clone(),
             config.timing.busy_poll,
             window.clone(),
         ));
@@ -200,8 +201,8 @@ impl Server {
 #[derive(Debug)]
 struct Shared {
     config: ServerConfig,
-    pair: Pair,
-    burden: Burden,
+    pair: PairHandle,
+    burden: AdmissionControl,
     busy_poll: Window,
     warnings: Arc<Warnings>,
     stopping: CancellationToken,
@@ -211,13 +212,13 @@ struct Shared {
 impl Shared {
     fn new(
         config: ServerConfig,
-        pair: Pair,
+        pair: PairHandle,
         busy_poll: Window,
         warnings: Arc<Warnings>,
         stopping: CancellationToken,
     ) -> Self {
         Self {
-            burden: Burden::new(config.limits.calls),
+            burden: AdmissionControl::new(config.limits.calls),
             config,
             pair,
             busy_poll,

@@ -2,8 +2,8 @@
 
 use tarpc::context::Context;
 
-use crate::engine::pair::Pair;
-use crate::engine::pair::core::{InLink, Via};
+use crate::engine::pair::PairHandle;
+use crate::engine::pair::core::{InStream, Via};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, Replication};
 use crate::service::{Answer, Refusal, Request};
 use crate::types::View;
@@ -11,31 +11,34 @@ use crate::types::View;
 /// Implements [`Replication`] for one connection from the peer.
 #[derive(Debug, Clone)]
 pub(super) struct ReplicationRpc {
-    pair: Pair,
-    link: InLink,
+    pair: PairHandle,
+    link: InStream,
 }
 
 impl ReplicationRpc {
-    pub(super) const fn new(pair: Pair, link: InLink) -> Self {
-        Self { pair, link }
+    pub(super) const fn new(pair: PairHandle, stream_id: InStream) -> Self {
+        Self {
+            pair,
+            link: stream_id,
+        }
     }
 }
 
 impl Replication for ReplicationRpc {
-    async fn who(self, _: Context, asker: Introduction) -> Introduction {
-        match self.pair.who(self.link, asker).await {
+    async fn probe(self, _: Context, asker: Introduction) -> Introduction {
+        match self.pair.answer_probe(self.link, asker).await {
             Some(introduction) => introduction,
             // The server is stopping: say nothing, the connection is about to end.
             None => std::future::pending().await,
         }
     }
 
-    async fn deliver(self, _: Context, frame: Frame) -> FrameAnswer {
-        self.pair.deliver(self.link, frame).await
+    async fn append(self, _: Context, frame: Frame) -> FrameAnswer {
+        self.pair.append(self.link, frame).await
     }
 
-    async fn fence(self, _: Context, view: View) {
-        self.pair.fence(view).await;
+    async fn announce_view(self, _: Context, view: View) {
+        self.pair.view_announced(view).await;
     }
 
     async fn relay(self, _: Context, request: Request) -> Result<Answer, Refusal> {

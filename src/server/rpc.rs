@@ -10,11 +10,11 @@ use tarpc::context::Context;
 use super::Shared;
 use crate::engine::pair::core::Via;
 use crate::service::{
-    Acquired, Answer, CallId, Cursor, Holdings, How, InView, LockInfo, LockService, Mark, News,
-    Opened, Page, Refusal, Request, ServerStatus, SessionTerms, Verb,
+    AcquireOptions, Acquired, Answer, CallId, Cursor, Holdings, InView, LockInfo, LockService,
+    Notifications, Opened, Page, Refusal, Request, Revision, ServerStatus, SessionTerms, Verb,
 };
 use crate::types::{
-    ClientAddress, ClientId, LockName, ProcessId, RecordNumber, Retention, Seq, Token, View,
+    ClientAddress, ClientId, LockName, ProcessId, Retention, Seq, SessionId, Token, View,
 };
 
 /// Implements [`LockService`] on the engine.
@@ -49,7 +49,7 @@ impl LockRpc {
 }
 
 impl LockService for LockRpc {
-    async fn open(
+    async fn open_session(
         self,
         _: Context,
         client: ClientId,
@@ -60,7 +60,13 @@ impl LockService for LockRpc {
             let terms = Arc::unwrap_or_clone(terms);
             Arc::new(SessionTerms { address, ..terms })
         });
-        match self.submit(Request::Open { client, session }).await? {
+        match self
+            .submit(Request::OpenSession {
+                client,
+                terms: session,
+            })
+            .await?
+        {
             Answer::Opened(opened) => Ok(opened),
             _ => Err(Refusal::Internal),
         }
@@ -79,10 +85,10 @@ impl LockService for LockRpc {
         _: Context,
         id: CallId,
         name: String,
-        how: How,
+        options: AcquireOptions,
     ) -> Result<Acquired, Refusal> {
         let name = LockName::new(name)?;
-        match self.submit(Request::Acquire { id, name, how }).await? {
+        match self.submit(Request::Acquire { id, name, options }).await? {
             Answer::Acquired(acquired) => Ok(acquired),
             _ => Err(Refusal::Internal),
         }
@@ -154,18 +160,18 @@ impl LockService for LockRpc {
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
-        since: Mark,
+        session: SessionId,
+        since: Revision,
         view: View,
-    ) -> Result<Box<InView<News>>, Refusal> {
+    ) -> Result<Box<InView<Notifications>>, Refusal> {
         let poll = Request::Poll {
             client,
-            record,
+            session,
             since,
             view,
         };
         match self.submit(poll).await? {
-            Answer::News(news) => Ok(news),
+            Answer::Notifications(notifications) => Ok(notifications),
             _ => Err(Refusal::Internal),
         }
     }
@@ -174,12 +180,12 @@ impl LockService for LockRpc {
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
         from: Seq,
     ) -> Result<Box<InView<Holdings>>, Refusal> {
         let request = Request::Holdings {
             client,
-            record,
+            session,
             from,
         };
         match self.submit(request).await? {
@@ -192,19 +198,19 @@ impl LockService for LockRpc {
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
     ) -> Result<(), Refusal> {
-        let answer = self.submit(Request::KeepAlive { client, record }).await;
+        let answer = self.submit(Request::KeepAlive { client, session }).await;
         answer.map(|_| ())
     }
 
-    async fn goodbye(
+    async fn close_session(
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
     ) -> Result<(), Refusal> {
-        let answer = self.submit(Request::Goodbye { client, record }).await;
+        let answer = self.submit(Request::CloseSession { client, session }).await;
         answer.map(|_| ())
     }
 

@@ -6,15 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    ClientAddress, ClientId, LockName, RecordNumber, Seq, SessionId, SessionName, Token, UnixTime,
-    View,
+    ClientAddress, ClientId, LockName, Seq, SessionId, SessionName, Token, UnixTime, View,
 };
 
 /// How an owned lock is to be acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct How {
+pub struct AcquireOptions {
     /// How many may hold it at once.
-    pub mode: Mode,
+    pub mode: LockMode,
     /// Whether to queue for it while it is not to be had.
     pub waits: bool,
 }
@@ -26,7 +25,7 @@ pub struct How {
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub enum Mode {
+pub enum LockMode {
     /// Nobody else.
     #[default]
     Exclusive,
@@ -36,7 +35,7 @@ pub enum Mode {
     Permits(NonZeroU32),
 }
 
-impl Mode {
+impl LockMode {
     /// How many may hold the lock at once; for any number, more than there can be.
     #[must_use]
     pub const fn most_holders(self) -> u32 {
@@ -53,7 +52,7 @@ impl Mode {
 pub enum Acquired {
     /// The session holds the lock.
     Granted(Token),
-    /// It has its place in the queue; [`News`] tells of the grant.
+    /// It has its place in the queue; [`Notifications`] tells of the grant.
     Queued,
     /// The lock is held, or others wait for it, and this call does not wait.
     Held,
@@ -66,7 +65,7 @@ pub enum Acquired {
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub struct Mark(pub u64);
+pub struct Revision(pub u64);
 
 /// An answer, and the view in which the primary gave it.
 ///
@@ -83,9 +82,9 @@ pub struct InView<T> {
 
 /// The answer to `poll`: empty for a poll of another view than the primary's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct News {
+pub struct Notifications {
     /// The last mark that is told of: what to ask from next.
-    pub through: Mark,
+    pub through: Revision,
     /// What has changed, in order; each names a lock that the session holds at this time.
     pub changes: Vec<Change>,
     /// The calls whose locks were taken from the session since.
@@ -96,7 +95,7 @@ pub struct News {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Holdings {
     /// What changes later is told by a poll that asks for what is new since then.
-    pub through: Mark,
+    pub through: Revision,
     /// What the calls up to `next` have, in the order of their numbers.
     pub holdings: Vec<Holding>,
     /// The call to go on from; none at the end.
@@ -134,10 +133,10 @@ pub struct LockInfo {
     /// Which lock.
     pub name: LockName,
     /// It is held by `lock`, and so belongs to nobody.
-    pub is_ownerless: bool,
+    pub is_unowned: bool,
     /// Those who hold it, and then those who wait, in the order in which they will get it: not all,
     /// if they are very many.
-    pub places: Vec<PlaceInfo>,
+    pub entries: Vec<QueueEntryInfo>,
     /// How many wait.
     pub waiters: u64,
 }
@@ -146,30 +145,30 @@ impl LockInfo {
     /// Whether it is held at all.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.is_ownerless || !self.places.is_empty()
+        self.is_unowned || !self.entries.is_empty()
     }
 
     /// Those who hold it.
-    pub fn holders(&self) -> impl Iterator<Item = &PlaceInfo> {
-        self.places.iter().filter(|place| place.token.is_some())
+    pub fn holders(&self) -> impl Iterator<Item = &QueueEntryInfo> {
+        self.entries.iter().filter(|place| place.token.is_some())
     }
 
     /// Those who wait for it, in the order in which they will get it: not all, if they are very
     /// many.
-    pub fn queue(&self) -> impl Iterator<Item = &PlaceInfo> {
-        self.places.iter().filter(|place| place.token.is_none())
+    pub fn queue(&self) -> impl Iterator<Item = &QueueEntryInfo> {
+        self.entries.iter().filter(|place| place.token.is_none())
     }
 }
 
 /// Who holds a lock or waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PlaceInfo {
+pub struct QueueEntryInfo {
     /// Whose place it is.
     pub client: ClientId,
     /// In which of its sessions.
-    pub session: RecordNumber,
+    pub session: SessionId,
     /// How many may hold the lock at once.
-    pub mode: Mode,
+    pub mode: LockMode,
     /// The token of a holder; none of one who waits.
     pub token: Option<Token>,
     /// When it got the lock, by the wall clock of the server that was primary then; none for one
@@ -188,7 +187,7 @@ pub struct PlaceInfo {
     pub is_left: bool,
 }
 
-impl PlaceInfo {
+impl QueueEntryInfo {
     /// At most how many bytes it takes on the wire.
     #[cfg(feature = "server")]
     pub(crate) fn max_encoded_bytes(&self) -> usize {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{ClientAddress, Lease, RecordNumber, SessionId, SessionName, View};
+use crate::types::{ClientAddress, Lease, SessionId, SessionName, View};
 
 /// The answer to `open`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Opened {
     /// The number that calls must carry.
-    pub record: RecordNumber,
+    pub session: SessionId,
     /// The record is dropped when nothing is heard of it for this long: the lease, if it has one.
     pub time_to_live: Duration,
     /// The sessions that it runs inside and that are open, the nearest first.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use tokio::net::TcpSocket;
 
-use crate::net::Addr;
+use crate::transport::Addr;
 
 /// An address on this machine that nobody else is given while this lives.
 ///

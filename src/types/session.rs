@@ -7,11 +7,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::RecordNumber;
-
-/// Identifies a session: the number of its record. Never used twice.
-pub type SessionId = RecordNumber;
-
 /// The name of a session, for people: 1 to 256 bytes of UTF-8, any characters.
 ///
 /// It identifies nothing: two sessions may have the same. Escape it where it is shown. Cloning is

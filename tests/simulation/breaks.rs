@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lockservice::types::{LockName, Token};
 
-use super::ledger::now;
+use super::lock_model::now;
 
 /// Everything that was asked to be broken in a run.
 #[derive(Debug, Default)]

@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use super::clients::Appetite;
-use super::crude::{Fault, chain};
-use super::dice::Dice;
-use super::director::Script;
+use super::fault_scheduler::FaultPlan;
+use super::faulty_reference::{Fault, chain};
 use super::owners::Owners;
-use super::play::{Play, play};
+use super::rng::Rng;
+use super::run::{RunSpec, run};
 
 /// Among so many runs a fault must show. The rarest shows in one of twenty.
 const SEEDS: u64 = 200;
 
-fn crude(fault: Option<Fault>, seed: u64) -> Play {
-    Play {
+fn faulty(fault: Option<Fault>, seed: u64) -> RunSpec {
+    RunSpec {
         software: chain(fault),
-        script: Script {
+        plan: FaultPlan {
             failures: 1,
             clients: 3,
             is_repaired: false,
@@ -28,18 +28,18 @@ fn crude(fault: Option<Fault>, seed: u64) -> Play {
             calls: 2,
             dropped: 30,
             pause: 40,
-            patience: Duration::from_millis(100),
+            hedge_delay: Duration::from_millis(100),
             may_lose_records: false,
         },
         peer_timeout: Duration::from_millis(300),
         tick: Duration::from_millis(2),
-        latency: Dice::new(seed).within(2..10),
+        latency: Rng::new(seed).within(2..10),
     }
 }
 
 /// Plays until the checkers object to what the clients saw.
 fn is_refuted(fault: Fault) {
-    let refuted = |seed| play(seed, &crude(Some(fault), seed)).err();
+    let refuted = |seed| run(seed, &faulty(Some(fault), seed)).err();
     let refutation = (0..SEEDS).find_map(refuted);
     let refutation = refutation.expect("a wrong server is found out");
     assert!(refutation.contains("is broken for"), "{refutation}");
@@ -48,7 +48,7 @@ fn is_refuted(fault: Fault) {
 #[test]
 fn the_chain_without_a_fault_is_right() {
     for seed in 0..8 {
-        if let Err(wrong) = play(seed, &crude(None, seed)) {
+        if let Err(wrong) = run(seed, &faulty(None, seed)) {
             panic!("{wrong}");
         }
     }

@@ -7,9 +7,9 @@ use lockservice::clerk::{CallError, Clerk};
 use lockservice::testkit::RecordedClerk;
 use tokio::time::timeout;
 
-use super::dice::Dice;
-use super::net::client_host;
-use super::stage::{Stage, pass};
+use super::context::{Context, pass};
+use super::network::client_host;
+use super::rng::Rng;
 
 /// What the clients want, and how hard.
 #[derive(Debug, Clone)]
@@ -21,85 +21,85 @@ pub(crate) struct Appetite {
     pub(crate) dropped: u64,
     /// The longest pause between two calls, in milliseconds.
     pub(crate) pause: u64,
-    pub(crate) patience: Duration,
+    pub(crate) hedge_delay: Duration,
     /// Records live shorter than a connection that leads nowhere is believed in.
     pub(crate) may_lose_records: bool,
 }
 
 /// Runs one client until the stage closes. It leaves now and then, and comes back as another.
 pub(crate) async fn run(
-    stage: Stage,
+    context: Context,
     number: usize,
     appetite: Appetite,
-    mut dice: Dice,
+    mut rng: Rng,
 ) -> turmoil::Result {
     let me = client_host(number);
-    while !stage.is_over() {
-        let builder = Clerk::builder(stage.servers())
-            .network(stage.network(&me))
-            .patience(appetite.patience);
+    while !context.is_over() {
+        let builder = Clerk::builder(context.servers())
+            .network(context.network(&me))
+            .hedge_delay(appetite.hedge_delay);
         let clerk = match builder.connect().await {
             Ok(clerk) => clerk,
             Err(error) => {
-                stage.complain(format!("client {number} cannot connect: {error}"));
+                context.complain(format!("client {number} cannot connect: {error}"));
                 break;
             }
         };
-        let recorded = record(&stage, number, &clerk);
-        let calls = if dice.one_in(3) {
-            dice.within(5..40)
+        let recorded = record(&context, number, &clerk);
+        let calls = if rng.one_in(3) {
+            rng.within(5..40)
         } else {
             u64::MAX
         };
         let workers = (0..appetite.calls).map(|_| {
             let worker = Worker {
-                stage: stage.clone(),
+                context: context.clone(),
                 number,
                 clerk: recorded.clone(),
                 appetite: appetite.clone(),
-                dice: dice.fork(),
+                rng: rng.fork(),
             };
             worker.work(calls)
         });
         join_all(workers).await;
         drop(recorded);
-        if dice.one_in(2) {
+        if rng.one_in(2) {
             clerk.close().await;
         }
     }
-    stage.note_gone(number);
+    context.note_gone(number);
     Ok(())
 }
 
-fn record(stage: &Stage, number: usize, clerk: &Clerk) -> RecordedClerk {
+fn record(context: &Context, number: usize, clerk: &Clerk) -> RecordedClerk {
     let number = u32::try_from(number).expect("a few clients");
-    stage.recorder().client(number, clerk.clone())
+    context.recorder().client(number, clerk.clone())
 }
 
 struct Worker {
-    stage: Stage,
+    context: Context,
     number: usize,
     clerk: RecordedClerk,
     appetite: Appetite,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Worker {
     async fn work(mut self, calls: u64) {
         for _ in 0..calls {
-            if self.stage.is_over() {
+            if self.context.is_over() {
                 return;
             }
             self.call().await;
-            pass(self.dice.millis(0..self.appetite.pause)).await;
+            pass(self.rng.millis(0..self.appetite.pause)).await;
         }
     }
 
     async fn call(&mut self) {
-        let name = format!("lock-{}", self.dice.within(0..self.appetite.locks));
-        let lock = self.dice.within(0..100) < 55;
-        let patience = if self.dice.one_in(self.appetite.dropped) {
-            self.dice.millis(0..200)
+        let name = format!("lock-{}", self.rng.within(0..self.appetite.locks));
+        let lock = self.rng.within(0..100) < 55;
+        let hedge_delay = if self.rng.one_in(self.appetite.dropped) {
+            self.rng.millis(0..200)
         } else {
             Duration::from_mins(10)
         };
@@ -110,8 +110,8 @@ impl Worker {
                 self.clerk.unlock(&name).await
             }
         };
-        match timeout(patience, call).await {
-            Ok(Ok(_)) => self.stage.note_answer(self.number),
+        match timeout(hedge_delay, call).await {
+            Ok(Ok(_)) => self.context.note_answer(self.number),
             Ok(Err(CallError::RecordLost)) if self.appetite.may_lose_records => {}
             Ok(Err(error)) => self.complain(&error),
             // It was dropped: nobody knows what became of it.
@@ -122,7 +122,7 @@ impl Worker {
     /// There is always a server that can answer, so every call that is waited for is answered.
     fn complain(&self, error: &CallError) {
         let number = self.number;
-        self.stage
+        self.context
             .complain(format!("a call of client {number} failed: {error}"));
     }
 }

@@ -7,17 +7,17 @@
 mod breaks;
 mod checker;
 mod clients;
-mod crude;
-mod dice;
-mod director;
-mod kernel;
-mod ledger;
-mod net;
+mod context;
+mod fault_scheduler;
+mod faulty_reference;
+mod lock_model;
+mod network;
+mod owner_faults;
 mod owners;
-mod perils;
-mod play;
 mod process;
-mod stage;
+mod rng;
+mod run;
+mod simulated_host;
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -29,10 +29,10 @@ use futures::FutureExt;
 use lockservice::{Server, ServerConfig};
 
 use self::clients::Appetite;
-use self::dice::Dice;
-use self::director::Script;
+use self::fault_scheduler::FaultPlan;
 use self::owners::Owners;
-use self::play::{Play, play};
+use self::rng::Rng;
+use self::run::{RunSpec, run};
 
 /// What `cargo test` plays.
 const SEEDS: Range<u64> = 0..200;
@@ -41,60 +41,60 @@ const SEEDS: Range<u64> = 0..200;
 const FEWEST_ANSWERS: u64 = 5;
 
 /// The servers as they are, in a world that the seed makes up.
-fn real(seed: u64) -> Play {
-    let mut dice = Dice::new(seed).fork();
-    let peer_timeout = dice.within(100..250);
-    let time_to_live = dice.pick(&[2_000, 600_000]);
-    let calls_per_connection = dice.pick(&[2, 64, 1_024]);
-    Play {
-        software: std::rc::Rc::new(move |stage, network, me, stop| {
-            let mut config = ServerConfig::new(stage.servers(), me);
+fn real(seed: u64) -> RunSpec {
+    let mut rng = Rng::new(seed).fork();
+    let peer_timeout = rng.within(100..250);
+    let time_to_live = rng.pick(&[2_000, 600_000]);
+    let calls_per_connection = rng.pick(&[2, 64, 1_024]);
+    RunSpec {
+        software: std::rc::Rc::new(move |context, network, me, stop| {
+            let mut config = ServerConfig::new(context.servers(), me);
             config.network = network;
-            config.timing.peer_timeout = stage.peer_timeout();
-            config.timing.record_time_to_live = Duration::from_millis(time_to_live);
+            config.timing.peer_timeout = context.peer_timeout();
+            config.timing.session_time_to_live = Duration::from_millis(time_to_live);
             config.limits.calls_per_connection = calls_per_connection;
             serve(config, stop.map(|_| ())).boxed()
         }),
-        script: Script {
-            failures: dice.within(1..4),
-            clients: usize::try_from(dice.within(1..4)).expect("it is small"),
+        plan: FaultPlan {
+            failures: rng.within(1..4),
+            clients: usize::try_from(rng.within(1..4)).expect("it is small"),
             is_repaired: true,
             // A KiB each, so that a copy of the state takes several frames.
-            ballast: dice.pick(&[0, 0, 0, 50, 120]),
-            owners: owners(&mut dice),
+            ballast: rng.pick(&[0, 0, 0, 50, 120]),
+            owners: owners(&mut rng),
         },
         appetite: Appetite {
-            locks: dice.within(1..4),
-            calls: dice.within(1..6),
-            dropped: dice.within(5..50),
-            pause: dice.within(2..60),
-            patience: dice.millis(20..400),
+            locks: rng.within(1..4),
+            calls: rng.within(1..6),
+            dropped: rng.within(5..50),
+            pause: rng.within(2..60),
+            hedge_delay: rng.millis(20..400),
             may_lose_records: time_to_live < 10_000,
         },
         peer_timeout: Duration::from_millis(peer_timeout),
-        tick: Duration::from_millis(dice.pick(&[1, 2, 3])),
+        tick: Duration::from_millis(rng.pick(&[1, 2, 3])),
         // A probe takes five messages one after the other, and must not take a `peer_timeout`.
-        latency: dice.within(1..peer_timeout / 12),
+        latency: rng.within(1..peer_timeout / 12),
     }
 }
 
 /// In every third world there are some.
-fn owners(dice: &mut Dice) -> Owners {
-    let mut dice = dice.fork();
-    if !dice.one_in(3) {
+fn owners(rng: &mut Rng) -> Owners {
+    let mut rng = rng.fork();
+    if !rng.one_in(3) {
         return Owners::NONE;
     }
     Owners {
-        count: usize::try_from(dice.within(2..6)).expect("it is small"),
-        locks: dice.within(1..3),
+        count: usize::try_from(rng.within(2..6)).expect("it is small"),
+        locks: rng.within(1..3),
         // Part of it is not relied on, which is to be more than two ticks: so much the clocks
         // differ by.
-        lease: dice.millis(400..900),
-        hold: dice.within(5..100),
-        pause: dice.within(2..60),
-        patience: dice.millis(20..400),
-        breaks: dice.pick(&[0, 4, 12]),
-        retains: dice.pick(&[0, 3, 12]),
+        lease: rng.millis(400..900),
+        hold: rng.within(5..100),
+        pause: rng.within(2..60),
+        hedge_delay: rng.millis(20..400),
+        breaks: rng.pick(&[0, 4, 12]),
+        retains: rng.pick(&[0, 3, 12]),
     }
 }
 
@@ -141,7 +141,7 @@ struct Tally {
 
 impl Tally {
     fn play(&self, seed: u64) {
-        match play(seed, &real(seed)) {
+        match run(seed, &real(seed)) {
             Ok(run) if run.answers < FEWEST_ANSWERS => {
                 self.fail(format!("seed {seed}: only {} answers", run.answers));
             }
@@ -220,7 +220,7 @@ fn no_seed_breaks_a_promise() {
 
 /// Where two runs of the same seed part.
 fn parting(seed: u64) -> Option<String> {
-    let history = || play(seed, &real(seed)).map_or_else(|error| error, |run| run.to_string());
+    let history = || run(seed, &real(seed)).map_or_else(|error| error, |run| run.to_string());
     let (once, again) = (history(), history());
     let mut lines = once.lines().zip(again.lines());
     let parted = lines.find(|(one, other)| one != other);

@@ -5,15 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lockservice::clerk::Clerk;
-use lockservice::service::Mode;
+use lockservice::service::LockMode;
 use lockservice::types::{LockName, ServerId};
 use lockservice::{AcquireError, CallError, GuardState, LockGuard, LockRequest};
 use tokio::time::timeout;
 
-use super::dice::Dice;
-use super::ledger::{Asked, Held, now};
-use super::net::{host, owner_host};
-use super::stage::{Stage, pass};
+use super::context::{Context, pass};
+use super::lock_model::{AcquireAttempt, Held, now};
+use super::network::{host, owner_host};
+use super::rng::Rng;
 
 /// For up to so many leases a lock is retained.
 const RETAINED_LEASES: u32 = 2;
@@ -28,7 +28,7 @@ pub(crate) struct Owners {
     pub(crate) hold: u64,
     /// The longest pause between two requests, in milliseconds.
     pub(crate) pause: u64,
-    pub(crate) patience: Duration,
+    pub(crate) hedge_delay: Duration,
     /// One time in so many, a lock is broken instead. Never, if it is 0.
     pub(crate) breaks: u64,
     /// One time in so many, a lock is retained. Never, if it is 0.
@@ -43,7 +43,7 @@ impl Owners {
         lease: Duration::ZERO,
         hold: 0,
         pause: 0,
-        patience: Duration::ZERO,
+        hedge_delay: Duration::ZERO,
         breaks: 0,
         retains: 0,
     };
@@ -76,51 +76,51 @@ fn lock_name(name: String) -> LockName {
 
 /// Runs one owner until the stage closes. It leaves now and then, and comes back as another.
 pub(crate) async fn run(
-    stage: Stage,
+    context: Context,
     number: usize,
     owners: Owners,
-    mut dice: Dice,
+    mut rng: Rng,
 ) -> turmoil::Result {
-    while !stage.is_over() {
-        let builder = Clerk::builder(stage.servers())
-            .network(stage.network(&owner_host(number)))
-            .patience(owners.patience)
+    while !context.is_over() {
+        let builder = Clerk::builder(context.servers())
+            .network(context.network(&owner_host(number)))
+            .hedge_delay(owners.hedge_delay)
             .lease(owners.lease);
         let clerk = match builder.connect().await {
             Ok(clerk) => clerk,
             Err(error) => {
-                stage.complain(format!("owner {number} cannot connect: {error}"));
+                context.complain(format!("owner {number} cannot connect: {error}"));
                 break;
             }
         };
         let owner = Owner {
-            stage: stage.clone(),
+            context: context.clone(),
             number,
             clerk: clerk.clone(),
             owners: owners.clone(),
-            dice: dice.fork(),
+            rng: rng.fork(),
             has_given_up: false,
         };
-        let requests = if dice.one_in(3) {
+        let requests = if rng.one_in(3) {
             u64::MAX
         } else {
-            dice.within(3..20)
+            rng.within(3..20)
         };
         owner.work(requests).await;
-        if dice.one_in(2) {
+        if rng.one_in(2) {
             clerk.close().await;
         }
     }
-    stage.note_owner_gone(number);
+    context.note_owner_gone(number);
     Ok(())
 }
 
 struct Owner {
-    stage: Stage,
+    context: Context,
     number: usize,
     clerk: Clerk,
     owners: Owners,
-    dice: Dice,
+    rng: Rng,
     /// Whether a place of this clerk may still be in a queue though nobody wants it.
     has_given_up: bool,
 }
@@ -128,37 +128,37 @@ struct Owner {
 impl Owner {
     async fn work(mut self, requests: u64) {
         for _ in 0..requests {
-            if self.stage.is_over() {
+            if self.context.is_over() {
                 return;
             }
             let breaks = self.owners.breaks;
-            let done = if breaks > 0 && self.dice.one_in(breaks) {
+            let done = if breaks > 0 && self.rng.one_in(breaks) {
                 self.break_one().await
             } else {
                 self.request().await
             };
             if let Err(wrong) = done {
-                self.stage.complain(wrong);
+                self.context.complain(wrong);
             }
-            pass(self.dice.millis(0..self.owners.pause)).await;
+            pass(self.rng.millis(0..self.owners.pause)).await;
         }
     }
 
     /// What is asked for next, and how that is written down.
-    fn wish(&mut self) -> (LockRequest, Asked) {
-        let name = name(self.dice.within(0..self.owners.locks));
+    fn wish(&mut self) -> (LockRequest, AcquireAttempt) {
+        let name = name(self.rng.within(0..self.owners.locks));
         let request = self.clerk.request(&name);
         let two = NonZeroU32::MIN.saturating_add(1);
-        let (request, mode) = match self.dice.within(0..9) {
-            0 | 1 => (request.shared(), Mode::Shared),
-            2 => (request.permits(two.get()), Mode::Permits(two)),
-            _ => (request, Mode::Exclusive),
+        let (request, mode) = match self.rng.within(0..9) {
+            0 | 1 => (request.shared(), LockMode::Shared),
+            2 => (request.permits(two.get()), LockMode::Permits(two)),
+            _ => (request, LockMode::Exclusive),
         };
         let name = lock_name(name);
-        let asked = Asked {
+        let asked = AcquireAttempt {
             owner: self.number,
             at: now(),
-            after: self.stage.ledger().highest(&name),
+            after: self.context.model().highest(&name),
             mode,
             is_only: !self.has_given_up,
         };
@@ -167,9 +167,9 @@ impl Owner {
 
     async fn request(&mut self) -> Result<(), String> {
         let (request, mut asked) = self.wish();
-        let patience = self.dice.millis(0..self.owners.lease_millis());
+        let hedge_delay = self.rng.millis(0..self.owners.lease_millis());
         let began = asked.at;
-        let acquired = match self.dice.within(0..10) {
+        let acquired = match self.rng.within(0..10) {
             0..5 => Some(self.wait(request.acquire()).await),
             5 => Some(
                 request
@@ -179,7 +179,7 @@ impl Owner {
             ),
             // In so short a time there may be no server to answer, or none that takes on more
             // calls.
-            6 => match request.timeout(patience).acquire().await {
+            6 => match request.timeout(hedge_delay).acquire().await {
                 Err(
                     AcquireError::TimedOut { .. }
                     | AcquireError::Unanswered { .. }
@@ -188,12 +188,12 @@ impl Owner {
                 acquired => Some(acquired.map(|guard| vec![guard])),
             },
             7 => {
-                (asked.mode, asked.after) = (Mode::Exclusive, None);
+                (asked.mode, asked.after) = (LockMode::Exclusive, None);
                 let all = self.clerk.acquire_all(self.owners.names());
                 Some(all.await.map(|guards| guards.into_iter().collect()))
             }
             // It is dropped.
-            _ => match timeout(patience, request.acquire()).await {
+            _ => match timeout(hedge_delay, request.acquire()).await {
                 Err(_) => None,
                 Ok(acquired) => Some(acquired.map(|guard| vec![guard])),
             },
@@ -216,34 +216,34 @@ impl Owner {
     /// Whether one of the locks can have been broken that were asked for at that moment.
     fn may_have_ended(&self, asked: Duration) -> bool {
         let mut names = self.owners.names().map(lock_name);
-        names.any(|name| self.stage.ledger().may_have_ended(&name, asked))
+        names.any(|name| self.context.model().may_have_ended(&name, asked))
     }
 
     /// Takes a lock from somebody who is seen to hold it, or from one of those who did before.
     async fn break_one(&mut self) -> Result<(), String> {
-        let name = name(self.dice.within(0..self.owners.locks));
+        let name = name(self.rng.within(0..self.owners.locks));
         let Ok(lock) = self.clerk.show(&name).await else {
             return Ok(());
         };
-        let ledger = self.stage.ledger();
-        let tokens = lock.places.iter().filter_map(|place| place.token);
+        let model = self.context.model();
+        let tokens = lock.entries.iter().filter_map(|place| place.token);
         let mut tokens: Vec<_> = tokens.collect();
-        if tokens.is_empty() || self.dice.one_in(8) {
-            tokens = Vec::from_iter(ledger.highest(&lock.name));
+        if tokens.is_empty() || self.rng.one_in(8) {
+            tokens = Vec::from_iter(model.highest(&lock.name));
         }
         if tokens.is_empty() {
             return Ok(());
         }
-        let token = self.dice.pick(&tokens);
-        let patience = if self.dice.one_in(5) {
-            self.dice.millis(0..self.owners.lease_millis())
+        let token = self.rng.pick(&tokens);
+        let hedge_delay = if self.rng.one_in(5) {
+            self.rng.millis(0..self.owners.lease_millis())
         } else {
             Duration::from_mins(10)
         };
-        let asked = ledger.breaks(&lock.name, token);
+        let asked = model.breaks(&lock.name, token);
         let breaks = self.clerk.break_lock(&name, token, "simulated");
-        match timeout(patience, breaks).await {
-            Ok(Ok(was_held)) => ledger.broke(asked, was_held.is_broken()),
+        match timeout(hedge_delay, breaks).await {
+            Ok(Ok(was_held)) => model.broke(asked, was_held.is_broken()),
             // Nobody knows what became of it.
             Err(_) | Ok(Err(CallError::RecordLost)) => Ok(()),
             Ok(Err(error)) => {
@@ -259,26 +259,26 @@ impl Owner {
         acquire: impl Future<Output = Result<LockGuard, AcquireError>>,
     ) -> Result<Vec<LockGuard>, AcquireError> {
         let guard = acquire.await?;
-        self.stage.note_owner_answer(self.number);
+        self.context.note_owner_answer(self.number);
         Ok(vec![guard])
     }
 
-    async fn hold(&mut self, guards: Vec<LockGuard>, asked: Asked) -> Result<(), String> {
+    async fn hold(&mut self, guards: Vec<LockGuard>, asked: AcquireAttempt) -> Result<(), String> {
         let is_held = |guard: &LockGuard| guard.state() != GuardState::Lost;
         let held = guards.into_iter().filter(is_held);
-        let held = held.map(|guard| self.stage.ledger().granted(guard, asked));
+        let held = held.map(|guard| self.context.model().granted(guard, asked));
         let held: Vec<_> = held.collect::<Result<_, _>>()?;
         let retains = self.owners.retains;
         if let Some(first) = held.first()
             && retains > 0
-            && self.dice.one_in(retains)
+            && self.rng.one_in(retains)
         {
             self.retain(first).await?;
         }
-        let long_enough = if self.dice.one_in(10) {
-            self.dice.millis(0..2 * self.owners.lease_millis())
+        let long_enough = if self.rng.one_in(10) {
+            self.rng.millis(0..2 * self.owners.lease_millis())
         } else {
-            self.dice.millis(0..self.owners.hold)
+            self.rng.millis(0..self.owners.hold)
         };
         if let Some(first) = held.first() {
             let lost = tokio::select! {
@@ -287,11 +287,11 @@ impl Owner {
                 () = self.work_under_locks(long_enough) => None,
             };
             if let Some(reason) = lost {
-                self.stage.ledger().has_lost(first, reason)?;
+                self.context.model().has_lost(first, reason)?;
             }
         }
         for held in held {
-            if self.dice.one_in(2) {
+            if self.rng.one_in(2) {
                 self.hear_of_break(&held).await?;
             }
             self.give_up(held).await?;
@@ -302,11 +302,11 @@ impl Owner {
     /// Has a lock stay taken for a while, whatever becomes of this owner.
     async fn retain(&mut self, held: &Held) -> Result<(), String> {
         let leases = u64::from(RETAINED_LEASES);
-        let time = self.dice.millis(1..leases * self.owners.lease_millis());
+        let time = self.rng.millis(1..leases * self.owners.lease_millis());
         let asked = now();
         match held.guard().retain(time).await {
             Ok(()) => held.is_retained(asked, time),
-            Err(error) => self.stage.ledger().is_not_retained(held, &error)?,
+            Err(error) => self.context.model().is_not_retained(held, &error)?,
         }
         Ok(())
     }
@@ -315,7 +315,7 @@ impl Owner {
     /// holds.
     async fn work_under_locks(&self, long_enough: Duration) {
         pass(long_enough).await;
-        let (me, faults) = (owner_host(self.number), self.stage.faults());
+        let (me, faults) = (owner_host(self.number), self.context.faults());
         let is_cut_off = || {
             ServerId::BOTH
                 .map(host)
@@ -329,12 +329,12 @@ impl Owner {
 
     /// Whoever has a lock that was broken is told so, or else its lease ends.
     async fn hear_of_break(&self, held: &Held) -> Result<(), String> {
-        let Some(since) = self.stage.ledger().broken_since(held) else {
+        let Some(since) = self.context.model().broken_since(held) else {
             return Ok(());
         };
         let (name, lease) = (held.guard().name(), self.owners.lease);
         match timeout(lease, held.guard().lost()).await {
-            Ok(reason) => self.stage.ledger().has_lost(held, reason),
+            Ok(reason) => self.context.model().has_lost(held, reason),
             Err(_) => Err(format!(
                 "{name}: broken by {since:?}, and its holder is not told"
             )),
@@ -342,9 +342,9 @@ impl Owner {
     }
 
     async fn give_up(&mut self, held: Rc<Held>) -> Result<(), String> {
-        let given_up = self.stage.ledger().given_up(held)?;
-        if self.dice.one_in(2) {
-            return given_up.release(self.stage.ledger()).await;
+        let given_up = self.context.model().given_up(held)?;
+        if self.rng.one_in(2) {
+            return given_up.release(self.context.model()).await;
         }
         Ok(())
     }

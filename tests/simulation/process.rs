@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
-use super::stage::pass;
+use super::context::pass;
 
 /// A running process. Dropping it kills it.
 pub(crate) struct Process {

@@ -5,8 +5,8 @@
 pub(super) mod args;
 mod bench;
 mod complete;
-mod customer;
 mod latency;
+mod lazy_client;
 mod locks;
 mod progress;
 #[cfg(target_os = "linux")]
@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::io::BufReader;
 
 use self::args::{Cli, Command};
-use self::customer::{Customer, NOBODY_LISTENS};
-use self::shell::{ShellError, Teller};
+use self::lazy_client::{LazyClient, NOBODY_LISTENS};
+use self::shell::{Executor, ShellError};
 use self::status::PairStatus;
 use self::table::terminal_width;
 use super::escape::escaped;
@@ -33,8 +33,8 @@ use super::exit::{self, Exit, block_on, complain};
 use super::output::answer::{self, Unwritten};
 use super::signals::StopSignals;
 use lockservice::clerk::{self, ServerReport};
-use lockservice::net::{Network, Servers, SystemNetwork};
 use lockservice::service::Verb;
+use lockservice::transport::{Network, Servers, SystemNetwork};
 use lockservice::types::LockName;
 
 /// Notes how this program was started, as far as `main` comes too late for it.
@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Exit {
-    let customer = Customer::new(cli.pair.servers, cli.timeout);
+    let customer = LazyClient::new(cli.pair.servers, cli.timeout);
     match cli.command {
         Command::Lock { name } => once(customer, Verb::Lock, name).await,
         Command::Unlock { name } => once(customer, Verb::Unlock, name).await,
@@ -77,7 +77,7 @@ async fn run(cli: Cli) -> Exit {
     }
 }
 
-async fn once(mut customer: Customer, verb: Verb, name: LockName) -> Exit {
+async fn once(mut customer: LazyClient, verb: Verb, name: LockName) -> Exit {
     match customer.call(verb, &name).await {
         Ok(outcome) => {
             let change = outcome.then(|| change(verb, &name));
@@ -119,7 +119,7 @@ async fn tell_outcome(outcome: bool, change: Option<String>) -> Exit {
 
 /// Carries out commands until their input ends, nobody reads the answers, or a signal comes. What
 /// the shell has acquired is free when it ends.
-async fn shell(customer: Customer) -> Exit {
+async fn shell(customer: LazyClient) -> Exit {
     let mut signals = match StopSignals::catch_with_hang_up() {
         Ok(signals) => signals,
         Err(error) => {
@@ -127,7 +127,7 @@ async fn shell(customer: Customer) -> Exit {
             return Exit::Internal;
         }
     };
-    let mut teller = Teller::new(customer);
+    let mut teller = Executor::new(customer);
     let input = BufReader::new(tokio::io::stdin());
     let exit = tokio::select! {
         biased;
@@ -149,7 +149,7 @@ async fn shell(customer: Customer) -> Exit {
     exit
 }
 
-async fn status(customer: Customer, json: bool) -> Exit {
+async fn status(customer: LazyClient, json: bool) -> Exit {
     let status = PairStatus::new(&reports(&customer.servers, customer.timeout).await);
     let exit = if status.is_answered() {
         Exit::Yes

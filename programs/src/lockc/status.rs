@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::customer::is_refused;
+use super::lazy_client::is_refused;
 use super::table::{Column, table};
 use crate::escape::escaped;
 use lockservice::clerk::{ServerReport, is_whole, mix};
@@ -164,10 +164,10 @@ impl Known {
             cluster: status.cluster.map(|cluster| cluster.to_string()),
             role: match status.role {
                 RoleName::Starting => "starting",
-                RoleName::Alone | RoleName::Primary => "primary",
+                RoleName::Standalone | RoleName::Primary => "primary",
                 RoleName::Backup => "backup",
             },
-            alone: status.role == RoleName::Alone,
+            alone: status.role == RoleName::Standalone,
             view: status.view.map(|view| view.number),
             view_primary: status.view.map(|view| view.primary),
             op: status.op.0,
@@ -227,9 +227,9 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use lockservice::clerk::TryError;
-    use lockservice::net::Addr;
+    use lockservice::clerk::AttemptError;
     use lockservice::service::Obstacle;
+    use lockservice::transport::Addr;
     use lockservice::types::{ClusterId, Digest, OpNumber, ProcessId, View};
 
     fn status(server: ServerId, role: RoleName) -> ServerStatus {
@@ -260,7 +260,7 @@ pub(super) mod tests {
         }
     }
 
-    fn report(server: ServerId, status: Result<ServerStatus, TryError>) -> ServerReport {
+    fn report(server: ServerId, status: Result<ServerStatus, AttemptError>) -> ServerReport {
         ServerReport::new(server, Addr::Tcp(format!("host-{server}:5100")), status)
     }
 
@@ -278,8 +278,8 @@ pub(super) mod tests {
 
     fn half() -> [ServerReport; 2] {
         [
-            report(ServerId::A, Err(TryError::NoAnswer)),
-            report(ServerId::B, Ok(status(ServerId::B, RoleName::Alone))),
+            report(ServerId::A, Err(AttemptError::NoAnswer)),
+            report(ServerId::B, Ok(status(ServerId::B, RoleName::Standalone))),
         ]
     }
 
@@ -297,7 +297,7 @@ pub(super) mod tests {
             |_, backup| backup.view = backup.view.map(|view| view.next(ServerId::B))
         ));
         assert!(!is_whole(|_, backup| backup.role = RoleName::Primary));
-        assert!(!is_whole(|primary, _| primary.role = RoleName::Alone));
+        assert!(!is_whole(|primary, _| primary.role = RoleName::Standalone));
         assert!(!super::is_whole(&half()));
     }
 
@@ -363,7 +363,7 @@ pub(super) mod tests {
     #[test]
     fn a_status_is_answered_when_one_server_answers() {
         assert!(PairStatus::new(&half()).is_answered());
-        let none = ServerId::BOTH.map(|server| report(server, Err(TryError::NoAnswer)));
+        let none = ServerId::BOTH.map(|server| report(server, Err(AttemptError::NoAnswer)));
         assert!(!PairStatus::new(&none).is_answered());
     }
 

@@ -11,8 +11,8 @@ use tracing_subscriber::filter::ParseError;
 use super::memory::{MaxMemory, max_memory};
 use crate::options::{self, PairOptions};
 use lockservice::config::Limits;
-use lockservice::net::Addr;
 use lockservice::server::ServerConfig;
+use lockservice::transport::Addr;
 use lockservice::types::ServerId;
 
 /// What is logged unless `RUST_LOG` says otherwise. tarpc tells of every request at `info`, of
@@ -268,7 +268,7 @@ impl Cli {
     fn tuned(&self, me: ServerId, tuning: &TuningOptions) -> ServerConfig {
         let mut config = ServerConfig::new(self.pair.servers.clone(), me);
         config.timing.peer_timeout = tuning.peer_timeout;
-        config.timing.record_time_to_live = tuning.record_ttl;
+        config.timing.session_time_to_live = tuning.record_ttl;
         config.timing.busy_poll = tuning.busy_poll;
         config.limits.connections = tuning.max_connections;
         config.limits.calls = tuning.max_calls;
@@ -341,7 +341,7 @@ mod tests {
     fn the_defaults_are_those_of_the_library() {
         let server = only("lockd primary");
         let default = ServerConfig::new(server.servers.clone(), ServerId::A);
-        assert_eq!(server.servers, lockservice::net::Servers::default());
+        assert_eq!(server.servers, lockservice::transport::Servers::default());
         let mut timing = default.timing;
         timing.busy_poll = BUSY_POLL; // `lockd` has its thread for itself
         assert_eq!((server.timing, server.limits), (timing, default.limits));
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(server.peer_addr, Some(Addr::Tcp("c:3".to_owned())));
         assert!(server.alone);
         assert_eq!(server.timing.peer_timeout, Duration::from_millis(500));
-        assert_eq!(server.timing.record_time_to_live, Duration::from_mins(1));
+        assert_eq!(server.timing.session_time_to_live, Duration::from_mins(1));
         assert_eq!(server.timing.busy_poll, Duration::from_micros(20));
         let Limits {
             connections,

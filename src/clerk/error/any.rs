@@ -1,6 +1,6 @@
 //! One error for a function that does several things with a clerk.
 
-use super::{AcquireError, CallError, ConnectError, LookError, ReleaseError};
+use super::{AcquireError, CallError, ConnectError, InspectError, ReleaseError};
 
 /// Any error of a clerk: what `?` makes of the five.
 ///
@@ -32,7 +32,7 @@ pub enum Error {
     Release(#[from] ReleaseError),
     /// Locks could not be inspected.
     #[error(transparent)]
-    Look(#[from] LookError),
+    Look(#[from] InspectError),
 }
 
 impl Error {
@@ -85,7 +85,7 @@ mod tests {
             told(release.clone()),
             (Error::Release(release), false, text)
         );
-        let look = LookError::Closed;
+        let look = InspectError::Closed;
         let text = look.to_string();
         assert_eq!(told(look.clone()), (Error::Look(look), false, text));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Tried;
+use super::AttemptReport;
 use crate::clerk::{LossReason, MixedClusters};
 use crate::service::Resource;
 use crate::types::{LockName, NameError, RetentionError};
@@ -45,7 +45,7 @@ pub enum AcquireError {
         /// How long it was tried.
         after: Duration,
         /// What came of it at each server.
-        tried: Tried,
+        tried: AttemptReport,
     },
     /// The servers are at a limit: for calls in flight, all the time.
     #[error(
@@ -120,7 +120,7 @@ pub enum ReleaseError {
         /// How long it was tried.
         after: Duration,
         /// What came of it at each server.
-        tried: Tried,
+        tried: AttemptReport,
         /// Whether a server can have carried it out by now.
         may_have_happened: bool,
     },
@@ -158,21 +158,21 @@ impl ReleaseError {
 mod tests {
     use super::*;
     use crate::clerk::Error;
-    use crate::clerk::error::TriedServer;
-    use crate::net::Addr;
+    use crate::clerk::error::ServerAttempts;
+    use crate::transport::Addr;
     use crate::types::ClusterId;
 
     fn unanswered(may_have_happened: bool) -> ReleaseError {
-        let tried = Tried::new(|server| TriedServer {
+        let report = AttemptReport::new(|server| ServerAttempts {
             server,
             address: Addr::Memory(server.to_string()),
-            tries: 1,
+            attempts: 1,
             last: None,
             refused: None,
         });
         ReleaseError::Unanswered {
             after: Duration::from_secs(1),
-            tried,
+            tried: report,
             may_have_happened,
         }
     }

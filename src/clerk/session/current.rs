@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{AcquireError, Handle};
-use crate::clerk::joint::Joint;
+use super::{AcquireError, SessionHandle};
 use crate::clerk::shared::Shared;
+use crate::clerk::single_flight::SingleFlight;
 use crate::types::SessionId;
 
 /// How long something is tried.
@@ -31,12 +31,12 @@ impl Within {
 
 /// The clerk's current session.
 #[derive(Debug, Default)]
-pub(in crate::clerk) struct Sessions {
-    current: Joint<Handle, AcquireError>,
+pub(in crate::clerk) struct CurrentSession {
+    current: SingleFlight<SessionHandle, AcquireError>,
     is_closed: AtomicBool,
 }
 
-impl Sessions {
+impl CurrentSession {
     /// The current session, which is opened if there is none, after the clerk's first record.
     ///
     /// # Cancel safety
@@ -46,13 +46,13 @@ impl Sessions {
         &self,
         shared: &Arc<Shared>,
         within: Within,
-    ) -> Result<Arc<Handle>, AcquireError> {
+    ) -> Result<Arc<SessionHandle>, AcquireError> {
         self.check()?;
-        let record = shared.record(within.deadline).await;
-        let record = record.map_err(|error| shared.not_acquired(error, within.after))?;
-        record.ok_or(AcquireError::Closed)?;
-        let open = || Handle::open(shared.clone());
-        let current = self.current.get(Handle::is_of_use, open);
+        let session = shared.session(within.deadline).await;
+        let session = session.map_err(|error| shared.not_acquired(error, within.after))?;
+        session.ok_or(AcquireError::Closed)?;
+        let open = || SessionHandle::open(shared.clone());
+        let current = self.current.get(SessionHandle::is_of_use, open);
         let handle = timeout_at(within.deadline, current)
             .await
             .unwrap_or_else(|_| Err(shared.not_opened(within.after)))?;
@@ -69,7 +69,7 @@ impl Sessions {
 
     /// Opens no more sessions from here on, and gives the current one. One that is being opened
     /// meanwhile is not kept, and whoever waits for it finds this closed.
-    pub(in crate::clerk) fn close(&self) -> Option<Arc<Handle>> {
+    pub(in crate::clerk) fn close(&self) -> Option<Arc<SessionHandle>> {
         self.is_closed.store(true, Ordering::SeqCst);
         self.current.take()
     }

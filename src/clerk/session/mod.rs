@@ -2,13 +2,14 @@
 //! lease.
 //!
 //! It is opened with the first request for such a lock, so a clerk that makes none does not pay for
-//! it. One task renews it and gives back what is dropped. The clerk and every [`Claim`] hold a
-//! [`Handle`]; when the last one is gone the task says goodbye, which gives back all that is left.
+//! it. One task renews it and gives back what is dropped. The clerk and every
+//! [`PendingAcquisition`] hold a [`SessionHandle`]; when the last one is gone the task says
+//! goodbye, which gives back all that is left.
 
-mod claim;
+mod acquisitions;
 mod current;
 mod life;
-mod places;
+mod pending_acquisition;
 mod renewal;
 mod standby;
 mod task;
@@ -22,26 +23,26 @@ use tokio::time::Instant;
 
 pub use self::life::{GuardState, LossReason};
 
-pub(super) use self::claim::{Asked, Claim, GuardView};
-pub(super) use self::current::{Sessions, Within};
+pub(super) use self::current::{CurrentSession, Within};
+pub(super) use self::pending_acquisition::{AcquireAnswer, GuardView, PendingAcquisition};
 
+use self::acquisitions::Acquisitions;
 use self::life::Life;
-use self::places::Places;
 use super::call::{AskError, Overload};
 use super::error::{AcquireError, ReleaseError};
-use super::keeper::Close;
-use super::record::Record;
+use super::keepalive::Close;
+use super::open_session::OpenSession;
 use super::shared::Shared;
 use crate::service::{Answer, CallId, Opened, Request, Resource};
 use crate::types::{Retention, Seq, SessionId};
 
 /// What a session's task and its claims share.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct LeasedSession {
     shared: Arc<Shared>,
-    record: Arc<Record>,
+    opened: Arc<OpenSession>,
     life: Life,
-    places: Places,
+    acquisitions: Acquisitions,
     /// How many polls the clerk's own runtime has begun.
     polls: watch::Sender<u64>,
     /// The sessions that it runs inside, the nearest first.
@@ -50,12 +51,12 @@ pub(super) struct Session {
 
 /// Keeps the session alive while it is held.
 #[derive(Debug)]
-pub(super) struct Handle {
-    session: Arc<Session>,
+pub(super) struct SessionHandle {
+    session: Arc<LeasedSession>,
     task: mpsc::Sender<Close>,
 }
 
-impl Handle {
+impl SessionHandle {
     /// Opens a session at the servers.
     fn open(shared: Arc<Shared>) -> BoxFuture<'static, Result<Arc<Self>, AcquireError>> {
         let opening = async move {
@@ -71,11 +72,11 @@ impl Handle {
 
     fn new(shared: Arc<Shared>, opened: Opened, begun: Instant) -> Arc<Self> {
         let lease = shared.terms.lease.duration().min(opened.time_to_live);
-        let session = Arc::new(Session {
+        let session = Arc::new(LeasedSession {
             shared,
-            record: Arc::new(Record::new(&opened)),
+            opened: Arc::new(OpenSession::new(&opened)),
             life: Life::new(lease, begun),
-            places: Places::new(opened.view),
+            acquisitions: Acquisitions::new(opened.view),
             polls: watch::Sender::default(),
             inside: opened.inside,
         });
@@ -98,7 +99,7 @@ impl Handle {
     }
 }
 
-impl Session {
+impl LeasedSession {
     /// Gives back what the call `acquired` holds: true when it was held. Or takes it out of the
     /// queue.
     ///
@@ -140,7 +141,7 @@ impl Session {
         within: Within,
     ) -> Result<bool, ReleaseError> {
         let Within { after, deadline } = within;
-        let numbered = self.record.clone().number_by(deadline).await;
+        let numbered = self.opened.clone().number_by(deadline).await;
         let call = numbered.map_err(|_| ReleaseError::Overloaded {
             after,
             resource: Resource::Calls,
@@ -155,7 +156,7 @@ impl Session {
         match answer {
             Ok(Answer::Call(is_held)) => Ok(is_held),
             Ok(answer) => unreachable!("a session's call was answered with {answer:?}"),
-            Err(AskError::Unanswered(trail)) => Err(self.shared.not_released(trail, after)),
+            Err(AskError::Unanswered(log)) => Err(self.shared.not_released(log, after)),
             Err(AskError::Overloaded(Overload { resource, after })) => {
                 Err(ReleaseError::Overloaded { after, resource })
             }

@@ -1,7 +1,7 @@
 //! Keeps a session's lease, and learns what happens to its locks, by one poll after the other.
 //!
 //! When the servers' view has changed, the session reconciles before it polls again: see
-//! [`places`](super::places). A poll of the current view costs nothing more.
+//! [`acquisitions`](super::acquisitions). A poll of the current view costs nothing more.
 //!
 //! A server holds a poll until there is news, or for a quarter of the lease. A poll that takes
 //! longer than that is overdue: something hangs. It is asked at the other server as well then, but
@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{LossReason, Session};
-use crate::clerk::call::{AskError, Pace, Pair};
+use super::{LeasedSession, LossReason};
+use crate::clerk::call::{AskError, AttemptTimeouts, ServerPair};
 use crate::config::RENEWALS_IN_LEASE;
-use crate::service::{Answer, InView, News, Refusal, Request};
+use crate::service::{Answer, InView, Notifications, Refusal, Request};
 
 /// Polls that bring nothing are never sent faster than this, whatever a server says.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Renews until the session is over.
-pub(super) async fn renew(session: &Session) {
-    let Pause { hold, patience } = Pause::of(session);
+pub(super) async fn renew(session: &LeasedSession) {
+    let Pause { hold, hedge_delay } = Pause::of(session);
     while session.life.loss().is_none() {
         session.polls.send_modify(|polls| *polls += 1);
         let begun = Instant::now();
@@ -30,14 +30,14 @@ pub(super) async fn renew(session: &Session) {
             session,
             &session.shared.pair,
             begun,
-            begun + hold + patience,
+            begun + hold + hedge_delay,
         )
         .await;
     }
 }
 
 /// Renews until the session is over, over connections of its own, and at once.
-pub(super) async fn renew_apart(session: &Session) {
+pub(super) async fn renew_apart(session: &LeasedSession) {
     let pair = session.shared.pair.apart();
     while session.life.loss().is_none() {
         let begun = Instant::now();
@@ -47,11 +47,11 @@ pub(super) async fn renew_apart(session: &Session) {
 
 /// Polls once, or reconciles. From `overdue` on the session is kept alive by what is answered at
 /// once.
-async fn renew_once(session: &Session, pair: &Pair, begun: Instant, overdue: Instant) {
+async fn renew_once(session: &LeasedSession, pair: &ServerPair, begun: Instant, overdue: Instant) {
     let exchange = async {
         tokio::select! {
             biased;
-            () = session.places.doubted() => reconcile(session, pair).await,
+            () = session.acquisitions.doubted() => reconcile(session, pair).await,
             heard = hear_news(session, pair, begun) => heard,
         }
     };
@@ -61,40 +61,44 @@ async fn renew_once(session: &Session, pair: &Pair, begun: Instant, overdue: Ins
         refusal = keep_alive(session, pair, overdue) => Some(refusal),
     };
     if let Some(refusal) = refusal {
-        tracing::info!(record = %session.record.number, %refusal, "the session is lost");
+        tracing::info!(record = %session.opened.id, %refusal, "the session is lost");
         session.life.end(LossReason::SessionLost);
     }
 }
 
 /// Polls, and tells the session's places what there is news of.
-async fn hear_news(session: &Session, pair: &Pair, begun: Instant) -> Result<(), Refusal> {
-    let Some(news) = poll(session, pair, begun).await? else {
+async fn hear_news(
+    session: &LeasedSession,
+    pair: &ServerPair,
+    begun: Instant,
+) -> Result<(), Refusal> {
+    let Some(notifications) = poll(session, pair, begun).await? else {
         return Ok(());
     };
     session.life.renewed(begun);
     if session.life.loss().is_some() {
         return Ok(());
     }
-    session.places.tell(&news);
-    if news.answer.changes.is_empty() && news.answer.broken.is_empty() {
+    session.acquisitions.apply_notifications(&notifications);
+    if notifications.answer.changes.is_empty() && notifications.answer.broken.is_empty() {
         sleep_until(begun + SHORTEST_PAUSE).await;
     }
     Ok(())
 }
 
 /// Compares what the session believes to have with what the servers have, page by page.
-async fn reconcile(session: &Session, pair: &Pair) -> Result<(), Refusal> {
-    let pace = Pause::of(session).pace(pair);
-    let mut reconciliation = session.places.reconcile();
+async fn reconcile(session: &LeasedSession, pair: &ServerPair) -> Result<(), Refusal> {
+    let timeouts = Pause::of(session).pace(pair);
+    let mut reconciliation = session.acquisitions.reconcile();
     loop {
         let begun = Instant::now();
         let request = Request::Holdings {
             client: session.shared.client,
-            record: session.record.number,
-            from: session.places.ask_for_page(&mut reconciliation),
+            session: session.opened.id,
+            from: session.acquisitions.ask_for_page(&mut reconciliation),
         };
         let deadline = session.life.safe_until();
-        let holdings = match pair.ask_at(pace, &request, begun, deadline).await {
+        let holdings = match pair.ask_at(timeouts, &request, begun, deadline).await {
             Ok(Answer::Holdings(holdings)) => *holdings,
             Ok(answer) => unreachable!("a session was told {answer:?} of its holdings"),
             Err(AskError::Refused(refusal, _)) => return Err(refusal),
@@ -104,7 +108,9 @@ async fn reconcile(session: &Session, pair: &Pair) -> Result<(), Refusal> {
             }
         };
         session.life.renewed(begun);
-        if session.life.loss().is_some() || !session.places.compare(&mut reconciliation, holdings) {
+        if session.life.loss().is_some()
+            || !session.acquisitions.compare(&mut reconciliation, holdings)
+        {
             return Ok(());
         }
     }
@@ -112,25 +118,25 @@ async fn reconcile(session: &Session, pair: &Pair) -> Result<(), Refusal> {
 
 /// The news, unless the time is over in which they are of use.
 async fn poll(
-    session: &Session,
-    pair: &Pair,
+    session: &LeasedSession,
+    pair: &ServerPair,
     begun: Instant,
-) -> Result<Option<InView<News>>, Refusal> {
-    let Pause { hold, patience } = Pause::of(session);
-    let (since, view) = session.places.told();
+) -> Result<Option<InView<Notifications>>, Refusal> {
+    let Pause { hold, hedge_delay } = Pause::of(session);
+    let (since, view) = session.acquisitions.revision();
     let request = Request::Poll {
         client: session.shared.client,
-        record: session.record.number,
+        session: session.opened.id,
         since,
         view,
     };
-    let pace = Pace {
-        patience: hold + patience,
-        try_timeout: hold + pair.pace().try_timeout.min(hold),
+    let timeouts = AttemptTimeouts {
+        hedge_delay: hold + hedge_delay,
+        attempt_timeout: hold + pair.timeouts().attempt_timeout.min(hold),
     };
     let deadline = session.life.safe_until();
-    match pair.ask_at(pace, &request, begun, deadline).await {
-        Ok(Answer::News(news)) => Ok(Some(*news)),
+    match pair.ask_at(timeouts, &request, begun, deadline).await {
+        Ok(Answer::Notifications(notifications)) => Ok(Some(*notifications)),
         Ok(answer) => unreachable!("a poll was answered with {answer:?}"),
         Err(AskError::Unanswered(_)) => Ok(None),
         Err(AskError::Overloaded(_) | AskError::Mixed { .. }) => {
@@ -142,18 +148,18 @@ async fn poll(
 }
 
 /// Renews without asking for news, from `start` on, until a server refuses.
-async fn keep_alive(session: &Session, pair: &Pair, start: Instant) -> Refusal {
+async fn keep_alive(session: &LeasedSession, pair: &ServerPair, start: Instant) -> Refusal {
     let pause = Pause::of(session);
     let request = Request::KeepAlive {
         client: session.shared.client,
-        record: session.record.number,
+        session: session.opened.id,
     };
-    let pace = pause.pace(pair);
+    let timeouts = pause.pace(pair);
     sleep_until(start).await;
     loop {
         let begun = Instant::now();
         let deadline = session.life.safe_until();
-        match pair.ask_at(pace, &request, begun, deadline).await {
+        match pair.ask_at(timeouts, &request, begun, deadline).await {
             Ok(_) => session.life.renewed(begun),
             Err(AskError::Refused(refusal, _)) => return refusal,
             Err(AskError::Unanswered(_) | AskError::Overloaded(_) | AskError::Mixed { .. }) => {}
@@ -168,21 +174,21 @@ struct Pause {
     /// How long a server holds it.
     hold: Duration,
     /// How much longer its answer may take until it is overdue.
-    patience: Duration,
+    hedge_delay: Duration,
 }
 
 impl Pause {
-    fn of(session: &Session) -> Self {
+    fn of(session: &LeasedSession) -> Self {
         let hold = session.life.lease / RENEWALS_IN_LEASE;
-        let patience = session.shared.pair.pace().patience.min(hold / 2);
-        Self { hold, patience }
+        let hedge_delay = session.shared.pair.timeouts().hedge_delay.min(hold / 2);
+        Self { hold, hedge_delay }
     }
 
     /// The pace of what is answered at once.
-    fn pace(self, pair: &Pair) -> Pace {
-        Pace {
-            patience: self.patience,
-            try_timeout: pair.pace().try_timeout.min(self.hold),
+    fn pace(self, pair: &ServerPair) -> AttemptTimeouts {
+        AttemptTimeouts {
+            hedge_delay: self.hedge_delay,
+            attempt_timeout: pair.timeouts().attempt_timeout.min(self.hold),
         }
     }
 }

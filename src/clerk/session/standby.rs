@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Session;
+use super::LeasedSession;
 use super::renewal::renew_apart;
 use crate::config::LEASE_LEFT_TO_STANDBY;
 
@@ -28,7 +28,7 @@ static THREAD: Mutex<Option<Handle>> = Mutex::new(None);
 
 /// Stands by for the session until what this gives is dropped. None for a network that other
 /// runtimes cannot use.
-pub(super) fn begin(session: &Arc<Session>) -> Option<AbortOnDropHandle<()>> {
+pub(super) fn begin(session: &Arc<LeasedSession>) -> Option<AbortOnDropHandle<()>> {
     if !session.shared.pair.is_reached_from_any_runtime() {
         return None;
     }
@@ -44,7 +44,7 @@ pub(super) fn begin(session: &Arc<Session>) -> Option<AbortOnDropHandle<()>> {
     }
 }
 
-async fn stand_by(session: Arc<Session>) {
+async fn stand_by(session: Arc<LeasedSession>) {
     let left = session.life.lease * LEASE_LEFT_TO_STANDBY / 100;
     while session.life.loss().is_none() {
         let late = session.life.safe_until() - left;
@@ -53,7 +53,7 @@ async fn stand_by(session: Arc<Session>) {
             continue;
         }
         let mut polls = session.polls.subscribe();
-        tracing::debug!(record = %session.record.number, "renewing for a runtime that does not run");
+        tracing::debug!(record = %session.opened.id, "renewing for a runtime that does not run");
         tokio::select! {
             biased;
             // Its sender is in the session.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use super::fake::Kind;
 use super::*;
 use crate::service::Acquired::{Ended, Granted, Held, Queued};
-use crate::service::Mode;
+use crate::service::LockMode;
 use crate::types::Token;
 
 const SOON: Duration = Duration::from_millis(100);
@@ -20,12 +20,12 @@ fn acquires(fake: &Fake) -> Vec<(String, u64)> {
 }
 
 /// How locks were asked for, and whether they were to be waited for.
-fn hows(fake: &Fake) -> Vec<(Mode, bool)> {
-    let how = |request| match request {
-        Request::Acquire { how, .. } => Some((how.mode, how.waits)),
+fn hows(fake: &Fake) -> Vec<(LockMode, bool)> {
+    let options = |request| match request {
+        Request::Acquire { options, .. } => Some((options.mode, options.waits)),
         _ => None,
     };
-    fake.asked().into_iter().filter_map(how).collect()
+    fake.asked().into_iter().filter_map(options).collect()
 }
 
 /// The calls that were given back, in the order of their numbers.
@@ -79,10 +79,14 @@ async fn how_a_lock_is_wanted_is_told() {
     let _exclusive = clerk.try_acquire("y").await.expect("granted");
     let one_of_five = clerk.request("z").permits(5);
     let _one_of_five = one_of_five.acquire().await.expect("granted");
-    let five = Mode::Permits(5.try_into().expect("not zero"));
+    let five = LockMode::Permits(5.try_into().expect("not zero"));
     assert_eq!(
         hows(&pair.a),
-        [(Mode::Shared, true), (Mode::Exclusive, false), (five, true)]
+        [
+            (LockMode::Shared, true),
+            (LockMode::Exclusive, false),
+            (five, true)
+        ]
     );
 }
 
@@ -231,11 +235,15 @@ async fn a_request_that_no_server_answers_fails_and_is_given_back_later() {
     pair.b.on(Kind::Acquire, Reply::Never);
     let (guard, elapsed) = timed(clerk.acquire("x")).await;
     let error = guard.expect_err("nobody answers");
-    let AcquireError::Unanswered { after, tried } = &error else {
+    let AcquireError::Unanswered {
+        after,
+        tried: report,
+    } = &error
+    else {
         panic!("{error}")
     };
     assert_eq!(*after, TIMEOUT);
-    assert!(tried.servers().iter().all(|server| server.tries > 0));
+    assert!(report.servers().iter().all(|server| server.attempts > 0));
     assert!(is_about(elapsed, TIMEOUT), "{elapsed:?}");
     sleep(SOON).await;
     assert_eq!([pair.a.released(), pair.b.released()].concat(), [1]);
@@ -359,7 +367,7 @@ async fn how_several_locks_are_wanted_is_told_of_each() {
     let clerk = pair.clerk().await;
     let shared = clerk.request_all(["a", "b"]).shared();
     let _guards = shared.acquire().await.expect("granted");
-    assert_eq!(hows(&pair.a), [(Mode::Shared, true); 2]);
+    assert_eq!(hows(&pair.a), [(LockMode::Shared, true); 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,7 +414,7 @@ async fn of_several_locks_that_are_not_all_free_none_is_to_be_had_at_once() {
     pair.a.on_acquires([Granted(Token(1)), Held]);
     let guards = clerk.request_all(["a", "b", "c"]).try_acquire().await;
     assert!(guards.expect("answered").acquired().is_none());
-    assert_eq!(hows(&pair.a), [(Mode::Exclusive, false); 2]);
+    assert_eq!(hows(&pair.a), [(LockMode::Exclusive, false); 2]);
     pair.a.was_asked_to(Kind::Release, 1).await;
     assert_eq!(released(&pair.a), [0]);
 

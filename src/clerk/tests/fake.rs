@@ -12,15 +12,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::{LEASE, MAX_FRAME_BYTES, MAX_PLACES_LISTED};
-use crate::looks::samples::free;
-use crate::net::{self, Addr, Listener, MemoryNetwork, Network, Stream};
+use crate::inspect::samples::free;
+use crate::rpc;
 use crate::service::{
-    Acquired, Answer, CallId, Change, Cursor, Holding, HoldingState, Holdings, How, InView,
-    LockInfo, LockService, Mark, News, Opened, Page, Refusal, Request, RoleName, ServerStatus,
-    SessionTerms, Verb,
+    AcquireOptions, Acquired, Answer, CallId, Change, Cursor, Holding, HoldingState, Holdings,
+    InView, LockInfo, LockService, Notifications, Opened, Page, Refusal, Request, Revision,
+    RoleName, ServerStatus, SessionTerms, Verb,
 };
+use crate::transport::{Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::types::{
-    ClientId, Digest, LockName, OpNumber, ProcessId, RecordNumber, Retention, Seq, ServerId, Token,
+    ClientId, Digest, LockName, OpNumber, ProcessId, Retention, Seq, ServerId, SessionId, Token,
     View,
 };
 
@@ -80,9 +81,9 @@ struct Script {
     /// For everything else.
     others: Reply,
     /// The record that it knows.
-    record: RecordNumber,
+    record: SessionId,
     /// The session that it knows.
-    session: RecordNumber,
+    session: SessionId,
     lease: Duration,
     /// For each kind of question of the session.
     of_session: BTreeMap<Kind, Reply>,
@@ -101,8 +102,8 @@ struct Script {
     /// How much of it fits on a page.
     page: usize,
     /// Numbers all grants and news.
-    mark: u64,
-    news: Vec<(Mark, Told)>,
+    revision: u64,
+    notifications: Vec<(Revision, Told)>,
     asked: Vec<Request>,
     connections: usize,
 }
@@ -119,7 +120,7 @@ impl Script {
         let mut left = self.holdings.iter().filter(|it| it.acquired >= from);
         let holdings = left.by_ref().take(self.page).copied().collect();
         let answer = Holdings {
-            through: Mark(self.mark),
+            through: Revision(self.revision),
             holdings,
             next: left.next().map(|it| it.acquired),
         };
@@ -135,7 +136,7 @@ impl Script {
         let begins = locks.filter(|lock| lock.name.as_str().starts_with(prefix));
         let mut locks: Vec<_> = begins.cloned().collect();
         for lock in &mut locks {
-            lock.places.truncate(MAX_PLACES_LISTED);
+            lock.entries.truncate(MAX_PLACES_LISTED);
         }
         Page { locks, next: None }
     }
@@ -147,8 +148,8 @@ impl Fake {
             next: VecDeque::new(),
             then: Reply::Yes,
             others: Reply::Yes,
-            record: RecordNumber(1),
-            session: RecordNumber(101),
+            record: SessionId(1),
+            session: SessionId(101),
             lease: LEASE,
             of_session: BTreeMap::new(),
             acquired: VecDeque::new(),
@@ -158,8 +159,8 @@ impl Fake {
             view: View::first(ServerId::A),
             holdings: Vec::new(),
             page: usize::MAX,
-            mark: 0,
-            news: Vec::new(),
+            revision: 0,
+            notifications: Vec::new(),
             asked: Vec::new(),
             connections: 0,
         };
@@ -241,9 +242,9 @@ impl Fake {
 
     fn push(&self, told: Told) {
         let mut script = self.script();
-        script.mark += 1;
-        let mark = Mark(script.mark);
-        script.news.push((mark, told));
+        script.revision += 1;
+        let revision = Revision(script.revision);
+        script.notifications.push((revision, told));
         drop(script);
         self.0.changed.notify_waiters();
     }
@@ -254,8 +255,8 @@ impl Fake {
         let mut script = self.script();
         script.view = view;
         script.holdings = holdings.iter().map(|it| holding(*it)).collect();
-        script.mark = 0;
-        script.news.clear();
+        script.revision = 0;
+        script.notifications.clear();
         drop(script);
         self.0.changed.notify_waiters();
     }
@@ -269,7 +270,7 @@ impl Fake {
     pub(super) fn lose_the_session(&self) {
         let mut script = self.script();
         script.session = script.session.next();
-        script.news.clear();
+        script.notifications.clear();
         drop(script);
         self.0.changed.notify_waiters();
     }
@@ -351,24 +352,34 @@ impl Fake {
         script.asked.push(request.clone());
         self.0.changed.notify_waiters();
         let number = match request {
-            Request::Open { session: None, .. } | Request::Show { .. } | Request::List { .. } => {
-                script.record
-            }
-            Request::Open {
-                session: Some(_), ..
-            } => script.session,
+            Request::OpenSession { terms: None, .. }
+            | Request::Show { .. }
+            | Request::List { .. } => script.record,
+            Request::OpenSession { terms: Some(_), .. } => script.session,
             Request::Call { id, .. }
             | Request::Acquire { id, .. }
             | Request::Release { id, .. }
             | Request::Retain { id, .. }
-            | Request::Break { id, .. } => id.record,
-            Request::Poll { record, .. }
-            | Request::Holdings { record, .. }
-            | Request::KeepAlive { record, .. }
-            | Request::Goodbye { record, .. } => *record,
+            | Request::Break { id, .. } => id.session,
+            Request::Poll {
+                session: session_id,
+                ..
+            }
+            | Request::Holdings {
+                session: session_id,
+                ..
+            }
+            | Request::KeepAlive {
+                session: session_id,
+                ..
+            }
+            | Request::CloseSession {
+                session: session_id,
+                ..
+            } => *session_id,
         };
         if number != script.record && number != script.session {
-            return Reply::No(Refusal::UnknownRecord);
+            return Reply::No(Refusal::UnknownSession);
         }
         match (request, kind_of(request)) {
             (Request::Call { .. }, _) => script.next.pop_front().unwrap_or(script.then),
@@ -379,33 +390,32 @@ impl Fake {
 
     async fn answer(&self, request: &Request) -> Result<Answer, Refusal> {
         if let Request::Poll {
-            record,
+            session: session_id,
             since,
             view,
             ..
         } = request
         {
             return self
-                .news(*record, *since, *view)
+                .notifications(*session_id, *since, *view)
                 .await
                 .map(Box::new)
-                .map(Answer::News);
+                .map(Answer::Notifications);
         }
         let mut script = self.script();
         Ok(match request {
-            Request::Open { session: None, .. } => Answer::Opened(Opened {
-                record: script.record,
+            Request::OpenSession { terms: None, .. } => Answer::Opened(Opened {
+                session: script.record,
                 time_to_live: TIME_TO_LIVE,
                 inside: Vec::new(),
                 view: script.view,
             }),
-            Request::Open {
-                session: Some(terms),
-                ..
+            Request::OpenSession {
+                terms: Some(terms), ..
             } => {
                 script.lease = terms.lease.duration();
                 Answer::Opened(Opened {
-                    record: script.session,
+                    session: script.session,
                     time_to_live: terms.lease.duration(),
                     inside: terms.inside.into_iter().collect(),
                     view: script.view,
@@ -415,8 +425,8 @@ impl Fake {
                 Answer::Call(script.was_held)
             }
             Request::Acquire { .. } => {
-                script.mark += 1;
-                let granted = Acquired::Granted(Token(script.mark));
+                script.revision += 1;
+                let granted = Acquired::Granted(Token(script.revision));
                 Answer::Acquired(script.acquired.pop_front().unwrap_or(granted))
             }
             Request::Holdings { from, .. } => Answer::Holdings(script.holdings(*from).into()),
@@ -427,36 +437,40 @@ impl Fake {
     }
 
     /// Waits for what comes after `since`, for a quarter of the lease.
-    async fn news(
+    async fn notifications(
         &self,
-        record: RecordNumber,
-        since: Mark,
+        session: SessionId,
+        since: Revision,
         view: View,
-    ) -> Result<InView<News>, Refusal> {
+    ) -> Result<InView<Notifications>, Refusal> {
         let ends = Instant::now() + self.script().lease / 4;
         loop {
             let pushed = self.0.changed.notified();
             {
                 let script = self.script();
-                if record != script.session {
-                    return Err(Refusal::UnknownRecord);
+                if session != script.session {
+                    return Err(Refusal::UnknownSession);
                 }
-                let mut news = News {
-                    through: Mark(script.mark),
-                    ..News::default()
+                let mut notifications = Notifications {
+                    through: Revision(script.revision),
+                    ..Notifications::default()
                 };
                 let is_met = view == script.view;
-                for (_, told) in script.news.iter().filter(|it| is_met && it.0 > since) {
+                for (_, told) in script
+                    .notifications
+                    .iter()
+                    .filter(|it| is_met && it.0 > since)
+                {
                     match told {
-                        Told::Changed(change) => news.changes.push(*change),
-                        Told::Broken(acquired) => news.broken.push(*acquired),
+                        Told::Changed(change) => notifications.changes.push(*change),
+                        Told::Broken(acquired) => notifications.broken.push(*acquired),
                     }
                 }
-                let is_news = !news.changes.is_empty() || !news.broken.is_empty();
+                let is_news = !notifications.changes.is_empty() || !notifications.broken.is_empty();
                 if is_news || !is_met || Instant::now() >= ends {
                     return Ok(InView {
                         view: script.view,
-                        answer: news,
+                        answer: notifications,
                     });
                 }
             }
@@ -479,22 +493,26 @@ fn holding((acquired, token): (u64, Option<u64>)) -> Holding {
 /// What kind of question of a session it is. A session's records have three digits.
 fn kind_of(request: &Request) -> Option<Kind> {
     Some(match request {
-        Request::Open {
-            session: Some(_), ..
-        } => Kind::Open,
+        Request::OpenSession { terms: Some(_), .. } => Kind::Open,
         Request::Acquire { .. } => Kind::Acquire,
         Request::Release { .. } | Request::Retain { .. } => Kind::Release,
         Request::Poll { .. } => Kind::Poll,
         Request::Holdings { .. } => Kind::Holdings,
-        Request::KeepAlive { record, .. } if record.0 > 100 => Kind::KeepAlive,
-        Request::Goodbye { record, .. } if record.0 > 100 => Kind::Goodbye,
-        Request::Open { session: None, .. }
+        Request::KeepAlive {
+            session: session_id,
+            ..
+        } if session_id.0 > 100 => Kind::KeepAlive,
+        Request::CloseSession {
+            session: session_id,
+            ..
+        } if session_id.0 > 100 => Kind::Goodbye,
+        Request::OpenSession { terms: None, .. }
         | Request::Call { .. }
         | Request::Break { .. }
         | Request::Show { .. }
         | Request::List { .. }
         | Request::KeepAlive { .. }
-        | Request::Goodbye { .. } => return None,
+        | Request::CloseSession { .. } => return None,
     })
 }
 
@@ -507,7 +525,7 @@ async fn serve(fake: Fake, mut listener: Listener) {
 }
 
 async fn serve_connection(fake: Fake, mut stream: Stream) {
-    if net::greet(&mut stream).await.is_err() || net::accept(&mut stream).await.is_err() {
+    if rpc::greet(&mut stream).await.is_err() || rpc::accept(&mut stream).await.is_err() {
         return;
     }
     fake.script().connections += 1;
@@ -516,7 +534,7 @@ async fn serve_connection(fake: Fake, mut stream: Stream) {
         fake,
         hang_up: hang_up.clone(),
     };
-    let calls = BaseChannel::with_defaults(net::server_transport(stream, MAX_FRAME_BYTES))
+    let calls = BaseChannel::with_defaults(rpc::server_transport(stream, MAX_FRAME_BYTES))
         .execute(handler.serve());
     let serving = calls.for_each(async |call| {
         tokio::spawn(call);
@@ -564,13 +582,19 @@ impl Handler {
 }
 
 impl LockService for Handler {
-    async fn open(
+    async fn open_session(
         self,
         _: Context,
         client: ClientId,
         session: Option<Arc<SessionTerms>>,
     ) -> Result<Opened, Refusal> {
-        match self.handle(Request::Open { client, session }).await? {
+        match self
+            .handle(Request::OpenSession {
+                client,
+                terms: session,
+            })
+            .await?
+        {
             Answer::Opened(opened) => Ok(opened),
             answer => panic!("{answer:?}"),
         }
@@ -589,10 +613,10 @@ impl LockService for Handler {
         _: Context,
         id: CallId,
         name: String,
-        how: How,
+        options: AcquireOptions,
     ) -> Result<Acquired, Refusal> {
         let name = LockName::new(name)?;
-        match self.handle(Request::Acquire { id, name, how }).await? {
+        match self.handle(Request::Acquire { id, name, options }).await? {
             Answer::Acquired(acquired) => Ok(acquired),
             answer => panic!("{answer:?}"),
         }
@@ -653,18 +677,18 @@ impl LockService for Handler {
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
-        since: Mark,
+        session: SessionId,
+        since: Revision,
         view: View,
-    ) -> Result<Box<InView<News>>, Refusal> {
+    ) -> Result<Box<InView<Notifications>>, Refusal> {
         let poll = Request::Poll {
             client,
-            record,
+            session,
             since,
             view,
         };
         match self.handle(poll).await? {
-            Answer::News(news) => Ok(news),
+            Answer::Notifications(notifications) => Ok(notifications),
             answer => panic!("{answer:?}"),
         }
     }
@@ -673,12 +697,12 @@ impl LockService for Handler {
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
         from: Seq,
     ) -> Result<Box<InView<Holdings>>, Refusal> {
         let request = Request::Holdings {
             client,
-            record,
+            session,
             from,
         };
         match self.handle(request).await? {
@@ -691,20 +715,20 @@ impl LockService for Handler {
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
     ) -> Result<(), Refusal> {
-        self.handle(Request::KeepAlive { client, record })
+        self.handle(Request::KeepAlive { client, session })
             .await
             .map(drop)
     }
 
-    async fn goodbye(
+    async fn close_session(
         self,
         _: Context,
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
     ) -> Result<(), Refusal> {
-        self.handle(Request::Goodbye { client, record })
+        self.handle(Request::CloseSession { client, session })
             .await
             .map(drop)
     }
@@ -712,7 +736,7 @@ impl LockService for Handler {
     async fn status(self, _: Context) -> Box<ServerStatus> {
         Box::new(ServerStatus {
             server: self.fake.0.server,
-            role: RoleName::Alone,
+            role: RoleName::Standalone,
             view: None,
             op: OpNumber(0),
             digest: Digest(0),

@@ -4,7 +4,7 @@ use super::*;
 use crate::types::Lease;
 
 fn opens(asked: &[Request]) -> usize {
-    let opens = |request: &&Request| matches!(request, Request::Open { .. });
+    let opens = |request: &&Request| matches!(request, Request::OpenSession { .. });
     asked.iter().filter(opens).count()
 }
 
@@ -36,7 +36,7 @@ async fn the_first_calls_connect_once_for_all() {
     clerk.close().await;
     let asked = pair.a.asked();
     assert!(
-        matches!(asked.last(), Some(Request::Goodbye { .. })),
+        matches!(asked.last(), Some(Request::CloseSession { .. })),
         "{asked:?}"
     );
 }
@@ -138,7 +138,10 @@ async fn a_clerk_that_is_closed_while_it_connects_says_goodbye() {
     assert_eq!(done, Err(CallError::Closed));
     let asked = pair.a.asked();
     assert!(
-        matches!(asked[..], [Request::Open { .. }, Request::Goodbye { .. }]),
+        matches!(
+            asked[..],
+            [Request::OpenSession { .. }, Request::CloseSession { .. }]
+        ),
         "{asked:?}"
     );
 }

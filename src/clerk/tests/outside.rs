@@ -42,10 +42,10 @@ fn every_call_outside_a_runtime_says_what_is_missing() {
     panics("campaign", clerk.campaign("x"));
     panics("show", clerk.show("x"));
     panics("list", clerk.list(""));
-    panics("why", clerk.why("x"));
+    panics("why", clerk.wait_graph("x"));
     panics("break_lock", clerk.break_lock("x", Token(1), "a test"));
     panics("watch", clerk.watch("").changes());
-    panics("look", clerk.watch("").look());
+    panics("look", clerk.watch("").next());
     panics("status", clerk.status());
     panics(
         "status of servers",

@@ -8,12 +8,12 @@ use crate::service::Acquired;
 const SOON: Duration = Duration::from_millis(100);
 
 /// Which records were said goodbye to.
-fn goodbyes(fake: &Fake) -> Vec<u64> {
-    let record = |request| match request {
-        Request::Goodbye { record, .. } => Some(record.0),
+fn closed_sessions(fake: &Fake) -> Vec<u64> {
+    let session = |request| match request {
+        Request::CloseSession { session, .. } => Some(session.0),
         _ => None,
     };
-    let mut records: Vec<_> = fake.asked().into_iter().filter_map(record).collect();
+    let mut records: Vec<_> = fake.asked().into_iter().filter_map(session).collect();
     records.sort_unstable();
     records
 }
@@ -136,7 +136,7 @@ async fn a_session_that_expired_unheard_is_said_goodbye_to() {
     }
     assert_eq!(guard.lost().await, LossReason::Expired);
     sleep(SOON).await;
-    let said = [goodbyes(&pair.a), goodbyes(&pair.b)].concat();
+    let said = [closed_sessions(&pair.a), closed_sessions(&pair.b)].concat();
     assert_eq!(said, [101]);
 }
 
@@ -147,11 +147,11 @@ async fn guards_keep_their_session_when_the_clerk_is_dropped() {
     let guard = clerk.acquire("x").await.expect("granted");
     drop(clerk);
     sleep(LEASE * 3).await;
-    assert_eq!(goodbyes(&pair.a), [1]);
+    assert_eq!(closed_sessions(&pair.a), [1]);
     assert_eq!(guard.state(), GuardState::Held);
     drop(guard);
     sleep(SOON).await;
-    assert_eq!(goodbyes(&pair.a), [1, 101]);
+    assert_eq!(closed_sessions(&pair.a), [1, 101]);
     assert_eq!(pair.a.count(Kind::Goodbye), 1);
 }
 
@@ -163,7 +163,7 @@ async fn a_guard_is_released_also_when_the_clerk_is_gone() {
     drop(clerk);
     guard.release().await.expect("held");
     sleep(SOON).await;
-    assert_eq!(goodbyes(&pair.a), [1, 101]);
+    assert_eq!(closed_sessions(&pair.a), [1, 101]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +177,7 @@ async fn a_clerk_that_is_closed_loses_its_guards() {
     sleep(SOON).await;
     let ((), elapsed) = timed(clerk.close()).await;
     assert!(is_about(elapsed, Duration::ZERO), "{elapsed:?}");
-    assert_eq!(goodbyes(&pair.a), [1, 101]);
+    assert_eq!(closed_sessions(&pair.a), [1, 101]);
     assert_eq!(guard.lost().await, LossReason::Closed);
     let request = waiting.await.expect("no panic");
     assert!(matches!(request, Err(AcquireError::Closed)), "{request:?}");
@@ -211,6 +211,6 @@ async fn a_session_that_is_opened_while_the_clerk_is_closed_is_not_kept() {
     let (request, ()) = tokio::join!(clone.acquire("x"), is_closed);
     assert!(matches!(request, Err(AcquireError::Closed)), "{request:?}");
     sleep(SOON).await;
-    assert_eq!(goodbyes(&pair.a), [1, 101]);
+    assert_eq!(closed_sessions(&pair.a), [1, 101]);
     assert_eq!(pair.a.count(Kind::Acquire), 0);
 }

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::config::WATCH_EVERY;
-use crate::looks::samples::{lock, plain};
-use crate::looks::{LockChange, LockEvent};
+use crate::inspect::samples::{lock, unowned};
+use crate::inspect::{LockChange, LockEvent};
 
 /// The locks that the changes are about, and whether somebody was granted them.
-fn told(changes: Result<Vec<LockChange>, LookError>) -> Vec<(String, bool)> {
+fn told(changes: Result<Vec<LockChange>, InspectError>) -> Vec<(String, bool)> {
     let changes = changes.expect("answered").into_iter();
     changes
         .map(|change| {
@@ -25,7 +25,7 @@ async fn a_watch_tells_at_once_what_is_held_and_then_what_has_changed() {
     let pair = Pair::up().await;
     let mut watch = pair.clerk().await.watch("a");
     pair.a
-        .holds(&[lock("a/1", &[(1, 10)], &[]), plain("b", &[])]);
+        .holds(&[lock("a/1", &[(1, 10)], &[]), unowned("b", &[])]);
     let (first, elapsed) = timed(watch.changes()).await;
     assert_eq!(told(first), [change("a/1", true)]);
     assert!(is_about(elapsed, Duration::ZERO), "{elapsed:?}");
@@ -46,13 +46,13 @@ async fn a_watch_that_sees_nothing_has_nothing_to_tell_until_there_is_something(
     let every = Duration::from_millis(100);
     let mut watch = pair.clerk().await.watch("").every(every);
     assert_eq!(watch.age(), None);
-    assert_eq!(told(watch.look().await), []);
+    assert_eq!(told(watch.next().await), []);
     sleep(every * 7).await;
     assert_eq!(watch.age(), Some(every * 7));
     let nothing = timeout(every * 10, watch.changes()).await;
     assert!(nothing.is_err(), "{nothing:?}");
     assert_eq!(pair.a.listings(), 11);
-    pair.a.holds(&[plain("a", &[])]);
+    pair.a.holds(&[unowned("a", &[])]);
     assert_eq!(told(watch.changes().await), [change("a", false)]);
     assert!(watch.age() < Some(every));
 }
@@ -61,10 +61,10 @@ async fn a_watch_that_sees_nothing_has_nothing_to_tell_until_there_is_something(
 async fn a_watch_that_is_dropped_while_it_looks_misses_nothing() {
     let pair = Pair::up().await;
     let mut watch = pair.clerk().await.watch("");
-    pair.a.holds(&[plain("b", &[])]);
-    assert_eq!(told(watch.look().await), [change("b", false)]);
+    pair.a.holds(&[unowned("b", &[])]);
+    assert_eq!(told(watch.next().await), [change("b", false)]);
     sleep(WATCH_EVERY).await;
-    pair.a.holds(&[plain("a", &[]), plain("b", &[])]);
+    pair.a.holds(&[unowned("a", &[]), unowned("b", &[])]);
     for reply in [Reply::Late(PATIENCE / 2), Reply::Never] {
         pair.a.on_others(reply);
         let dropped = timeout(PATIENCE / 3, watch.changes()).await;
@@ -80,22 +80,22 @@ async fn a_watch_goes_on_when_the_servers_are_back_and_tells_what_has_changed_me
     let pair = Pair::up().await;
     let clerk = pair.clerk().await;
     let mut watch = clerk.watch("");
-    pair.a.holds(&[plain("a", &[])]);
+    pair.a.holds(&[unowned("a", &[])]);
     assert_eq!(told(watch.changes().await), [change("a", false)]);
     for fake in [&pair.a, &pair.b] {
         fake.on_others(Reply::Never);
     }
     let (error, elapsed) = timed(watch.changes()).await;
     let error = error.expect_err("nobody answers");
-    assert!(matches!(error, LookError::Unanswered { .. }), "{error}");
+    assert!(matches!(error, InspectError::Unanswered { .. }), "{error}");
     assert!(is_about(elapsed, WATCH_EVERY + TIMEOUT), "{elapsed:?}");
     assert!(watch.age() > Some(TIMEOUT));
     pair.a.on_others(Reply::Yes);
-    pair.a.holds(&[plain("a", &[]), plain("b", &[])]);
+    pair.a.holds(&[unowned("a", &[]), unowned("b", &[])]);
     assert_eq!(told(watch.changes().await), [change("b", false)]);
     clerk.close().await;
     let error = watch.changes().await.expect_err("it is closed");
-    assert!(matches!(error, LookError::Closed), "{error}");
+    assert!(matches!(error, InspectError::Closed), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +112,7 @@ async fn a_watch_can_look_as_often_as_there_is_an_answer_or_hardly_ever() {
         pair.a.listings()
     );
     let mut watch = clerk.watch("").every(Duration::MAX);
-    assert_eq!(told(watch.look().await), []);
+    assert_eq!(told(watch.next().await), []);
     timeout(TIMEOUT, watch.changes())
         .await
         .expect_err("it waits");

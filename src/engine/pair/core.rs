@@ -5,23 +5,24 @@
 //! simulated. The rules M1 to M12 of `docs/protocol.md` are marked where they are kept. Leaving any
 //! of them out loses an acknowledged call, splits the pair or hangs a call within a few steps.
 //!
-//! A *link* is a connection on which a primary feeds the other server. It is [`OutLink`] to the
-//! primary, which dials it, and [`InLink`] to the other side, which accepts it.
+//! A *link* is a connection on which a primary feeds the other server. It is [`OutStream`] to the
+//! primary, which dials it, and [`InStream`] to the other side, which accepts it.
 
+mod deadlines;
 mod dismissal;
-mod due;
 mod event;
+mod failure_detector;
 mod fullness;
-mod heard;
 mod io;
+mod last_seen;
 mod leases;
-mod look;
-mod outbox;
+mod overview;
 mod passage;
 mod polls;
 mod primary;
 mod receiver;
 mod relays;
+mod replication_queue;
 mod retentions;
 mod retire;
 mod sender;
@@ -31,19 +32,18 @@ mod suspicion;
 mod tests;
 mod transitions;
 mod waiting;
-mod watch;
 
-pub use event::{Death, Descent, Event, Suspicion, Who};
+pub use event::{Event, FailureCause, SessionOwner, StepDownReason, Suspicion};
 pub use io::{
-    Effect, FrameNumber, InLink, Input, Now, OutLink, Overview, ProbeId, ProbeResult, RelayId,
+    Effect, FrameNumber, InStream, Input, Now, OutStream, Overview, ProbeId, ProbeResult, RelayId,
     Reply, Settings, Via,
 };
 
+use self::failure_detector::FailureDetector;
 use self::primary::Primary;
-use self::receiver::{Backup, Floor, Starting};
-use self::relays::Relays;
+use self::receiver::{Backup, MinimumStream, Starting};
+use self::relays::RelayTable;
 use self::retire::Retired;
-use self::watch::Watch;
 use super::protocol::Dropped;
 use crate::service::Obstacle;
 use crate::types::{OpNumber, UnixTime, View};
@@ -53,14 +53,14 @@ use crate::types::{OpNumber, UnixTime, View};
 pub struct Core<T> {
     settings: Settings,
     role: Role<T>,
-    watch: Watch,
+    detector: FailureDetector,
     /// Why this server does not pair with what it finds at the peer's address.
     obstacle: Option<Obstacle>,
-    floor: Floor,
-    relays: Relays<T>,
+    minimum_stream: MinimumStream,
+    relays: RelayTable<T>,
     /// It was asked to end.
     retiring: bool,
-    next_link: OutLink,
+    next_stream: OutStream,
     next_frame: FrameNumber,
     /// The highest number that this server may have given to a command or a grant, in a state that
     /// it had before. What earlier processes of this server gave is below the time of its start.
@@ -88,14 +88,14 @@ impl<T> Core<T> {
     pub fn new(settings: Settings, now: Now) -> Self {
         Self {
             role: Role::Starting(Starting::new()),
-            watch: Watch::new(settings.peer_timeout, now),
+            detector: FailureDetector::new(settings.peer_timeout, now),
             obstacle: None,
-            floor: Floor::new(),
-            relays: Relays::new(),
+            minimum_stream: MinimumStream::new(),
+            relays: RelayTable::new(),
             retiring: false,
             dropped: None,
             peer_dropped: None,
-            next_link: OutLink(0),
+            next_stream: OutStream(0),
             next_frame: FrameNumber(0),
             highest: OpNumber(settings.wall_clock(now).0.saturating_sub(1)),
             clock: UnixTime(0),
@@ -117,22 +117,22 @@ impl<T> Core<T> {
         match input {
             Input::Wake => self.wake(now, effects),
             Input::Request { to, via, request } => self.request(now, to, via, request, effects),
-            Input::Who { link, asker } => self.who(now, link, asker, effects),
-            Input::Frame { link, frame } => {
-                let answer = self.frame(now, link, frame, effects);
+            Input::Probe { stream, asker } => self.answer_probe(now, stream, asker, effects),
+            Input::Frame { stream, frame } => {
+                let answer = self.frame(now, stream, frame, effects);
                 effects.push(Effect::FrameAnswer(answer));
             }
-            Input::InLinkClosed { link } => self.in_link_closed(now, link, effects),
+            Input::InStreamClosed { stream } => self.in_stream_closed(now, stream, effects),
             Input::FrameAnswered {
-                link,
+                stream,
                 frame,
                 answer,
-            } => self.frame_answered(now, link, frame, answer, effects),
-            Input::OutLinkClosed { link } => self.out_link_closed(now, link, effects),
+            } => self.frame_answered(now, stream, frame, answer, effects),
+            Input::OutStreamClosed { stream } => self.out_stream_closed(now, stream, effects),
             Input::Probed { probe, result } => self.probed(now, probe, result, effects),
             Input::Relayed { relay, result } => self.relayed(now, relay, result, effects),
-            Input::Fenced { view } => self.fenced(now, view, effects),
-            Input::Dismissed { link, view } => self.dismissed(now, link, view, effects),
+            Input::ViewAnnounced { view } => self.view_announced(now, view, effects),
+            Input::Dismissed { stream, view } => self.dismissed(now, stream, view, effects),
             Input::End => self.retiring = true,
         }
     }

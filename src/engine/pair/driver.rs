@@ -20,15 +20,15 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
 use super::core::{
-    Core, Effect, FrameNumber, InLink, Input, Now, OutLink, ProbeId, RelayId, Reply, Settings,
+    Core, Effect, FrameNumber, InStream, Input, Now, OutStream, ProbeId, RelayId, Reply, Settings,
 };
 use super::forward::Forwarder;
 use super::inbox::{FromClient, FromPeer, PeerInbox, ReplyTo};
+use super::load_counter::LoadCounter;
 use super::peer::{Peer, unhurried};
-use super::probe::{self, Question};
-use super::relay::Relays;
+use super::probe::{self, ProbeRequest};
+use super::relay::RelayQueue;
 use super::report::{Reporter, report};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::service::Request;
@@ -51,15 +51,15 @@ pub(super) struct Driver {
     arrived: Vec<FromClient>,
     peers: mpsc::Receiver<FromPeer>,
     inbox: PeerInbox,
-    activity: Arc<Activity>,
+    activity: Arc<LoadCounter>,
     /// Tells the connections which cluster this server is a member of.
     cluster: watch::Sender<Option<ClusterId>>,
     peer: Peer,
     relay_capacity: usize,
     /// The connections that were accepted from the peer, and how to hang up.
-    accepted: BTreeMap<InLink, CancellationToken>,
-    forwarder: Option<(OutLink, Forwarder)>,
-    relays: Option<Relays>,
+    accepted: BTreeMap<InStream, CancellationToken>,
+    forwarder: Option<(OutStream, Forwarder)>,
+    relays: Option<RelayQueue>,
     /// A connection for relays led nowhere: the next ones have small segments.
     small_relays: bool,
     probe: Option<AbortHandle>,
@@ -75,7 +75,7 @@ impl Driver {
         clients: mpsc::Receiver<FromClient>,
         peers: mpsc::Receiver<FromPeer>,
         inbox: PeerInbox,
-        activity: Arc<Activity>,
+        activity: Arc<LoadCounter>,
         cluster: watch::Sender<Option<ClusterId>>,
     ) -> Self {
         Self {
@@ -122,10 +122,9 @@ impl Driver {
                 self.wake().await;
             }
             self.flush();
-            let standing = self.core.standing();
+            let state = self.core.peer_state();
             let peer_timeout = self.core.peer_timeout();
-            self.reporter
-                .tell_waiting(standing, &self.peer, peer_timeout);
+            self.reporter.tell_waiting(state, &self.peer, peer_timeout);
             // Nearly every message puts the wake off a little. The timer is moved only when it
             // comes too late, or much too early.
             let wake_at = self.wake_at();
@@ -187,32 +186,32 @@ impl Driver {
 
     fn take_from_peer(&mut self, message: FromPeer) {
         let input = match message {
-            FromPeer::Accepted { link, hang_up } => {
-                self.accepted.insert(link, hang_up);
+            FromPeer::Accepted { stream, hang_up } => {
+                self.accepted.insert(stream, hang_up);
                 return;
             }
-            FromPeer::Who { link, asker, to } => {
-                return self.introduce(Input::Who { link, asker }, to);
+            FromPeer::Probe { stream, asker, to } => {
+                return self.introduce(Input::Probe { stream, asker }, to);
             }
-            FromPeer::Dismissed { link, view, to } => {
-                return self.introduce(Input::Dismissed { link, view }, to);
+            FromPeer::Dismissed { stream, view, to } => {
+                return self.introduce(Input::Dismissed { stream, view }, to);
             }
-            FromPeer::Frame { link, frame, to } => return self.answer_frame(link, frame, to),
-            FromPeer::Fence { view } => Input::Fenced { view },
-            FromPeer::InLinkClosed { link } => {
-                self.accepted.remove(&link);
-                Input::InLinkClosed { link }
+            FromPeer::Frame { stream, frame, to } => return self.answer_frame(stream, frame, to),
+            FromPeer::ViewAnnounced { view } => Input::ViewAnnounced { view },
+            FromPeer::InStreamClosed { stream } => {
+                self.accepted.remove(&stream);
+                Input::InStreamClosed { stream }
             }
             FromPeer::FrameAnswered {
-                link,
+                stream,
                 frame,
                 answer,
             } => Input::FrameAnswered {
-                link,
+                stream,
                 frame,
                 answer,
             },
-            FromPeer::OutLinkClosed { link } => Input::OutLinkClosed { link },
+            FromPeer::OutStreamClosed { stream } => Input::OutStreamClosed { stream },
             FromPeer::Probed { probe, result } => {
                 self.reporter.probed(Some(&result));
                 Input::Probed { probe, result }
@@ -233,12 +232,12 @@ impl Driver {
         });
     }
 
-    fn answer_frame(&mut self, link: InLink, frame: Frame, to: oneshot::Sender<FrameAnswer>) {
+    fn answer_frame(&mut self, stream: InStream, frame: Frame, to: oneshot::Sender<FrameAnswer>) {
         if let Frame::Forward { commands, .. } = &frame {
             self.activity.add(commands.len());
         }
         let mut to = Some(to);
-        self.step_and(Input::Frame { link, frame }, |effect| match effect {
+        self.step_and(Input::Frame { stream, frame }, |effect| match effect {
             Effect::FrameAnswer(answer) => {
                 let _ = to.take().map(|to| to.send(answer));
                 None
@@ -305,27 +304,27 @@ impl Driver {
         match effect {
             // Nobody waits any more: the client went away, or its deadline has passed.
             Effect::Reply(Reply { to, result }) => drop(to.send(result)),
-            Effect::OpenLink {
-                link,
+            Effect::OpenStream {
+                stream,
                 number,
                 frame,
                 small_segments,
             } => {
                 let peer = self.peer.clone().in_small_segments(small_segments);
-                let forwarder = Forwarder::spawn(peer, link, self.inbox.clone());
-                self.forwarder = Some((link, forwarder));
-                self.send(link, number, frame);
+                let forwarder = Forwarder::spawn(peer, stream, self.inbox.clone());
+                self.forwarder = Some((stream, forwarder));
+                self.send(stream, number, frame);
             }
             Effect::Send {
-                link,
+                stream,
                 number,
                 frame,
-            } => self.send(link, number, frame),
-            Effect::CloseOutLink(link) => {
-                self.forwarder.take_if(|(current, _)| *current == link);
+            } => self.send(stream, number, frame),
+            Effect::CloseOutStream(stream) => {
+                self.forwarder.take_if(|(current, _)| *current == stream);
             }
-            Effect::CloseInLink(link) => {
-                if let Some(hang_up) = self.accepted.get(&link) {
+            Effect::CloseInStream(stream) => {
+                if let Some(hang_up) = self.accepted.get(&stream) {
                     hang_up.cancel();
                 }
             }
@@ -333,13 +332,13 @@ impl Driver {
                 probe,
                 pause,
                 asker,
-            } => self.ask_peer(probe, pause, Question::Who(asker)),
+            } => self.ask_peer(probe, pause, ProbeRequest::Probe(asker)),
             Effect::Dismiss { probe, view } => {
                 let peer_timeout = self.core.peer_timeout();
-                let question = Question::StepDown { view, peer_timeout };
+                let question = ProbeRequest::StepDown { view, peer_timeout };
                 self.ask_peer(probe, Duration::ZERO, question);
             }
-            Effect::Fence { view } => self.fence(view),
+            Effect::AnnounceView { view } => self.announce_view(view),
             Effect::Relay { relay, request } => self.relay(relay, &request),
             Effect::AbandonRelays => self.relays = None,
             Effect::Event(event) => report(&event, &self.peer),
@@ -349,15 +348,15 @@ impl Driver {
         }
     }
 
-    fn send(&self, link: OutLink, number: FrameNumber, frame: Frame) {
+    fn send(&self, stream: OutStream, number: FrameNumber, frame: Frame) {
         if let Some((current, forwarder)) = &self.forwarder
-            && *current == link
+            && *current == stream
         {
             forwarder.send(number, frame);
         }
     }
 
-    fn ask_peer(&mut self, probe: ProbeId, pause: Duration, question: Question) {
+    fn ask_peer(&mut self, probe: ProbeId, pause: Duration, question: ProbeRequest) {
         if let Some(void) = self.probe.take() {
             if !void.is_finished() {
                 self.reporter.probed(None);
@@ -373,7 +372,7 @@ impl Driver {
         self.probe = Some(task.abort_handle());
     }
 
-    fn fence(&self, view: View) {
+    fn announce_view(&self, view: View) {
         let peer = self.peer.clone();
         let patience = self.core.peer_timeout();
         tokio::spawn(tokio::time::timeout(patience, async move {
@@ -381,7 +380,7 @@ impl Driver {
             let connection = peer.connect("a fence", 1).await.ok()?;
             tokio::select! {
                 biased;
-                result = connection.client.fence(unhurried(), view) => result.ok(),
+                result = connection.client.announce_view(unhurried(), view) => result.ok(),
                 () = connection.running => None,
             }
         }));
@@ -396,8 +395,8 @@ impl Driver {
             return;
         }
         // There is no connection, or it has broken and reports what was on it.
-        self.small_relays |= self.relays.as_ref().is_some_and(Relays::led_nowhere);
-        let relays = Relays::spawn(
+        self.small_relays |= self.relays.as_ref().is_some_and(RelayQueue::led_nowhere);
+        let relays = RelayQueue::spawn(
             self.peer.clone().in_small_segments(self.small_relays),
             self.relay_capacity,
             self.core.peer_timeout() * 2,

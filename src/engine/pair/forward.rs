@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::core::{FrameNumber, OutLink};
+use super::core::{FrameNumber, OutStream};
 use super::inbox::{FromPeer, PeerInbox};
 use super::peer::{Connection, Peer, unhurried};
 use crate::engine::pair::protocol::Frame;
@@ -25,7 +25,7 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     /// Dials the peer; what is sent meanwhile follows.
-    pub(super) fn spawn(peer: Peer, link: OutLink, inbox: PeerInbox) -> Self {
+    pub(super) fn spawn(peer: Peer, stream: OutStream, inbox: PeerInbox) -> Self {
         let (frames, queue) = mpsc::channel(FRAMES_IN_FLIGHT);
         let hang_up = CancellationToken::new();
         let end = hang_up.clone();
@@ -33,8 +33,8 @@ impl Forwarder {
             tokio::select! {
                 biased;
                 () = end.cancelled() => {}
-                () = run(&peer, link, queue, &inbox) => {
-                    inbox.send(FromPeer::OutLinkClosed { link }).await;
+                () = run(&peer, stream, queue, &inbox) => {
+                    inbox.send(FromPeer::OutStreamClosed { stream }).await;
                 }
             }
         });
@@ -53,7 +53,7 @@ impl Forwarder {
 /// Runs until the connection ends.
 async fn run(
     peer: &Peer,
-    link: OutLink,
+    stream: OutStream,
     mut queue: mpsc::Receiver<(FrameNumber, Frame)>,
     inbox: &PeerInbox,
 ) {
@@ -70,13 +70,13 @@ async fn run(
             biased;
             Some((frame, answer)) = answers.next() => {
                 let Ok(answer) = answer else { return };
-                inbox.send(FromPeer::FrameAnswered { link, frame, answer }).await;
+                inbox.send(FromPeer::FrameAnswered { stream, frame, answer }).await;
             }
             () = &mut running => return,
             Some((number, frame)) = queue.recv() => {
                 let client = client.clone();
                 answers.push(async move {
-                    (number, client.deliver(unhurried(), frame).await)
+                    (number, client.append(unhurried(), frame).await)
                 });
             }
         }

@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{FrameNumber, InLink, OutLink, Overview, ProbeId, ProbeResult, RelayId, Via};
+use super::core::{FrameNumber, InStream, OutStream, Overview, ProbeId, ProbeResult, RelayId, Via};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::service::{Answer, Refusal, Request};
 use crate::types::View;
@@ -33,37 +33,37 @@ pub(super) enum FromClient {
 pub(super) enum FromPeer {
     /// A connection was accepted from the peer. Comes before anything that is said on it.
     Accepted {
-        link: InLink,
+        stream: InStream,
         hang_up: CancellationToken,
     },
-    Who {
-        link: InLink,
+    Probe {
+        stream: InStream,
         asker: Introduction,
         to: oneshot::Sender<Introduction>,
     },
     Frame {
-        link: InLink,
+        stream: InStream,
         frame: Frame,
         to: oneshot::Sender<FrameAnswer>,
     },
-    Fence {
+    ViewAnnounced {
         view: View,
     },
     Dismissed {
-        link: InLink,
+        stream: InStream,
         view: View,
         to: oneshot::Sender<Introduction>,
     },
-    InLinkClosed {
-        link: InLink,
+    InStreamClosed {
+        stream: InStream,
     },
     FrameAnswered {
-        link: OutLink,
+        stream: OutStream,
         frame: FrameNumber,
         answer: FrameAnswer,
     },
-    OutLinkClosed {
-        link: OutLink,
+    OutStreamClosed {
+        stream: OutStream,
     },
     Probed {
         probe: ProbeId,

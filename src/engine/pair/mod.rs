@@ -19,11 +19,11 @@
 //! `probe` and `relay` talk to the other server for it, as [`protocol`] says. Handlers hand over
 //! a request and wait: one that is dropped changes nothing.
 
-mod activity;
 pub mod core;
 mod driver;
 mod forward;
 mod inbox;
+mod load_counter;
 mod peer;
 mod probe;
 pub mod protocol;
@@ -41,13 +41,13 @@ use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::activity::Activity;
-use self::core::{InLink, Overview, Settings, Via};
+use self::core::{InStream, Overview, Settings, Via};
 use self::driver::Driver;
 use self::inbox::{FromClient, FromPeer, PeerInbox};
+pub(crate) use self::load_counter::LoadCounter;
 pub(crate) use self::peer::Peer;
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
-use crate::net::RunId;
+use crate::rpc::RunId;
 use crate::service::{Answer, Refusal, Request, Resource};
 use crate::types::{ClusterId, View};
 
@@ -57,11 +57,11 @@ const INBOX: usize = 1_024;
 
 /// A handle to the engine of one server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Pair {
+pub(crate) struct PairHandle {
     clients: mpsc::Sender<FromClient>,
     peers: PeerInbox,
     calls: Arc<Semaphore>,
-    activity: Arc<Activity>,
+    load: Arc<LoadCounter>,
     next_link: Arc<AtomicU64>,
     run: RunId,
     cluster: watch::Receiver<Option<ClusterId>>,
@@ -75,7 +75,7 @@ struct Submitted<'a> {
     permit: Option<SemaphorePermit<'a>>,
 }
 
-impl Pair {
+impl PairHandle {
     /// Makes an engine. It works while the future is polled, and stops when that is dropped.
     pub(crate) fn new(
         settings: Settings,
@@ -84,7 +84,7 @@ impl Pair {
         let (clients, from_clients) = mpsc::channel(INBOX);
         let (peers, from_peers) = mpsc::channel(INBOX);
         let peers = PeerInbox(peers);
-        let activity = Arc::new(Activity::default());
+        let activity = Arc::new(LoadCounter::default());
         let run = peer.run;
         let (announce, cluster) = watch::channel(None);
         let driver = Driver::new(
@@ -100,7 +100,7 @@ impl Pair {
             clients,
             peers,
             calls: Arc::new(Semaphore::new(settings.limits.calls)),
-            activity,
+            load: activity,
             next_link: Arc::new(AtomicU64::new(0)),
             run,
             cluster,
@@ -183,8 +183,8 @@ impl Pair {
     }
 
     /// How much the engine does.
-    pub(crate) const fn activity(&self) -> &Arc<Activity> {
-        &self.activity
+    pub(crate) const fn load(&self) -> &Arc<LoadCounter> {
+        &self.load
     }
 
     /// What tells this run of the server from all others.
@@ -198,44 +198,50 @@ impl Pair {
     }
 
     /// Numbers a connection. To be called in the order in which connections are accepted.
-    pub(crate) fn number_link(&self) -> InLink {
-        InLink(self.next_link.fetch_add(1, Ordering::Relaxed))
+    pub(crate) fn number_stream(&self) -> InStream {
+        InStream(self.next_link.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Announces a connection from the peer. The engine hangs up by `hang_up`.
-    pub(crate) async fn link_accepted(&self, link: InLink, hang_up: CancellationToken) {
-        self.peers.send(FromPeer::Accepted { link, hang_up }).await;
+    pub(crate) async fn stream_accepted(&self, stream: InStream, hang_up: CancellationToken) {
+        self.peers
+            .send(FromPeer::Accepted { stream, hang_up })
+            .await;
     }
 
     /// A connection from the peer has ended.
-    pub(crate) async fn link_closed(&self, link: InLink) {
-        self.peers.send(FromPeer::InLinkClosed { link }).await;
+    pub(crate) async fn stream_closed(&self, stream: InStream) {
+        self.peers.send(FromPeer::InStreamClosed { stream }).await;
     }
 
     /// The peer asks who this server is; no answer if it is stopping.
-    pub(crate) async fn who(&self, link: InLink, asker: Introduction) -> Option<Introduction> {
+    pub(crate) async fn answer_probe(
+        &self,
+        stream: InStream,
+        asker: Introduction,
+    ) -> Option<Introduction> {
         let (to, introduction) = oneshot::channel();
-        self.peers.send(FromPeer::Who { link, asker, to }).await;
+        self.peers.send(FromPeer::Probe { stream, asker, to }).await;
         introduction.await.ok()
     }
 
     /// The peer asks this server to step down as its backup; no answer if it is stopping.
-    pub(crate) async fn dismissed(&self, link: InLink, view: View) -> Option<Introduction> {
+    pub(crate) async fn dismissed(&self, stream: InStream, view: View) -> Option<Introduction> {
         let (to, introduction) = oneshot::channel();
-        let dismissed = FromPeer::Dismissed { link, view, to };
+        let dismissed = FromPeer::Dismissed { stream, view, to };
         self.peers.send(dismissed).await;
         introduction.await.ok()
     }
 
     /// The peer sends a frame.
-    pub(crate) async fn deliver(&self, link: InLink, frame: Frame) -> FrameAnswer {
+    pub(crate) async fn append(&self, stream: InStream, frame: Frame) -> FrameAnswer {
         let (to, answer) = oneshot::channel();
-        self.peers.send(FromPeer::Frame { link, frame, to }).await;
+        self.peers.send(FromPeer::Frame { stream, frame, to }).await;
         answer.await.unwrap_or(FrameAnswer::Closed)
     }
 
     /// The peer says that it has a higher view.
-    pub(crate) async fn fence(&self, view: View) {
-        self.peers.send(FromPeer::Fence { view }).await;
+    pub(crate) async fn view_announced(&self, view: View) {
+        self.peers.send(FromPeer::ViewAnnounced { view }).await;
     }
 }

@@ -13,9 +13,10 @@ use tokio::time::sleep;
 
 use crate::config::{LOOK_UP_AGAIN, LOOK_UP_EVERY, MAX_FRAME_BYTES};
 use crate::engine::pair::protocol::{ReplicationClient, ReplicationRequest, ReplicationResponse};
-use crate::net::{Addr, Checked, DialError, Network, PairId, Purpose, RunId, SmallSegments};
-use crate::net::{client_transport, dial};
+use crate::rpc::{Checked, DialError, Purpose, RunId};
+use crate::rpc::{client_transport, dial};
 use crate::throttle::Warnings;
+use crate::transport::{Addr, Network, PairId, SmallSegments};
 use crate::types::ServerId;
 
 /// The other server of the pair, as this one reaches it.

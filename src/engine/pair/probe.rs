@@ -23,8 +23,8 @@ use tokio::time::{sleep, timeout};
 
 use super::core::ProbeResult;
 use super::peer::{Connection, Peer, unhurried};
-use crate::engine::pair::protocol::{Introduction, Standing};
-use crate::net::{DialError, Rejection};
+use crate::engine::pair::protocol::{Introduction, PeerState};
+use crate::rpc::{DialError, Rejection};
 use crate::service::Obstacle;
 use crate::types::View;
 
@@ -33,9 +33,9 @@ const RETRY: Duration = Duration::from_millis(50);
 
 /// What the peer is asked.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Question {
+pub(super) enum ProbeRequest {
     /// Who it is.
-    Who(Introduction),
+    Probe(Introduction),
     /// To step down as backup of `view`.
     StepDown {
         /// The asker's view.
@@ -45,24 +45,23 @@ pub(super) enum Question {
     },
 }
 
-impl Question {
+impl ProbeRequest {
     /// How long the asker may go on trying, unless it has no state to lose.
-    fn patience(&self) -> Option<Duration> {
+    fn time_limit(&self) -> Option<Duration> {
         match self {
-            Self::Who(asker) if asker.standing == Standing::Starting => None,
-            Self::Who(Introduction { peer_timeout, .. }) | Self::StepDown { peer_timeout, .. } => {
-                Some(*peer_timeout)
-            }
+            Self::Probe(asker) if asker.state == PeerState::Starting => None,
+            Self::Probe(Introduction { peer_timeout, .. })
+            | Self::StepDown { peer_timeout, .. } => Some(*peer_timeout),
         }
     }
 }
 
 /// Asks the peer who it is, or to step down. Never ends while the peer cannot be reached or does
 /// not answer.
-pub(super) async fn ask(peer: &Peer, question: Question) -> ProbeResult {
+pub(super) async fn ask(peer: &Peer, question: ProbeRequest) -> ProbeResult {
     loop {
         if peer.locate().now_or_never() != Some(true) {
-            if let Some(patience) = question.patience() {
+            if let Some(patience) = question.time_limit() {
                 // Well before the time is over: it has to begin anew once the peer can be asked.
                 let _ = timeout(patience / 4, peer.locate()).await;
                 return ProbeResult::Broken;
@@ -94,8 +93,8 @@ pub(super) async fn ask(peer: &Peer, question: Question) -> ProbeResult {
         };
         let ask = async {
             match question {
-                Question::Who(asker) => client.who(unhurried(), asker).await,
-                Question::StepDown { view, .. } => client.dismiss(unhurried(), view).await,
+                ProbeRequest::Probe(asker) => client.probe(unhurried(), asker).await,
+                ProbeRequest::StepDown { view, .. } => client.dismiss(unhurried(), view).await,
             }
         };
         let answer = tokio::select! {
@@ -129,7 +128,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::net::{Addr, Listener, Network, RunId, Servers, Stream};
+    use crate::rpc::RunId;
+    use crate::transport::{Addr, Listener, Network, Servers, Stream};
     use crate::types::{OpNumber, ServerId, View};
 
     const PEER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -174,12 +174,12 @@ mod tests {
             primary: ServerId::A,
         };
         let op = OpNumber(1);
-        introduced(Standing::Backup { view, op })
+        introduced(PeerState::Backup { view, op })
     }
 
-    fn introduced(standing: Standing) -> Introduction {
+    fn introduced(state: PeerState) -> Introduction {
         Introduction {
-            standing,
+            state,
             peer_timeout: PEER_TIMEOUT,
             highest: OpNumber(1),
             dropped: None,
@@ -210,7 +210,7 @@ mod tests {
             small_segments: false,
         };
         let start = Instant::now();
-        let probed = timeout(PEER_TIMEOUT * 100, ask(&peer, Question::Who(asker))).await;
+        let probed = timeout(PEER_TIMEOUT * 100, ask(&peer, ProbeRequest::Probe(asker))).await;
         let dialled = network.dialled.load(Ordering::Relaxed);
         (probed.ok(), start.elapsed(), dialled)
     }
@@ -228,7 +228,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn for_a_server_without_state_a_peer_that_cannot_be_found_is_silent() {
         for resolver in [Resolver::Hangs, Resolver::Fails] {
-            let probing = probed(introduced(Standing::Starting), resolver, Errno::CONNREFUSED);
+            let probing = probed(
+                introduced(PeerState::Starting),
+                resolver,
+                Errno::CONNREFUSED,
+            );
             assert_eq!(probing.await.0, None, "{resolver:?}");
         }
     }
@@ -243,7 +247,7 @@ mod tests {
             Errno::PERM,
             Errno::INVAL,
         ] {
-            for asker in [backup(), introduced(Standing::Starting)] {
+            for asker in [backup(), introduced(PeerState::Starting)] {
                 let (result, ..) = probed(asker, Resolver::Knows, errno).await;
                 assert_eq!(result, None, "{errno}");
             }
@@ -253,7 +257,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_cannot_dial_learns_nothing_and_one_that_is_refused_everything() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::CONNRESET] {
-            for asker in [backup(), introduced(Standing::Starting)] {
+            for asker in [backup(), introduced(PeerState::Starting)] {
                 let (result, ..) = probed(asker, Resolver::Knows, errno).await;
                 assert_eq!(result, Some(ProbeResult::Broken), "{errno}");
             }

@@ -13,24 +13,24 @@ use crate::types::{ClusterId, Digest, OpNumber, View};
 #[tarpc::service]
 pub trait Replication {
     /// A probe: who are you, and where do you stand? Answered by the task that owns the state.
-    async fn who(asker: Introduction) -> Introduction;
+    async fn probe(asker: Introduction) -> Introduction;
     /// A frame of the link from the primary to its backup.
-    async fn deliver(frame: Frame) -> FrameAnswer;
+    async fn append(frame: Frame) -> FrameAnswer;
     /// Tells a server of a lower view that a higher one exists.
-    async fn fence(view: View);
+    async fn announce_view(view: View);
     /// A client's request that a backup hands on to its primary.
     async fn relay(request: Request) -> Result<Answer, Refusal>;
-    /// Asks a backup of `view` that cannot be fed to step down. Answered like `who`.
+    /// Asks a backup of `view` that cannot be fed to step down. Answered like `probe`.
     async fn dismiss(view: View) -> Introduction;
 }
 
-kinds!(ReplicationRequest, ReplicationResponse: Who, Deliver, Fence, Relay, Dismiss);
+kinds!(ReplicationRequest, ReplicationResponse: Probe, Append, AnnounceView, Relay, Dismiss);
 
 /// The question of a probe, and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Introduction {
     /// Where the server stands.
-    pub standing: Standing,
+    pub state: PeerState,
     /// The server's `peer_timeout`; two servers only pair if they have the same.
     pub peer_timeout: Duration,
     /// The highest number that it may have given to a command or a grant, in this life or an
@@ -72,7 +72,7 @@ impl fmt::Display for Dropped {
 
 /// Where a server stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Standing {
+pub enum PeerState {
     /// It has no view and no state.
     Starting,
     /// It is the primary of `view`.
@@ -96,7 +96,7 @@ pub enum Standing {
     },
 }
 
-impl Standing {
+impl PeerState {
     /// The view that the server is in, or was in when it retired; none while it is starting.
     #[must_use]
     pub const fn view(self) -> Option<View> {
@@ -116,12 +116,12 @@ pub enum Frame {
         /// The sender's view.
         view: View,
         /// What the link is for.
-        purpose: LinkPurpose,
+        purpose: StreamPurpose,
         /// The sender's `peer_timeout`; both sides must have the same.
         peer_timeout: Duration,
     },
     /// A part of a consistent copy of the machine.
-    Copy {
+    SnapshotChunk {
         /// The sender's view.
         view: View,
         /// The part.
@@ -154,7 +154,7 @@ impl Frame {
     pub const fn view(&self) -> View {
         match self {
             Self::Open { view, .. }
-            | Self::Copy { view, .. }
+            | Self::SnapshotChunk { view, .. }
             | Self::Forward { view, .. }
             | Self::Join { view, .. } => *view,
         }
@@ -163,7 +163,7 @@ impl Frame {
 
 /// What a primary opens a link for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LinkPurpose {
+pub enum StreamPurpose {
     /// Both are starting: the receiver becomes backup with an empty machine.
     Form {
         /// The op number at which the empty machine stands.
@@ -186,7 +186,7 @@ pub enum FrameAnswer {
         op: OpNumber,
     },
     /// The receiver has a higher view.
-    Fenced {
+    HigherView {
         /// That view.
         view: View,
     },

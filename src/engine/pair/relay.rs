@@ -21,13 +21,13 @@ use crate::service::Request;
 
 /// The driver's end of the relay connection. It is hung up when this is dropped.
 #[derive(Debug)]
-pub(super) struct Relays {
+pub(super) struct RelayQueue {
     requests: mpsc::Sender<(RelayId, Request)>,
     led_nowhere: Arc<AtomicBool>,
     _hang_up: DropGuard,
 }
 
-impl Relays {
+impl RelayQueue {
     /// Dials the peer; what is sent meanwhile follows. `capacity`: how many may be on their way.
     /// `patience`: how long nothing may come while a call waits.
     pub(super) fn spawn(peer: Peer, capacity: usize, patience: Duration, inbox: PeerInbox) -> Self {

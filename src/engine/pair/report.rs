@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::core::{Event, ProbeResult};
 use super::peer::Peer;
-use crate::engine::pair::protocol::Standing;
+use crate::engine::pair::protocol::PeerState;
 use crate::throttle::Throttle;
 use crate::types::ServerId;
 
@@ -35,8 +35,8 @@ impl Reporter {
     /// Logs, now and then, that the server has no role yet, and what it waits for.
     ///
     /// Not in its first `peer_timeout`: two servers that are started together meet in that time.
-    pub(super) fn tell_waiting(&mut self, standing: Standing, peer: &Peer, peer_timeout: Duration) {
-        if standing != Standing::Starting {
+    pub(super) fn tell_waiting(&mut self, state: PeerState, peer: &Peer, peer_timeout: Duration) {
+        if state != PeerState::Starting {
             if self.waits_since.take().is_some() {
                 self.waiting = Throttle::default();
             }
@@ -64,7 +64,7 @@ pub(super) fn report(event: &Event, peer: &Peer) {
         }
         | Event::PeerDropped { .. } => tracing::error!("{event}"),
         Event::SteppedDown { .. }
-        | Event::Doubt { .. }
+        | Event::Unconfirmed { .. }
         | Event::LockBroken { .. }
         | Event::NearLimit { .. }
         | Event::Refusing { .. }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Raises `done_below` and stores, as a call does.
+/// Raises `first_incomplete` and stores, as a call does.
 fn put(outcomes: &mut Outcomes, seq: u64, done_below: u64) {
     outcomes.forget_below(Seq(done_below), |_, _| {});
     outcomes.store(Seq(seq), true);
@@ -56,7 +56,7 @@ fn every_forgotten_outcome_is_named_once() {
         outcomes.forget_below(Seq(done_below), |seq, _| forgotten.push(seq.0));
     }
     assert_eq!(forgotten, [0, 1, 3, 6, 40]);
-    assert_eq!(outcomes.done_below(), Seq(100));
+    assert_eq!(outcomes.first_incomplete(), Seq(100));
     assert_eq!(outcomes.iter().count(), 0);
 }
 
@@ -65,7 +65,11 @@ fn impossible_outcomes_are_not_sound() {
     let sound = |done_below, words: &[u64]| {
         let words = words.iter().copied().collect();
         let done_below = Seq(done_below);
-        Outcomes { done_below, words }.are_sound()
+        Outcomes {
+            first_incomplete: done_below,
+            words,
+        }
+        .are_sound()
     };
     let full = [u64::MAX; MOST_WORDS];
     assert!(sound(0, &[]) && sound(u64::MAX, &[]));
@@ -80,7 +84,8 @@ fn impossible_outcomes_are_not_sound() {
     assert!(!sound(u64::MAX - 9, &[0, THERE]), "beyond the last number");
 }
 
-/// A step of a client near `start`: how far its call is ahead, and how far its `done_below` rises.
+/// A step of a client near `start`: how far its call is ahead, and how far its `first_incomplete`
+/// rises.
 fn steps() -> impl Strategy<Value = (u64, Vec<(u64, u64, bool)>)> {
     let start = prop_oneof![Just(0), 20..70_u64, Just(u64::MAX - 150)];
     let ahead = prop_oneof![0..3_u64, 0..100_u64];

@@ -7,16 +7,16 @@ use super::*;
 use crate::config::{CALL_WINDOW, MAX_BROKEN, MAX_PAYLOAD_BYTES};
 use crate::machine::Command;
 use crate::machine::Outcome;
-use crate::machine::owned::{Claim, Grant};
+use crate::machine::owned::{AcquireRequest, Grant};
 use crate::machine::tests::{ALICE, BOB, Caller, name, open};
-use crate::service::{Acquired, CallId, How, Mark, Mode, SessionTerms, Verb};
+use crate::service::{AcquireOptions, Acquired, CallId, LockMode, Revision, SessionTerms, Verb};
 use crate::types::{ClientId, Lease, Seq, ServerId, Token, UnixTime};
 
 const SMALL: usize = Snapshot::MIN_CHUNK_BYTES;
 
 /// The machine that the rest of `snapshot` makes, having been on the wire.
 pub(in crate::machine) fn restored(snapshot: Snapshot) -> Machine {
-    let mut restore = Restore::new();
+    let mut restore = SnapshotReceiver::new();
     let mut machine = None;
     for chunk in chunks(snapshot, SMALL) {
         assert_eq!(machine, None, "no chunk follows the last");
@@ -57,7 +57,7 @@ fn large() -> Machine {
         let mut caller = Caller::open(&mut machine, ClientId::from_u128(u128::MAX - client));
         for _ in 0..CALL_WINDOW {
             machine.apply(&caller.next(Verb::Lock, "lock-1"), ServerId::A);
-            caller.id.done_below = Seq(0);
+            caller.id.first_incomplete = Seq(0);
         }
     }
     machine
@@ -100,9 +100,9 @@ fn a_restored_machine_goes_on_like_its_original() {
     let mut copy = restored(machine.snapshot());
     let mut bob = Caller::open(&mut machine.clone(), BOB);
     for command in [
-        Command::Open {
+        Command::OpenSession {
             client: BOB,
-            session: None,
+            terms: None,
         },
         bob.next(Verb::Unlock, "lock-5"),
         bob.next(Verb::Lock, "lock-5"),
@@ -122,7 +122,7 @@ fn a_snapshot_is_consistent_while_it_is_drained_and_the_machine_changes() {
     let original = machine.clone();
     let mut bob = Caller::open(&mut machine, BOB);
     let mut snapshot = original.snapshot();
-    let mut restore = Restore::new();
+    let mut restore = SnapshotReceiver::new();
     let mut copy = None;
     let mut lock = 0;
     while let Some(chunk) = snapshot.next_chunk(SMALL) {
@@ -140,8 +140,8 @@ fn a_snapshot_is_consistent_while_it_is_drained_and_the_machine_changes() {
 #[test]
 fn a_chunk_that_is_missing_or_comes_twice_is_refused() {
     let chunks = chunks(large().snapshot(), SMALL);
-    let mut restore = Restore::new();
-    let out_of_order = |expected, found| Err(RestoreError::OutOfOrder { expected, found });
+    let mut restore = SnapshotReceiver::new();
+    let out_of_order = |expected, found| Err(SnapshotError::OutOfOrder { expected, found });
     assert_eq!(restore.add(chunks[1].clone()), out_of_order(0, 1));
     assert_eq!(restore.add(chunks[0].clone()), Ok(None));
     assert_eq!(restore.add(chunks[0].clone()), out_of_order(1, 0));
@@ -154,9 +154,9 @@ fn chunks_of_two_copies_do_not_mix() {
     let first = chunks(machine.snapshot(), SMALL);
     open(&mut machine, BOB);
     let second = chunks(machine.snapshot(), SMALL);
-    let mut restore = Restore::new();
+    let mut restore = SnapshotReceiver::new();
     assert_eq!(restore.add(first[0].clone()), Ok(None));
-    assert_eq!(restore.add(second[1].clone()), Err(RestoreError::Mixed));
+    assert_eq!(restore.add(second[1].clone()), Err(SnapshotError::Mixed));
 }
 
 #[test]
@@ -165,33 +165,38 @@ fn a_copy_that_was_tampered_with_is_refused() {
     let error = |tamper: fn(&mut Chunk)| {
         let mut chunk = original.clone();
         tamper(&mut chunk);
-        Restore::new().add(chunk).expect_err("it must be refused")
+        SnapshotReceiver::new()
+            .add(chunk)
+            .expect_err("it must be refused")
     };
     for corrupt in [
         error(|chunk| drop(chunk.locks.pop())),
         error(|chunk| chunk.locks.push(name("never locked"))),
         error(|chunk| drop(chunk.records.pop())),
-        error(|chunk| chunk.records[0].0 = RecordNumber(3)),
+        error(|chunk| chunk.records[0].0 = SessionId(3)),
         error(|chunk| chunk.header.op = OpNumber(3)),
         error(|chunk| chunk.header.clock = UnixTime(3)),
     ] {
-        assert!(matches!(corrupt, RestoreError::Corrupt { .. }), "{corrupt}");
+        assert!(
+            matches!(corrupt, SnapshotError::Corrupt { .. }),
+            "{corrupt}"
+        );
     }
     for malformed in [
         error(|chunk| chunk.locks.push(chunk.locks[0].clone())),
         error(|chunk| chunk.records.push(chunk.records[0].clone())),
         error(|chunk| chunk.records[0].1 = impossible_record()),
     ] {
-        assert_eq!(malformed, RestoreError::Malformed);
+        assert_eq!(malformed, SnapshotError::Malformed);
     }
 }
 
 /// A record whose last outcomes are none.
-fn impossible_record() -> Record {
+fn impossible_record() -> Session {
     let parts = (
         ALICE,
         None::<Arc<SessionTerms>>,
-        Vec::<(Mark, Seq)>::new(),
+        Vec::<(Revision, Seq)>::new(),
         Seq(0),
         vec![0_u64],
     );
@@ -204,10 +209,10 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
     let mut machine = large();
     let lease = Some(Lease::new(Lease::MIN).expect("a lease"));
     let client = BOB;
-    let Outcome::Opened(record) = machine.apply(
-        &Command::Open {
+    let Outcome::Opened(session_id) = machine.apply(
+        &Command::OpenSession {
             client,
-            session: lease.map(SessionTerms::nameless),
+            terms: lease.map(SessionTerms::nameless),
         },
         ServerId::A,
     ) else {
@@ -226,38 +231,43 @@ fn a_long_queue_is_cut_into_chunks_like_anything_else() {
     for seq in 0..500 {
         let id = CallId {
             client,
-            record,
+            session: session_id,
             seq: Seq(seq),
-            done_below: Seq(seq),
+            first_incomplete: Seq(seq),
         };
-        let how = How {
-            mode: Mode::Permits(NonZeroU32::MAX),
+        let options = AcquireOptions {
+            mode: LockMode::Permits(NonZeroU32::MAX),
             waits: true,
         };
         let longest = "q".repeat(LockName::MAX_BYTES);
         let name = name(if seq % 2 == 0 { "lock-1" } else { &longest });
-        machine.apply(&Command::Acquire { id, name, how }, ServerId::A);
+        machine.apply(&Command::Acquire { id, name, options }, ServerId::A);
     }
     let chunks = chunks(machine.snapshot(), SMALL);
-    let places = |chunk: &Chunk| chunk.places.len();
-    assert!(chunks.iter().filter(|chunk| places(chunk) > 0).count() > 10);
-    assert_eq!(chunks.iter().map(places).sum::<usize>(), 500);
+    let entries = |chunk: &Chunk| chunk.places.len();
+    assert!(chunks.iter().filter(|chunk| entries(chunk) > 0).count() > 10);
+    assert_eq!(chunks.iter().map(entries).sum::<usize>(), 500);
     assert_eq!(restored(machine.snapshot()), machine);
 
     let mut chunk = machine.snapshot().next_chunk(usize::MAX).expect("a chunk");
     chunk.places[0].1 = chunk.places[0].1.next();
-    let refused = Restore::new().add(chunk).expect_err("it was tampered with");
-    assert!(matches!(refused, RestoreError::Corrupt { .. }), "{refused}");
+    let refused = SnapshotReceiver::new()
+        .add(chunk)
+        .expect_err("it was tampered with");
+    assert!(
+        matches!(refused, SnapshotError::Corrupt { .. }),
+        "{refused}"
+    );
 }
 
 #[test]
 fn after_the_last_chunk_a_restore_is_as_new() {
     let machine = large();
-    let mut restore = Restore::new();
+    let mut restore = SnapshotReceiver::new();
     for _ in 0..2 {
         let chunk = machine.snapshot().next_chunk(usize::MAX).expect("a chunk");
         assert_eq!(restore.add(chunk), Ok(Some(machine.clone())));
-        assert_eq!(restore, Restore::new());
+        assert_eq!(restore, SnapshotReceiver::new());
     }
 }
 
@@ -267,10 +277,10 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
     let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
     for client in 0..1_000 {
         let client = ClientId::from_u128(u128::MAX - client);
-        let Outcome::Opened(record) = machine.apply(
-            &Command::Open {
+        let Outcome::Opened(session_id) = machine.apply(
+            &Command::OpenSession {
                 client,
-                session: lease.map(SessionTerms::nameless),
+                terms: lease.map(SessionTerms::nameless),
             },
             ServerId::A,
         ) else {
@@ -280,9 +290,9 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
         let seq = Seq(u64::MAX - 32);
         let id = CallId {
             client,
-            record,
+            session: session_id,
             seq,
-            done_below: seq,
+            first_incomplete: seq,
         };
         let (verb, name) = (Verb::Lock, name("job"));
         machine.apply(&Command::Call { id, verb, name }, ServerId::A);
@@ -296,10 +306,10 @@ fn records_full_of_the_longest_numbers_are_cut_to_fit() {
 fn broken_session(machine: &mut Machine, client: u128, calls: u64) {
     let lease = Some(Lease::new(Lease::MAX).expect("a lease"));
     let client = ClientId::from_u128(u128::MAX - client);
-    let Outcome::Opened(record) = machine.apply(
-        &Command::Open {
+    let Outcome::Opened(session_id) = machine.apply(
+        &Command::OpenSession {
             client,
-            session: lease.map(SessionTerms::nameless),
+            terms: lease.map(SessionTerms::nameless),
         },
         ServerId::A,
     ) else {
@@ -307,22 +317,22 @@ fn broken_session(machine: &mut Machine, client: u128, calls: u64) {
     };
     let mut admin = Caller::open(machine, ALICE);
     let first = Seq(u64::MAX - CALL_WINDOW - 1);
-    let how = How {
-        mode: Mode::Exclusive,
+    let options = AcquireOptions {
+        mode: LockMode::Exclusive,
         waits: true,
     };
     for call in 0..calls {
         let id = CallId {
             client,
-            record,
+            session: session_id,
             seq: Seq(first.0 + call),
-            done_below: first,
+            first_incomplete: first,
         };
-        let name = name(&format!("job of {record}"));
+        let name = name(&format!("job of {session_id}"));
         let acquire = Command::Acquire {
             id,
             name: name.clone(),
-            how,
+            options,
         };
         if let Outcome::Acquired(Acquired::Granted(token)) = machine.apply(&acquire, ServerId::A)
             && call < MAX_BROKEN as u64
@@ -333,7 +343,13 @@ fn broken_session(machine: &mut Machine, client: u128, calls: u64) {
             assert_eq!(broken, Outcome::Call(true));
         }
     }
-    assert_eq!(machine.news(record, Mark(0), 1).broken.len(), MAX_BROKEN);
+    assert_eq!(
+        machine
+            .notifications(session_id, Revision(0), 1)
+            .broken
+            .len(),
+        MAX_BROKEN
+    );
 }
 
 #[test]
@@ -359,19 +375,19 @@ fn records_with_broken_locks_are_cut_to_fit() {
 #[test]
 fn a_place_takes_no_more_on_the_wire_than_is_reckoned_for_it() {
     let name = name(&"q".repeat(LockName::MAX_BYTES));
-    let place = Place {
-        claim: Claim {
-            session: RecordNumber(u64::MAX),
+    let entry = QueueEntry {
+        request: AcquireRequest {
+            session: SessionId(u64::MAX),
             seq: Seq(u64::MAX),
-            mode: Mode::Permits(NonZeroU32::MAX),
+            mode: LockMode::Permits(NonZeroU32::MAX),
         },
         grant: Some(Grant {
             token: Token(u64::MAX),
-            contended: Some(Mark(u64::MAX)),
+            contended: Some(Revision(u64::MAX)),
             since: UnixTime(u64::MAX),
         }),
     };
     let reckoned = name.as_str().len() + PLACE_BYTES;
-    let bytes = postcard::to_stdvec(&(name, OpNumber(u64::MAX), place)).expect("it encodes");
+    let bytes = postcard::to_stdvec(&(name, OpNumber(u64::MAX), entry)).expect("it encodes");
     assert!(bytes.len() <= reckoned, "{} > {reckoned}", bytes.len());
 }

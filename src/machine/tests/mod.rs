@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::CALL_WINDOW;
-use crate::service::{Acquired, Change, How, News, SessionTerms};
-use crate::types::{ClientId, Lease, RecordNumber, Seq, Token};
+use crate::service::{AcquireOptions, Acquired, Change, Notifications, SessionTerms};
+use crate::types::{ClientId, Lease, Seq, SessionId, Token};
 
 pub(super) const ALICE: ClientId = ClientId::from_u128(1);
 pub(super) const BOB: ClientId = ClientId::from_u128(2);
@@ -19,11 +19,11 @@ pub(super) fn name(name: &str) -> LockName {
     name.parse().expect("a good name")
 }
 
-pub(super) fn open(machine: &mut Machine, client: ClientId) -> RecordNumber {
+pub(super) fn open(machine: &mut Machine, client: ClientId) -> SessionId {
     match machine.apply(
-        &Command::Open {
+        &Command::OpenSession {
             client,
-            session: None,
+            terms: None,
         },
         ServerId::A,
     ) {
@@ -39,13 +39,13 @@ pub(super) struct Caller {
 
 impl Caller {
     pub(super) fn open(machine: &mut Machine, client: ClientId) -> Self {
-        let record = open(machine, client);
+        let session = open(machine, client);
         Self {
             id: CallId {
                 client,
-                record,
+                session,
                 seq: Seq(0),
-                done_below: Seq(0),
+                first_incomplete: Seq(0),
             },
         }
     }
@@ -53,7 +53,7 @@ impl Caller {
     pub(super) fn next(&mut self, verb: Verb, lock: &str) -> Command {
         let id = self.id;
         self.id.seq = id.seq.next();
-        self.id.done_below = id.seq.next();
+        self.id.first_incomplete = id.seq.next();
         call(id, verb, lock)
     }
 }
@@ -102,22 +102,22 @@ fn a_repeated_call_that_had_failed_fails_again_though_the_lock_is_free_now() {
 #[test]
 fn every_command_takes_an_op_number() {
     let mut machine = Machine::new(OpNumber(41));
-    let record = open(&mut machine, ALICE);
-    assert_eq!(record, RecordNumber(42));
+    let session = open(&mut machine, ALICE);
+    assert_eq!(session, SessionId(42));
     let stranger = CallId {
         client: BOB,
-        record,
+        session,
         seq: Seq(0),
-        done_below: Seq(0),
+        first_incomplete: Seq(0),
     };
     assert_eq!(
         machine.apply(&call(stranger, Verb::Lock, "job"), ServerId::A),
-        Outcome::Refused(CallRefusal::UnknownRecord)
+        Outcome::Refused(CallRefusal::UnknownSession)
     );
     assert_eq!(
         machine.apply(
             &Command::Expire {
-                record: RecordNumber(7),
+                session: SessionId(7),
                 seen: Seq(0)
             },
             ServerId::A
@@ -131,11 +131,11 @@ fn every_command_takes_an_op_number() {
 fn after_goodbye_a_late_copy_of_a_call_is_refused() {
     let mut machine = Machine::default();
     let mut alice = Caller::open(&mut machine, ALICE);
-    let record = alice.id.record;
+    let session = alice.id.session;
     let lock = alice.next(Verb::Lock, "job");
     machine.apply(&lock, ServerId::A);
     machine.apply(&alice.next(Verb::Unlock, "job"), ServerId::A);
-    let goodbye = |client| Command::Goodbye { client, record };
+    let goodbye = |client| Command::CloseSession { client, session };
 
     assert_eq!(
         machine.apply(&goodbye(BOB), ServerId::A),
@@ -152,7 +152,7 @@ fn after_goodbye_a_late_copy_of_a_call_is_refused() {
     open(&mut machine, ALICE);
     assert_eq!(
         machine.apply(&lock, ServerId::A),
-        Outcome::Refused(CallRefusal::UnknownRecord)
+        Outcome::Refused(CallRefusal::UnknownSession)
     );
     assert!(!machine.is_held(&name("job")));
 }
@@ -161,17 +161,17 @@ fn after_goodbye_a_late_copy_of_a_call_is_refused() {
 fn a_record_that_has_moved_on_does_not_expire() {
     let mut machine = Machine::default();
     let mut alice = Caller::open(&mut machine, ALICE);
-    let record = alice.id.record;
-    let seen = machine.record(record).expect("it is open").next_seq;
+    let session = alice.id.session;
+    let seen = machine.session(session).expect("it is open").next_seq;
     machine.apply(&alice.next(Verb::Lock, "job"), ServerId::A);
 
     assert_eq!(
-        machine.apply(&Command::Expire { record, seen }, ServerId::A),
+        machine.apply(&Command::Expire { session, seen }, ServerId::A),
         Outcome::Dropped(false)
     );
     assert_eq!(
-        machine.record(record),
-        Some(RecordInfo {
+        machine.session(session),
+        Some(SessionInfo {
             client: ALICE,
             lease: None,
             next_seq: Seq(1)
@@ -180,14 +180,14 @@ fn a_record_that_has_moved_on_does_not_expire() {
     assert_eq!(
         machine.apply(
             &Command::Expire {
-                record,
+                session,
                 seen: Seq(1)
             },
             ServerId::A
         ),
         Outcome::Dropped(true)
     );
-    assert_eq!(machine.records().count(), 0);
+    assert_eq!(machine.sessions().count(), 0);
     assert!(
         machine.is_held(&name("job")),
         "the lock is not the record's"
@@ -197,12 +197,12 @@ fn a_record_that_has_moved_on_does_not_expire() {
 #[test]
 fn a_call_below_done_below_is_refused_and_a_late_call_does_not_lower_it() {
     let mut machine = Machine::default();
-    let record = open(&mut machine, ALICE);
+    let session = open(&mut machine, ALICE);
     let id = |seq, done_below| CallId {
         client: ALICE,
-        record,
+        session,
         seq: Seq(seq),
-        done_below: Seq(done_below),
+        first_incomplete: Seq(done_below),
     };
     let given_up = Outcome::Refused(CallRefusal::GivenUp);
 
@@ -230,23 +230,23 @@ fn a_call_below_done_below_is_refused_and_a_late_call_does_not_lower_it() {
 #[test]
 fn a_call_too_far_ahead_is_refused() {
     let mut machine = Machine::default();
-    let record = open(&mut machine, ALICE);
+    let session = open(&mut machine, ALICE);
     let id = |seq, done_below| CallId {
         client: ALICE,
-        record,
+        session,
         seq: Seq(seq),
-        done_below: Seq(done_below),
+        first_incomplete: Seq(done_below),
     };
     let full = Outcome::Refused(CallRefusal::WindowFull);
 
-    let before = machine.record(record);
+    let before = machine.session(session);
     for (seq, done_below) in [(CALL_WINDOW, 0), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
         assert_eq!(
             machine.apply(&call(id(seq, done_below), Verb::Lock, "a"), ServerId::A),
             full
         );
     }
-    assert_eq!(machine.record(record), before);
+    assert_eq!(machine.session(session), before);
     let last = call(id(CALL_WINDOW - 1, 0), Verb::Lock, "a");
     assert_eq!(machine.apply(&last, ServerId::A), Outcome::Call(true));
 }
@@ -254,13 +254,13 @@ fn a_call_too_far_ahead_is_refused() {
 #[test]
 fn a_record_with_the_last_of_all_numbers_is_copied_and_dropped_like_any_other() {
     let mut machine = Machine::default();
-    let record = open(&mut machine, ALICE);
+    let session = open(&mut machine, ALICE);
     let last = Seq(u64::MAX - 1);
     let id = CallId {
         client: ALICE,
-        record,
+        session,
         seq: last,
-        done_below: last,
+        first_incomplete: last,
     };
     assert_eq!(
         machine.apply(&call(id, Verb::Lock, "job"), ServerId::A),
@@ -268,7 +268,7 @@ fn a_record_with_the_last_of_all_numbers_is_copied_and_dropped_like_any_other() 
     );
     assert_eq!(snapshot::tests::restored(machine.snapshot()), machine);
     let client = ALICE;
-    let goodbye = Command::Goodbye { client, record };
+    let goodbye = Command::CloseSession { client, session };
     assert_eq!(machine.apply(&goodbye, ServerId::A), Outcome::Dropped(true));
 }
 
@@ -300,9 +300,9 @@ fn the_digest_is_the_same_in_every_build() {
 
 #[test]
 fn locks_spread_over_their_shards() {
-    let places = (0..100).map(|lock| digest::of_lock(&name(&format!("lock-{lock}"))).bits());
-    let places: std::collections::BTreeSet<_> = places.collect();
-    assert_eq!(places.len(), 100);
+    let entries = (0..100).map(|lock| digest::of_lock(&name(&format!("lock-{lock}"))).bits());
+    let entries: std::collections::BTreeSet<_> = entries.collect();
+    assert_eq!(entries.len(), 100);
 }
 
 #[test]

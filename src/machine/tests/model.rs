@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::{MAX_BROKEN, MAX_NESTING};
-use crate::service::{Holding, HoldingState, Mode, PlaceInfo, SessionTerms};
+use crate::service::{Holding, HoldingState, LockMode, QueueEntryInfo, SessionTerms};
 
 #[derive(Default)]
 pub(super) struct Model {
@@ -17,19 +17,19 @@ pub(super) struct Model {
     locks: BTreeMap<LockName, ModelLock>,
     /// What is left of each retention, by token.
     retained: BTreeMap<u64, Retention>,
-    records: BTreeMap<RecordNumber, ModelRecord>,
+    records: BTreeMap<SessionId, ModelSession>,
 }
 
 #[derive(Default)]
 struct ModelLock {
     ownerless: bool,
-    places: Vec<ModelPlace>,
+    places: Vec<ModelEntry>,
 }
 
-struct ModelPlace {
-    session: RecordNumber,
+struct ModelEntry {
+    session: SessionId,
     seq: Seq,
-    mode: Mode,
+    mode: LockMode,
     token: Option<u64>,
     since: Option<UnixTime>,
     contended: Option<u64>,
@@ -37,7 +37,7 @@ struct ModelPlace {
     left_by: Option<(ClientId, Option<SessionTerms>)>,
 }
 
-struct ModelRecord {
+struct ModelSession {
     client: ClientId,
     session: Option<SessionTerms>,
     done_below: Seq,
@@ -45,9 +45,9 @@ struct ModelRecord {
     broken: Vec<(u64, Seq)>,
 }
 
-impl ModelRecord {
-    fn info(&self) -> RecordInfo {
-        RecordInfo {
+impl ModelSession {
+    fn info(&self) -> SessionInfo {
+        SessionInfo {
             client: self.client,
             lease: self.session.as_ref().map(|session| session.lease),
             next_seq: self
@@ -58,8 +58,8 @@ impl ModelRecord {
     }
 }
 
-impl ModelPlace {
-    fn is_of(&self, session: RecordNumber, seq: Seq) -> bool {
+impl ModelEntry {
+    fn is_of(&self, session: SessionId, seq: Seq) -> bool {
         self.left_by.is_none() && (self.session, self.seq) == (session, seq)
     }
 }
@@ -69,20 +69,20 @@ impl ModelLock {
         !self.ownerless && self.places.is_empty()
     }
 
-    fn lets_in(&self, mode: Mode) -> bool {
-        let holders = self.places.iter().filter(|place| place.token.is_some());
+    fn lets_in(&self, mode: LockMode) -> bool {
+        let holders = self.places.iter().filter(|entry| entry.token.is_some());
         let modes: Vec<_> = holders.map(|holder| holder.mode).chain([mode]).collect();
-        let is_kept = |mode: &Mode| match mode {
-            Mode::Exclusive => modes.len() == 1,
-            Mode::Shared => true,
-            Mode::Permits(most) => modes.len() <= most.get() as usize,
+        let is_kept = |mode: &LockMode| match mode {
+            LockMode::Exclusive => modes.len() == 1,
+            LockMode::Shared => true,
+            LockMode::Permits(most) => modes.len() <= most.get() as usize,
         };
         !self.ownerless && modes.iter().all(is_kept)
     }
 
     /// Grants what can be granted, from the front of the queue.
-    fn settle(&mut self, now: UnixTime, mut next_mark: impl FnMut() -> u64) {
-        while let Some(first) = self.places.iter().position(|place| place.token.is_none()) {
+    fn grant_waiters(&mut self, now: UnixTime, mut next_mark: impl FnMut() -> u64) {
+        while let Some(first) = self.places.iter().position(|entry| entry.token.is_none()) {
             if !self.lets_in(self.places[first].mode) {
                 // The newest is told first.
                 let holders = self.places[..first].iter_mut().rev();
@@ -99,9 +99,9 @@ impl ModelLock {
 
 /// The first number from `op` on and above `mark` that is one of the issuer's: an even one of A, an
 /// odd one of B.
-fn next_mark(op: u64, mark: u64, issuer: Option<ServerId>) -> u64 {
+fn next_mark(op: u64, revision: u64, issuer: Option<ServerId>) -> u64 {
     let is_odd = issuer == Some(ServerId::B);
-    let mut numbers = (op..).filter(|number| *number > mark && (number % 2 == 1) == is_odd);
+    let mut numbers = (op..).filter(|number| *number > revision && (number % 2 == 1) == is_odd);
     numbers.next().expect("numbers do not end")
 }
 
@@ -110,12 +110,15 @@ impl Model {
         self.op += 1;
         self.issuer = Some(issuer);
         match command {
-            Command::Open { client, session } => self.open(*client, session.as_deref().cloned()),
+            Command::OpenSession {
+                client,
+                terms: session,
+            } => self.open(*client, session.as_deref().cloned()),
             Command::Call { id, verb, name } => match self.call(id, *verb, name) {
                 Ok(outcome) => Outcome::Call(outcome),
                 Err(refusal) => Outcome::Refused(refusal),
             },
-            Command::Acquire { id, name, how } => match self.acquire(id, name, *how) {
+            Command::Acquire { id, name, options } => match self.acquire(id, name, *options) {
                 Ok(acquired) => Outcome::Acquired(acquired),
                 Err(refusal) => Outcome::Refused(refusal),
             },
@@ -136,10 +139,14 @@ impl Model {
                 Ok(outcome) => Outcome::Call(outcome),
                 Err(refusal) => Outcome::Refused(refusal),
             },
-            Command::Goodbye { client, record } => self.drop_if(*record, |r| r.client == *client),
-            Command::Expire { record, seen } => {
-                self.drop_if(*record, |r| r.info().next_seq == *seen)
-            }
+            Command::CloseSession {
+                client,
+                session: session_id,
+            } => self.drop_if(*session_id, |r| r.client == *client),
+            Command::Expire {
+                session: session_id,
+                seen,
+            } => self.drop_if(*session_id, |r| r.info().next_seq == *seen),
             Command::Clock { time } => {
                 self.clock = *time;
                 Outcome::Noted
@@ -148,34 +155,34 @@ impl Model {
     }
 
     fn open(&mut self, client: ClientId, session: Option<SessionTerms>) -> Outcome {
-        let number = RecordNumber(self.op);
-        let record = ModelRecord {
+        let number = SessionId(self.op);
+        let session_id = ModelSession {
             client,
             session,
             done_below: Seq(0),
             outcomes: BTreeMap::new(),
             broken: Vec::new(),
         };
-        self.records.insert(number, record);
+        self.records.insert(number, session_id);
         Outcome::Opened(number)
     }
 
     /// The outcome of a call that was executed, or that it may be.
-    fn recall(&self, id: &CallId) -> Result<Option<bool>, CallRefusal> {
-        let record = self.records.get(&id.record);
-        let record = record
-            .filter(|record| record.client == id.client)
-            .ok_or(CallRefusal::UnknownRecord)?;
-        if id.seq < record.done_below {
+    fn find_duplicate(&self, id: &CallId) -> Result<Option<bool>, CallRefusal> {
+        let session = self.records.get(&id.session);
+        let session = session
+            .filter(|session| session.client == id.client)
+            .ok_or(CallRefusal::UnknownSession)?;
+        if id.seq < session.done_below {
             return Err(CallRefusal::GivenUp);
         }
-        if let Some(outcome) = record.outcomes.get(&id.seq) {
+        if let Some(outcome) = session.outcomes.get(&id.seq) {
             return Ok(Some(*outcome));
         }
-        if id.seq < id.done_below {
+        if id.seq < id.first_incomplete {
             return Err(CallRefusal::GivenUp);
         }
-        let done_below = record.done_below.max(id.done_below);
+        let done_below = session.done_below.max(id.first_incomplete);
         if id.seq.0 - done_below.0 >= CALL_WINDOW || id.seq == Seq(u64::MAX) {
             return Err(CallRefusal::WindowFull);
         }
@@ -183,19 +190,19 @@ impl Model {
     }
 
     fn store(&mut self, id: &CallId, outcome: bool) {
-        let record = self.records.get_mut(&id.record).expect("it was recalled");
-        record.done_below = record.done_below.max(id.done_below);
-        record.outcomes.insert(id.seq, outcome);
+        let session = self.records.get_mut(&id.session).expect("it was recalled");
+        session.done_below = session.done_below.max(id.first_incomplete);
+        session.outcomes.insert(id.seq, outcome);
     }
 
-    fn settle(&mut self, name: &LockName) {
-        let (op, mark, issuer) = (self.op, &mut self.mark, self.issuer);
+    fn grant_waiters(&mut self, name: &LockName) {
+        let (op, revision, issuer) = (self.op, &mut self.mark, self.issuer);
         let Some(lock) = self.locks.get_mut(name) else {
             return;
         };
-        lock.settle(self.clock, || {
-            *mark = next_mark(op, *mark, issuer);
-            *mark
+        lock.grant_waiters(self.clock, || {
+            *revision = next_mark(op, *revision, issuer);
+            *revision
         });
         if lock.is_free() {
             self.locks.remove(name);
@@ -203,7 +210,7 @@ impl Model {
     }
 
     fn call(&mut self, id: &CallId, verb: Verb, name: &LockName) -> Result<bool, CallRefusal> {
-        if let Some(outcome) = self.recall(id)? {
+        if let Some(outcome) = self.find_duplicate(id)? {
             return Ok(outcome);
         }
         let lock = self.locks.entry(name.clone()).or_default();
@@ -216,33 +223,40 @@ impl Model {
             Verb::Unlock if !lock.is_free() && !outcome => return Err(CallRefusal::Owned),
             Verb::Unlock => lock.ownerless = false,
         }
-        self.settle(name);
+        self.grant_waiters(name);
         self.store(id, outcome);
         Ok(outcome)
     }
 
-    fn acquire(&mut self, id: &CallId, name: &LockName, how: How) -> Result<Acquired, CallRefusal> {
-        match self.recall(id)? {
+    fn acquire(
+        &mut self,
+        id: &CallId,
+        name: &LockName,
+        options: AcquireOptions,
+    ) -> Result<Acquired, CallRefusal> {
+        match self.find_duplicate(id)? {
             Some(false) => return Ok(Acquired::Held),
             Some(true) => return Ok(self.acquired(id)),
-            None if self.records[&id.record].session.is_none() => return Err(CallRefusal::NoLease),
+            None if self.records[&id.session].session.is_none() => {
+                return Err(CallRefusal::NoLease);
+            }
             None => {}
         }
         let lock = self.locks.entry(name.clone()).or_default();
-        let nobody_waits = lock.places.iter().all(|place| place.token.is_some());
-        let comes_in = how.waits || nobody_waits && lock.lets_in(how.mode);
+        let nobody_waits = lock.places.iter().all(|entry| entry.token.is_some());
+        let comes_in = options.waits || nobody_waits && lock.lets_in(options.mode);
         if comes_in {
-            lock.places.push(ModelPlace {
-                session: id.record,
+            lock.places.push(ModelEntry {
+                session: id.session,
                 seq: id.seq,
-                mode: how.mode,
+                mode: options.mode,
                 token: None,
                 since: None,
                 contended: None,
                 left_by: None,
             });
         }
-        self.settle(name);
+        self.grant_waiters(name);
         self.store(id, comes_in);
         Ok(if comes_in {
             self.acquired(id)
@@ -252,27 +266,27 @@ impl Model {
     }
 
     fn acquired(&self, id: &CallId) -> Acquired {
-        let mut places = self.locks.values().flat_map(|lock| &lock.places);
-        match places.find(|place| place.is_of(id.record, id.seq)) {
+        let mut entries = self.locks.values().flat_map(|lock| &lock.places);
+        match entries.find(|entry| entry.is_of(id.session, id.seq)) {
             None => Acquired::Ended,
-            Some(place) => place
+            Some(entry) => entry
                 .token
                 .map_or(Acquired::Queued, |token| Acquired::Granted(Token(token))),
         }
     }
 
     fn release(&mut self, id: &CallId, acquired: Seq) -> Result<bool, CallRefusal> {
-        if let Some(outcome) = self.recall(id)? {
+        if let Some(outcome) = self.find_duplicate(id)? {
             return Ok(outcome);
         }
-        let record = self.records.get_mut(&id.record).expect("it was recalled");
-        record.broken.retain(|(_, seq)| *seq != acquired);
-        let left = self.leave(|place| place.is_of(id.record, acquired));
+        let session = self.records.get_mut(&id.session).expect("it was recalled");
+        session.broken.retain(|(_, seq)| *seq != acquired);
+        let left = self.leave(|entry| entry.is_of(id.session, acquired));
         let first = CallId {
             seq: acquired,
             ..*id
         };
-        if left.is_empty() && acquired < id.seq && self.recall(&first) == Ok(None) {
+        if left.is_empty() && acquired < id.seq && self.find_duplicate(&first) == Ok(None) {
             self.store(&first, false);
         }
         let was_held = left.iter().any(|(_, was_held)| *was_held);
@@ -286,12 +300,12 @@ impl Model {
         acquired: Seq,
         retention: Retention,
     ) -> Result<bool, CallRefusal> {
-        if let Some(outcome) = self.recall(id)? {
+        if let Some(outcome) = self.find_duplicate(id)? {
             return Ok(outcome);
         }
-        let mut places = self.locks.values().flat_map(|lock| &lock.places);
-        let place = places.find(|place| place.is_of(id.record, acquired));
-        let token = place.and_then(|place| place.token);
+        let mut entries = self.locks.values().flat_map(|lock| &lock.places);
+        let entry = entries.find(|entry| entry.is_of(id.session, acquired));
+        let token = entry.and_then(|entry| entry.token);
         if let Some(token) = token {
             self.retained.insert(token, retention);
             self.retained.retain(|_, left| !left.is_zero());
@@ -307,7 +321,7 @@ impl Model {
         *retention = left;
         if left.is_zero() {
             self.retained.remove(&token);
-            self.drop_places(|place| place.token == Some(token) && place.left_by.is_some());
+            self.drop_entries(|entry| entry.token == Some(token) && entry.left_by.is_some());
         }
         Outcome::Dropped(true)
     }
@@ -318,20 +332,20 @@ impl Model {
         name: &LockName,
         token: Token,
     ) -> Result<bool, CallRefusal> {
-        if let Some(outcome) = self.recall(id)? {
+        if let Some(outcome) = self.find_duplicate(id)? {
             return Ok(outcome);
         }
-        let mut places = self
+        let mut entries = self
             .locks
             .get(name)
             .into_iter()
             .flat_map(|lock| &lock.places);
-        let holder = places.find(|place| place.token == Some(token.0));
+        let holder = entries.find(|entry| entry.token == Some(token.0));
         if let Some(holder) = holder {
             let (session, seq) = (holder.session, holder.seq);
             self.retained.remove(&token.0);
             if holder.left_by.is_some() {
-                self.drop_places(|place| place.token == Some(token.0));
+                self.drop_entries(|entry| entry.token == Some(token.0));
                 self.store(id, true);
                 return Ok(true);
             }
@@ -345,7 +359,7 @@ impl Model {
             }
             self.mark = next_mark(self.op, self.mark, self.issuer);
             broken.push((self.mark, seq));
-            self.leave(|place| place.is_of(session, seq));
+            self.leave(|entry| entry.is_of(session, seq));
             self.store(id, true);
             return Ok(true);
         }
@@ -355,120 +369,120 @@ impl Model {
 
     /// Lets sessions go from places, takes away those that are not retained, and then grants; tells
     /// the locks in the order of the calls that asked for them, and whether they were held.
-    fn leave(&mut self, goes: impl Fn(&ModelPlace) -> bool) -> Vec<(LockName, bool)> {
+    fn leave(&mut self, goes: impl Fn(&ModelEntry) -> bool) -> Vec<(LockName, bool)> {
         let mut left = BTreeMap::new();
         for (name, lock) in &mut self.locks {
-            let places = lock.places.iter_mut();
-            for place in places.filter(|place| place.left_by.is_none() && goes(place)) {
-                left.insert(place.seq, (name.clone(), place.token.is_some()));
-                let record = &self.records[&place.session];
-                place.left_by = Some((record.client, record.session.clone()));
+            let entries = lock.places.iter_mut();
+            for entry in entries.filter(|entry| entry.left_by.is_none() && goes(entry)) {
+                left.insert(entry.seq, (name.clone(), entry.token.is_some()));
+                let session = &self.records[&entry.session];
+                entry.left_by = Some((session.client, session.session.clone()));
             }
             let retained = &self.retained;
-            lock.places.retain(|place| {
-                let token = place.token;
-                place.left_by.is_none() || token.is_some_and(|token| retained.contains_key(&token))
+            lock.places.retain(|entry| {
+                let token = entry.token;
+                entry.left_by.is_none() || token.is_some_and(|token| retained.contains_key(&token))
             });
         }
         for (name, _) in left.values() {
-            self.settle(name);
+            self.grant_waiters(name);
         }
         left.into_values().collect()
     }
 
     /// Takes places away that no session knows of any more, and then grants.
-    fn drop_places(&mut self, goes: impl Fn(&ModelPlace) -> bool) {
+    fn drop_entries(&mut self, goes: impl Fn(&ModelEntry) -> bool) {
         for lock in self.locks.values_mut() {
-            lock.places.retain(|place| !goes(place));
+            lock.places.retain(|entry| !goes(entry));
         }
         let names: Vec<_> = self.locks.keys().cloned().collect();
         for name in &names {
-            self.settle(name);
+            self.grant_waiters(name);
         }
     }
 
     fn drop_if(
         &mut self,
-        number: RecordNumber,
-        condition: impl FnOnce(&ModelRecord) -> bool,
+        number: SessionId,
+        condition: impl FnOnce(&ModelSession) -> bool,
     ) -> Outcome {
         let drop = self.records.get(&number).is_some_and(condition);
         if drop {
-            self.leave(|place| place.session == number);
+            self.leave(|entry| entry.session == number);
             self.records.remove(&number);
         }
         Outcome::Dropped(drop)
     }
 
-    fn news(&self, session: RecordNumber) -> News {
-        let places = self.locks.values().flat_map(|lock| &lock.places);
-        let mut changes: Vec<_> = places
-            .filter(|place| place.session == session && place.left_by.is_none())
-            .filter_map(|place| {
-                let token = place.token?;
+    fn notifications(&self, session: SessionId) -> Notifications {
+        let entries = self.locks.values().flat_map(|lock| &lock.places);
+        let mut changes: Vec<_> = entries
+            .filter(|entry| entry.session == session && entry.left_by.is_none())
+            .filter_map(|entry| {
+                let token = entry.token?;
                 let change = Change {
-                    acquired: place.seq,
+                    acquired: entry.seq,
                     token: Token(token),
-                    contended: place.contended.is_some(),
+                    contended: entry.contended.is_some(),
                 };
-                Some((place.contended.unwrap_or(token), change))
+                Some((entry.contended.unwrap_or(token), change))
             })
             .collect();
-        changes.sort_by_key(|(mark, _)| *mark);
+        changes.sort_by_key(|(revision, _)| *revision);
         let broken = &self.records[&session].broken;
-        let told = changes.iter().map(|(mark, _)| mark);
-        let told = told.chain(broken.iter().map(|(mark, _)| mark));
-        News {
-            through: Mark(told.max().copied().unwrap_or(0)),
+        let notified = changes.iter().map(|(revision, _)| revision);
+        let notified = notified.chain(broken.iter().map(|(revision, _)| revision));
+        Notifications {
+            through: Revision(notified.max().copied().unwrap_or(0)),
             changes: changes.into_iter().map(|(_, change)| change).collect(),
             broken: broken.iter().map(|(_, seq)| *seq).collect(),
         }
     }
 
-    fn holdings(&self, session: RecordNumber) -> Vec<Holding> {
-        let places = self.locks.values().flat_map(|lock| &lock.places);
-        let places = places.filter(|place| place.session == session && place.left_by.is_none());
-        let places = places.map(|place| {
-            let state = place.token.map(|token| HoldingState::Held {
+    fn holdings(&self, session: SessionId) -> Vec<Holding> {
+        let entries = self.locks.values().flat_map(|lock| &lock.places);
+        let entries = entries.filter(|entry| entry.session == session && entry.left_by.is_none());
+        let entries = entries.map(|entry| {
+            let state = entry.token.map(|token| HoldingState::Held {
                 token: Token(token),
-                contended: place.contended.is_some(),
+                contended: entry.contended.is_some(),
             });
-            (place.seq, state.unwrap_or(HoldingState::Queued))
+            (entry.seq, state.unwrap_or(HoldingState::Queued))
         });
         let broken = self.records[&session].broken.iter();
         let broken = broken.map(|(_, seq)| (*seq, HoldingState::Broken));
-        let holdings: BTreeMap<_, _> = places.chain(broken).collect();
+        let holdings: BTreeMap<_, _> = entries.chain(broken).collect();
         let holdings = holdings.into_iter();
         holdings
             .map(|(acquired, state)| Holding { acquired, state })
             .collect()
     }
 
-    fn info(&self, place: &ModelPlace) -> PlaceInfo {
-        let (client, terms) = place.left_by.clone().unwrap_or_else(|| {
-            let record = &self.records[&place.session];
-            (record.client, record.session.clone())
+    fn info(&self, entry: &ModelEntry) -> QueueEntryInfo {
+        let (client, terms) = entry.left_by.clone().unwrap_or_else(|| {
+            let session_id = &self.records[&entry.session];
+            (session_id.client, session_id.session.clone())
         });
         let terms = terms.expect("a session");
-        let retention = place.token.and_then(|token| self.retained.get(&token));
-        PlaceInfo {
+        let retention = entry.token.and_then(|token| self.retained.get(&token));
+        QueueEntryInfo {
             client,
-            session: place.session,
-            mode: place.mode,
-            token: place.token.map(Token),
-            since: place.since,
+            session: entry.session,
+            mode: entry.mode,
+            token: entry.token.map(Token),
+            since: entry.since,
             name: terms.name,
             address: terms.address,
-            inside: self.around(place.session, terms.inside),
+            inside: self.around(entry.session, terms.inside),
             retained_for: retention.map(|left| left.duration()),
-            is_left: place.left_by.is_some(),
+            is_left: entry.left_by.is_some(),
         }
     }
 
-    fn around(&self, session: RecordNumber, inside: Option<RecordNumber>) -> Vec<RecordNumber> {
+    fn around(&self, session: SessionId, inside: Option<SessionId>) -> Vec<SessionId> {
         let outer = inside.filter(|outer| *outer < session);
-        let record = outer.and_then(|outer| self.records.get(&outer));
-        let terms = record.and_then(|record| record.session.as_ref());
+        let session_id = outer.and_then(|outer| self.records.get(&outer));
+        let terms = session_id.and_then(|session_id| session_id.session.as_ref());
         let Some((outer, terms)) = outer.zip(terms) else {
             return Vec::new();
         };
@@ -485,17 +499,17 @@ impl Model {
         assert_eq!(machine.op(), OpNumber(self.op));
         assert_eq!(machine.locks(), self.locks.len() as u64);
         assert_eq!(machine.clients(), self.records.len() as u64);
-        let places = self.locks.values().map(|lock| lock.places.len() as u64);
-        assert_eq!(machine.places(), places.sum::<u64>());
-        let places = self.locks.values().flat_map(|lock| &lock.places);
-        let waiters = places.filter(|place| place.token.is_none());
+        let entries = self.locks.values().map(|lock| lock.places.len() as u64);
+        assert_eq!(machine.queue_entries(), entries.sum::<u64>());
+        let entries = self.locks.values().flat_map(|lock| &lock.places);
+        let waiters = entries.filter(|entry| entry.token.is_none());
         assert_eq!(machine.waiters(), waiters.count() as u64);
         for (name, lock) in &self.locks {
             assert!(machine.is_held(name));
             assert_eq!(machine.is_owned(name), !lock.ownerless);
-            let shown = machine.show(name).places;
-            let places = lock.places.iter().map(|place| self.info(place));
-            assert!(shown.iter().cloned().eq(places), "{name}: {shown:?}");
+            let shown = machine.show(name).entries;
+            let entries = lock.places.iter().map(|entry| self.info(entry));
+            assert!(shown.iter().cloned().eq(entries), "{name}: {shown:?}");
         }
         let retained: BTreeMap<_, _> = machine.retentions().collect();
         let expected = self.retained.iter();
@@ -503,19 +517,19 @@ impl Model {
         assert_eq!(retained, expected.collect());
         for session in self.records.keys() {
             assert_eq!(
-                machine.news(*session, Mark(0), usize::MAX),
-                self.news(*session)
+                machine.notifications(*session, Revision(0), usize::MAX),
+                self.notifications(*session)
             );
             assert_eq!(
                 machine.holdings(*session, Seq(0), usize::MAX).holdings,
                 self.holdings(*session)
             );
         }
-        let records: BTreeMap<_, _> = machine.records().collect();
+        let records: BTreeMap<_, _> = machine.sessions().collect();
         assert_eq!(
             records,
             (self.records.iter())
-                .map(|(number, record)| (*number, record.info()))
+                .map(|(number, session_id)| (*number, session_id.info()))
                 .collect()
         );
     }

@@ -2,37 +2,37 @@
 
 use super::*;
 use crate::config::MAX_BROKEN;
-use crate::service::{Cursor, HoldingState, Mode};
+use crate::service::{Cursor, HoldingState, LockMode};
 
-const WAITS: How = How {
-    mode: Mode::Exclusive,
+const WAITS: AcquireOptions = AcquireOptions {
+    mode: LockMode::Exclusive,
     waits: true,
 };
-const TRIES: How = How {
-    mode: Mode::Exclusive,
+const TRIES: AcquireOptions = AcquireOptions {
+    mode: LockMode::Exclusive,
     waits: false,
 };
-const SHARES: How = How {
-    mode: Mode::Shared,
+const SHARES: AcquireOptions = AcquireOptions {
+    mode: LockMode::Shared,
     waits: true,
 };
 
-fn permits(most: u32) -> How {
-    How {
-        mode: Mode::Permits(most.try_into().expect("not zero")),
+fn permits(most: u32) -> AcquireOptions {
+    AcquireOptions {
+        mode: LockMode::Permits(most.try_into().expect("not zero")),
         waits: true,
     }
 }
 
-struct Session(CallId);
+struct TestSession(CallId);
 
-impl Session {
+impl TestSession {
     fn open(machine: &mut Machine, client: ClientId) -> Self {
         let lease = Some(Lease::new(Lease::MIN).expect("a lease"));
-        let Outcome::Opened(record) = machine.apply(
-            &Command::Open {
+        let Outcome::Opened(session_id) = machine.apply(
+            &Command::OpenSession {
                 client,
-                session: lease.map(SessionTerms::nameless),
+                terms: lease.map(SessionTerms::nameless),
             },
             ServerId::A,
         ) else {
@@ -40,9 +40,9 @@ impl Session {
         };
         Self(CallId {
             client,
-            record,
+            session: session_id,
             seq: Seq(0),
-            done_below: Seq(0),
+            first_incomplete: Seq(0),
         })
     }
 
@@ -52,10 +52,15 @@ impl Session {
         id
     }
 
-    fn acquire(&mut self, machine: &mut Machine, lock: &str, how: How) -> (Seq, Acquired) {
+    fn acquire(
+        &mut self,
+        machine: &mut Machine,
+        lock: &str,
+        options: AcquireOptions,
+    ) -> (Seq, Acquired) {
         let id = self.next();
         let name = name(lock);
-        match machine.apply(&Command::Acquire { id, name, how }, ServerId::A) {
+        match machine.apply(&Command::Acquire { id, name, options }, ServerId::A) {
             Outcome::Acquired(acquired) => (id.seq, acquired),
             other => panic!("{other:?}"),
         }
@@ -67,16 +72,20 @@ impl Session {
     }
 
     fn expire(&self, machine: &mut Machine) {
-        let record = self.0.record;
-        let seen = machine.record(record).expect("it is open").next_seq;
-        let expired = machine.apply(&Command::Expire { record, seen }, ServerId::A);
+        let session = self.0.session;
+        let seen = machine.session(session).expect("it is open").next_seq;
+        let expired = machine.apply(&Command::Expire { session, seen }, ServerId::A);
         assert_eq!(expired, Outcome::Dropped(true));
     }
 
     /// The calls whose grants there is news of, in order.
     fn granted(&self, machine: &Machine) -> Vec<Seq> {
-        let news = machine.news(self.0.record, Mark(0), usize::MAX);
-        news.changes.iter().map(|change| change.acquired).collect()
+        let notifications = machine.notifications(self.0.session, Revision(0), usize::MAX);
+        notifications
+            .changes
+            .iter()
+            .map(|change| change.acquired)
+            .collect()
     }
 
     fn token(&self, machine: &Machine, acquired: Seq) -> Token {
@@ -91,17 +100,17 @@ impl Session {
     }
 }
 
-fn two() -> (Machine, Session, Session) {
+fn two() -> (Machine, TestSession, TestSession) {
     let mut machine = Machine::new(OpNumber(1_000));
-    let alice = Session::open(&mut machine, ALICE);
-    let bob = Session::open(&mut machine, BOB);
+    let alice = TestSession::open(&mut machine, ALICE);
+    let bob = TestSession::open(&mut machine, BOB);
     (machine, alice, bob)
 }
 
 #[test]
 fn who_comes_first_is_served_first() {
     let (mut machine, mut alice, mut bob) = two();
-    let mut carol = Session::open(&mut machine, ClientId::from_u128(3));
+    let mut carol = TestSession::open(&mut machine, ClientId::from_u128(3));
     let (first, granted) = alice.acquire(&mut machine, "job", WAITS);
     assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     let (second, queued) = bob.acquire(&mut machine, "job", WAITS);
@@ -117,7 +126,7 @@ fn who_comes_first_is_served_first() {
     assert!(bob.release(&mut machine, second));
     assert!(tokens[0] < tokens[1] && tokens[1] < carol.token(&machine, third));
     assert!(carol.release(&mut machine, third));
-    assert_eq!((machine.locks(), machine.places()), (0, 0));
+    assert_eq!((machine.locks(), machine.queue_entries()), (0, 0));
 }
 
 #[test]
@@ -128,7 +137,7 @@ fn what_a_session_owns_is_released_when_it_ends_and_none_of_it_goes_to_itself() 
     let (bobs, _) = bob.acquire(&mut machine, "job", WAITS);
     alice.expire(&mut machine);
     assert_eq!(bob.granted(&machine), [bobs]);
-    assert_eq!(machine.places(), 1);
+    assert_eq!(machine.queue_entries(), 1);
 }
 
 #[test]
@@ -171,7 +180,7 @@ fn no_more_hold_a_lock_than_it_has_permits_and_whoever_leaves_lets_one_in() {
     assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
     let (third, queued) = alice.acquire(&mut machine, "pool", permits(2));
     assert_eq!(queued, Acquired::Queued);
-    let tries = How {
+    let tries = AcquireOptions {
         waits: false,
         ..permits(2)
     };
@@ -183,7 +192,7 @@ fn no_more_hold_a_lock_than_it_has_permits_and_whoever_leaves_lets_one_in() {
     assert_eq!(bob.granted(&machine), []);
     alice.expire(&mut machine);
     assert_eq!(bob.granted(&machine), [fourth]);
-    assert_eq!(machine.places(), 1);
+    assert_eq!(machine.queue_entries(), 1);
 }
 
 #[test]
@@ -192,10 +201,10 @@ fn where_permits_are_not_agreed_upon_the_least_counts_and_nobody_is_passed_over(
     let (few, _) = alice.acquire(&mut machine, "pool", permits(2));
     let (many, granted) = bob.acquire(&mut machine, "pool", permits(9));
     assert!(matches!(granted, Acquired::Granted(_)), "{granted:?}");
-    for how in [permits(9), SHARES] {
-        let tries = How {
+    for options in [permits(9), SHARES] {
+        let tries = AcquireOptions {
             waits: false,
-            ..how
+            ..options
         };
         let (_, held) = bob.acquire(&mut machine, "pool", tries);
         assert_eq!(held, Acquired::Held, "Alice was promised that they are two");
@@ -240,10 +249,11 @@ fn every_holder_of_a_permit_is_told_that_somebody_waits() {
     let (mut machine, mut alice, mut bob) = two();
     alice.acquire(&mut machine, "pool", permits(2));
     bob.acquire(&mut machine, "pool", permits(2));
-    let known = [&alice, &bob].map(|it| machine.news(it.0.record, Mark(0), 9).through);
+    let known =
+        [&alice, &bob].map(|it| machine.notifications(it.0.session, Revision(0), 9).through);
     alice.acquire(&mut machine, "pool", permits(2));
     for (session, known) in [(&alice, known[0]), (&bob, known[1])] {
-        assert!(machine.news(session.0.record, known, 9).changes[0].contended);
+        assert!(machine.notifications(session.0.session, known, 9).changes[0].contended);
     }
 }
 
@@ -251,25 +261,32 @@ fn every_holder_of_a_permit_is_told_that_somebody_waits() {
 fn a_holder_is_told_once_that_somebody_waits() {
     let (mut machine, mut alice, mut bob) = two();
     alice.acquire(&mut machine, "job", WAITS);
-    let known = machine.news(alice.0.record, Mark(0), 9).through;
+    let known = machine
+        .notifications(alice.0.session, Revision(0), 9)
+        .through;
     bob.acquire(&mut machine, "job", WAITS);
-    let news = machine.news(alice.0.record, known, 9);
-    assert!(news.changes[0].contended);
+    let notifications = machine.notifications(alice.0.session, known, 9);
+    assert!(notifications.changes[0].contended);
     bob.acquire(&mut machine, "job", WAITS);
-    assert_eq!(machine.news(alice.0.record, news.through, 9).changes, []);
+    assert_eq!(
+        machine
+            .notifications(alice.0.session, notifications.through, 9)
+            .changes,
+        []
+    );
 }
 
 /// The outcome of an acquire, and the sessions that it names.
 fn acquire_and_tell(
     machine: &mut Machine,
-    session: &mut Session,
+    session: &mut TestSession,
     lock: &str,
-) -> (Acquired, Vec<RecordNumber>) {
-    let (id, name, how) = (session.next(), name(lock), WAITS);
-    let mut told = Vec::new();
-    let command = Command::Acquire { id, name, how };
-    match machine.apply_and_tell(&command, ServerId::A, |session| told.push(session)) {
-        Outcome::Acquired(acquired) => (acquired, told),
+) -> (Acquired, Vec<SessionId>) {
+    let (id, name, options) = (session.next(), name(lock), WAITS);
+    let mut notified = Vec::new();
+    let command = Command::Acquire { id, name, options };
+    match machine.apply_and_notify(&command, ServerId::A, |session| notified.push(session)) {
+        Outcome::Acquired(acquired) => (acquired, notified),
         other => panic!("{other:?}"),
     }
 }
@@ -277,38 +294,51 @@ fn acquire_and_tell(
 #[test]
 fn a_grant_that_the_answer_tells_names_nobody_and_is_there_for_who_asks_from_before() {
     let (mut machine, mut alice, _) = two();
-    let before = machine.news(alice.0.record, Mark(0), 9).through;
-    let (granted, told) = acquire_and_tell(&mut machine, &mut alice, "job");
+    let before = machine
+        .notifications(alice.0.session, Revision(0), 9)
+        .through;
+    let (granted, notified) = acquire_and_tell(&mut machine, &mut alice, "job");
     let token = alice.token(&machine, Seq(0));
-    assert_eq!((granted, told), (Acquired::Granted(token), vec![]));
-    let news = machine.news(alice.0.record, before, 9);
-    let tokens: Vec<_> = news.changes.iter().map(|change| change.token).collect();
-    assert_eq!((tokens, news.through), (vec![token], Mark(token.0)));
+    assert_eq!((granted, notified), (Acquired::Granted(token), vec![]));
+    let notifications = machine.notifications(alice.0.session, before, 9);
+    let tokens: Vec<_> = notifications
+        .changes
+        .iter()
+        .map(|change| change.token)
+        .collect();
+    assert_eq!(
+        (tokens, notifications.through),
+        (vec![token], Revision(token.0))
+    );
 }
 
 #[test]
 fn who_queued_is_named_when_its_turn_has_come() {
     let (mut machine, mut alice, mut bob) = two();
     let (first, _) = alice.acquire(&mut machine, "job", WAITS);
-    let (queued, told) = acquire_and_tell(&mut machine, &mut bob, "job");
-    let holder = vec![alice.0.record];
-    assert_eq!((queued, told), (Acquired::Queued, holder), "of the waiter");
-    let mut told = Vec::new();
+    let (queued, notified) = acquire_and_tell(&mut machine, &mut bob, "job");
+    let holder = vec![alice.0.session];
+    assert_eq!(
+        (queued, notified),
+        (Acquired::Queued, holder),
+        "of the waiter"
+    );
+    let mut notified = Vec::new();
     let release = Command::Release {
         id: alice.next(),
         acquired: first,
     };
-    machine.apply_and_tell(&release, ServerId::A, |session| told.push(session));
-    assert_eq!(told, [bob.0.record]);
+    machine.apply_and_notify(&release, ServerId::A, |session| notified.push(session));
+    assert_eq!(notified, [bob.0.session]);
 }
 
 #[test]
 fn a_session_that_waits_for_itself_is_named_for_its_older_grant() {
     let (mut machine, mut alice, _) = two();
     alice.acquire(&mut machine, "job", WAITS);
-    let (queued, told) = acquire_and_tell(&mut machine, &mut alice, "job");
-    let holder = vec![alice.0.record];
-    assert_eq!((queued, told), (Acquired::Queued, holder));
+    let (queued, notified) = acquire_and_tell(&mut machine, &mut alice, "job");
+    let holder = vec![alice.0.session];
+    assert_eq!((queued, notified), (Acquired::Queued, holder));
 }
 
 #[test]
@@ -318,14 +348,14 @@ fn a_repeated_acquire_finds_its_place() {
     let acquire = Command::Acquire {
         id: bob.next(),
         name: name("job"),
-        how: WAITS,
+        options: WAITS,
     };
     machine.apply(&acquire, ServerId::A);
     assert_eq!(
         machine.apply(&acquire, ServerId::A),
         Outcome::Acquired(Acquired::Queued)
     );
-    assert_eq!(machine.places(), 2);
+    assert_eq!(machine.queue_entries(), 2);
     assert!(alice.release(&mut machine, first));
     let token = bob.token(&machine, Seq(0));
     assert_eq!(
@@ -345,7 +375,7 @@ fn what_is_released_before_it_arrives_is_never_acquired() {
     let late = Command::Acquire {
         id: alice.next(),
         name: name("job"),
-        how: WAITS,
+        options: WAITS,
     };
     assert!(!alice.release(&mut machine, Seq(0)));
     assert_eq!(
@@ -399,7 +429,7 @@ fn a_record_without_a_lease_owns_nothing() {
     let acquire = Command::Acquire {
         id,
         name: name("job"),
-        how: WAITS,
+        options: WAITS,
     };
     assert_eq!(
         machine.apply(&acquire, ServerId::A),
@@ -432,11 +462,19 @@ fn a_lock_is_broken_by_its_token_and_its_holder_is_told() {
         "it is Bob's now"
     );
     assert!(bob.token(&machine, second) > token);
-    let news = machine.news(alice.0.record, Mark(0), 9);
-    assert_eq!(news.broken, [first]);
-    assert_eq!(machine.news(alice.0.record, news.through, 9).broken, []);
+    let notifications = machine.notifications(alice.0.session, Revision(0), 9);
+    assert_eq!(notifications.broken, [first]);
+    assert_eq!(
+        machine
+            .notifications(alice.0.session, notifications.through, 9)
+            .broken,
+        []
+    );
     assert!(!alice.release(&mut machine, first));
-    assert_eq!(machine.news(alice.0.record, Mark(0), 9), News::default());
+    assert_eq!(
+        machine.notifications(alice.0.session, Revision(0), 9),
+        Notifications::default()
+    );
     assert!(machine.is_owned(&name("job")));
 }
 
@@ -492,9 +530,9 @@ fn a_listing_shows_every_lock_once_page_by_page() {
     assert_eq!(list("owned/").0, [name("owned/job")]);
 
     let shown = machine.show(&name("owned/job"));
-    assert_eq!((shown.waiters, shown.is_ownerless), (1, false));
+    assert_eq!((shown.waiters, shown.is_unowned), (1, false));
     let holders: Vec<_> = shown
-        .places
+        .entries
         .iter()
         .map(|it| (it.client, it.token.is_some()))
         .collect();
@@ -508,7 +546,7 @@ fn tokens_of_a_new_pair_are_above_the_old_ones() {
     let (first, _) = alice.acquire(&mut machine, "job", WAITS);
     let old = alice.token(&machine, first);
     let mut machine = Machine::new(machine.op().next());
-    let mut again = Session::open(&mut machine, ALICE);
+    let mut again = TestSession::open(&mut machine, ALICE);
     let (first, _) = again.acquire(&mut machine, "job", WAITS);
     assert!(again.token(&machine, first) > old);
 }
@@ -529,8 +567,8 @@ fn a_holder_is_shown_with_the_time_at_which_it_got_the_lock() {
     tell_time(&mut machine, 101);
     bob.acquire(&mut machine, "job", WAITS);
     let since = |machine: &Machine| {
-        let places = machine.show(&name("job")).places.into_iter();
-        places.map(|place| place.since).collect::<Vec<_>>()
+        let entries = machine.show(&name("job")).entries.into_iter();
+        entries.map(|entry| entry.since).collect::<Vec<_>>()
     };
     assert_eq!(since(&machine), [Some(UnixTime(100)), None]);
     tell_time(&mut machine, 102);
@@ -542,8 +580,8 @@ fn a_holder_is_shown_with_the_time_at_which_it_got_the_lock() {
 #[test]
 fn the_digest_of_places_is_the_same_in_every_build() {
     let mut machine = Machine::new(OpNumber(u64::MAX / 3));
-    let mut alice = Session::open(&mut machine, ALICE);
-    let mut bob = Session::open(&mut machine, BOB);
+    let mut alice = TestSession::open(&mut machine, ALICE);
+    let mut bob = TestSession::open(&mut machine, BOB);
     tell_time(&mut machine, 0x0102_0304_0506);
     alice.acquire(&mut machine, "job", WAITS);
     bob.acquire(&mut machine, "job", SHARES);
@@ -554,8 +592,8 @@ fn the_digest_of_places_is_the_same_in_every_build() {
 
 #[test]
 fn who_only_tries_gets_a_lock_that_it_can_share_unless_somebody_waits() {
-    let tries_to_share = How {
-        mode: Mode::Shared,
+    let tries_to_share = AcquireOptions {
+        mode: LockMode::Shared,
         ..TRIES
     };
     let (mut machine, mut alice, mut bob) = two();
@@ -590,19 +628,23 @@ fn news_that_is_cut_off_does_not_pass_over_what_is_left() {
     let (name, token) = (name("three"), alice.token(&machine, calls[2]));
     machine.apply(&Command::Break { id, name, token }, ServerId::A);
 
-    let (mut since, mut acquired) = (Mark(0), Vec::new());
+    let (mut since, mut acquired) = (Revision(0), Vec::new());
     for _ in 0..3 {
-        let news = machine.news(alice.0.record, since, 1);
-        acquired.extend(news.changes.iter().map(|change| change.acquired));
-        since = news.through;
+        let notifications = machine.notifications(alice.0.session, since, 1);
+        acquired.extend(notifications.changes.iter().map(|change| change.acquired));
+        since = notifications.through;
     }
     assert_eq!(acquired, calls[..2]);
-    let nothing = News {
+    let nothing = Notifications {
         through: since,
-        ..News::default()
+        ..Notifications::default()
     };
-    assert_eq!(machine.news(alice.0.record, since, 1), nothing);
-    assert_eq!(machine.news(id.record, since, 1), nothing, "nor back");
+    assert_eq!(machine.notifications(alice.0.session, since, 1), nothing);
+    assert_eq!(
+        machine.notifications(id.session, since, 1),
+        nothing,
+        "nor back"
+    );
 }
 
 #[test]
@@ -630,15 +672,17 @@ fn what_a_session_has_is_told_page_by_page_in_the_order_of_its_calls() {
         (calls[3], held(four, true)),
     ];
     for most in [1, 2, 3, 9] {
-        let (mut told, mut next) = (Vec::new(), Some(Seq(0)));
+        let (mut notified, mut next) = (Vec::new(), Some(Seq(0)));
         while let Some(from) = next {
-            let page = machine.holdings(alice.0.record, from, most);
-            let last = machine.news(alice.0.record, Mark(0), 9).through;
+            let page = machine.holdings(alice.0.session, from, most);
+            let last = machine
+                .notifications(alice.0.session, Revision(0), 9)
+                .through;
             assert!(page.through >= last, "later news tells the rest");
-            told.extend(page.holdings.iter().map(|it| (it.acquired, it.state)));
+            notified.extend(page.holdings.iter().map(|it| (it.acquired, it.state)));
             next = page.next;
         }
-        assert_eq!(told, expected, "{most} at a time");
+        assert_eq!(notified, expected, "{most} at a time");
     }
 }
 

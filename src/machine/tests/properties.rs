@@ -23,8 +23,8 @@ fn id_of(command: &Command) -> Option<&CallId> {
         | Command::Release { id, .. }
         | Command::Retain { id, .. }
         | Command::Break { id, .. } => Some(id),
-        Command::Open { .. }
-        | Command::Goodbye { .. }
+        Command::OpenSession { .. }
+        | Command::CloseSession { .. }
         | Command::Expire { .. }
         | Command::Elapse { .. }
         | Command::Clock { .. } => None,
@@ -69,9 +69,9 @@ proptest! {
         for command in &commands {
             machine.apply(command, ServerId::A);
             other.apply(command, ServerId::B);
-            let same = machine.mark == other.mark;
+            let same = machine.revision == other.revision;
             prop_assert_eq!(machine.digest() == other.digest(), same);
-            prop_assert!(same == (machine.mark == Mark(0)));
+            prop_assert!(same == (machine.revision == Revision(0)));
         }
     }
 
@@ -82,15 +82,15 @@ proptest! {
             let before = machine.clone();
             let outcome = machine.apply(command, ServerId::A);
             let Some(id) = id_of(command) else { continue };
-            match before.recall(id) {
-                Recall::Fresh => prop_assert_ne!(machine.recall(id), Recall::Refused(CallRefusal::UnknownRecord)),
-                Recall::Done(_) if matches!(command, Command::Acquire { .. }) => {
+            match before.find_duplicate(id) {
+                DuplicateLookup::Fresh => prop_assert_ne!(machine.find_duplicate(id), DuplicateLookup::Refused(CallRefusal::UnknownSession)),
+                DuplicateLookup::Done(_) if matches!(command, Command::Acquire { .. }) => {
                     prop_assert_eq!(outcome, Outcome::Acquired(before.acquired(id)));
                 }
-                Recall::Done(done) => prop_assert_eq!(outcome, Outcome::Call(done)),
-                Recall::Refused(refusal) => prop_assert_eq!(outcome, Outcome::Refused(refusal)),
+                DuplicateLookup::Done(done) => prop_assert_eq!(outcome, Outcome::Call(done)),
+                DuplicateLookup::Refused(refusal) => prop_assert_eq!(outcome, Outcome::Refused(refusal)),
             }
-            if before.recall(id) != Recall::Fresh {
+            if before.find_duplicate(id) != DuplicateLookup::Fresh {
                 prop_assert_eq!(without_op(&machine), without_op(&before));
             }
         }
@@ -109,7 +109,7 @@ proptest! {
         }
         let end = machine.clone();
         for command in &commands {
-            if id_of(command).is_some_and(|id| end.recall(id) != Recall::Fresh) {
+            if id_of(command).is_some_and(|id| end.find_duplicate(id) != DuplicateLookup::Fresh) {
                 machine.apply(command, ServerId::A);
                 prop_assert_eq!(without_op(&machine), without_op(&end));
             }

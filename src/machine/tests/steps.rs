@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::service::Mode;
+use crate::service::LockMode;
 use crate::types::{ClientAddress, SessionName};
 
 /// Commands for a machine that starts at op 0.
@@ -15,8 +15,8 @@ pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
         for step in steps {
             let command = step.command(&opened);
             commands.push(command);
-            if let Some(Command::Open { client, .. }) = commands.last() {
-                opened.push((RecordNumber(commands.len() as u64), *client));
+            if let Some(Command::OpenSession { client, .. }) = commands.last() {
+                opened.push((SessionId(commands.len() as u64), *client));
             }
         }
         commands
@@ -27,7 +27,7 @@ pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
 #[derive(Debug, Clone)]
 enum Deed {
     Plain(Verb),
-    Acquire(How),
+    Acquire(AcquireOptions),
     /// What the call this far before acquired.
     Release(u64),
     Break(Token),
@@ -63,11 +63,11 @@ enum Step {
 }
 
 impl Step {
-    fn command(self, opened: &[(RecordNumber, ClientId)]) -> Command {
+    fn command(self, opened: &[(SessionId, ClientId)]) -> Command {
         let find = |record: usize, stranger| {
             let (number, client) = *opened
                 .get(record % opened.len().max(1))
-                .unwrap_or(&(RecordNumber(0), ALICE));
+                .unwrap_or(&(SessionId(0), ALICE));
             let client = if stranger {
                 ClientId::from_u128(99)
             } else {
@@ -76,15 +76,15 @@ impl Step {
             (number, client)
         };
         match self {
-            Self::Open { client, session } => Command::Open {
+            Self::Open { client, session } => Command::OpenSession {
                 client: ClientId::from_u128(client.into()),
-                session: session.map(|(bytes, before)| {
+                terms: session.map(|(bytes, before)| {
                     let text = "x".repeat(bytes);
                     let last = opened.last().map_or(0, |(number, _)| number.0);
                     Arc::new(SessionTerms {
                         lease: Lease::new(Lease::MIN).expect("a lease"),
                         name: SessionName::new(text.as_str()).ok(),
-                        inside: (last + 2).checked_sub(before).map(RecordNumber),
+                        inside: (last + 2).checked_sub(before).map(SessionId),
                         address: Some(ClientAddress::new(&text)),
                     })
                 }),
@@ -100,9 +100,9 @@ impl Step {
                 let (record, client) = find(record, stranger);
                 let id = CallId {
                     client,
-                    record,
+                    session: record,
                     seq: Seq(seq),
-                    done_below: Seq(done_below),
+                    first_incomplete: Seq(done_below),
                 };
                 let lock = format!("lock-{lock}");
                 match deed {
@@ -110,7 +110,7 @@ impl Step {
                     Deed::Acquire(how) => Command::Acquire {
                         id,
                         name: name(&lock),
-                        how,
+                        options: how,
                     },
                     Deed::Break(token) => Command::Break {
                         id,
@@ -130,10 +130,13 @@ impl Step {
             }
             Self::Goodbye { record, stranger } => {
                 let (record, client) = find(record, stranger);
-                Command::Goodbye { client, record }
+                Command::CloseSession {
+                    client,
+                    session: record,
+                }
             }
             Self::Expire { record, seen } => Command::Expire {
-                record: find(record, false).0,
+                session: find(record, false).0,
                 seen: Seq(seen),
             },
             Self::Clock(time) => Command::Clock {
@@ -167,9 +170,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let permits = (1..4_u32).prop_map(|most| Mode::Permits(most.try_into().expect("not zero")));
-    let mode = prop_oneof![2 => Just(Mode::Exclusive), 1 => Just(Mode::Shared), 2 => permits];
-    let how = (mode, prop::bool::weighted(0.8)).prop_map(|(mode, waits)| How { mode, waits });
+    let permits = (1..4_u32).prop_map(|most| LockMode::Permits(most.try_into().expect("not zero")));
+    let mode =
+        prop_oneof![2 => Just(LockMode::Exclusive), 1 => Just(LockMode::Shared), 2 => permits];
+    let how =
+        (mode, prop::bool::weighted(0.8)).prop_map(|(mode, waits)| AcquireOptions { mode, waits });
     prop_oneof![
         1 => prop_oneof![Just(Verb::Lock), Just(Verb::Unlock)].prop_map(Deed::Plain),
         2 => how.prop_map(Deed::Acquire),

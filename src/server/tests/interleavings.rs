@@ -23,15 +23,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::pair::Pair;
+use crate::engine::pair::PairHandle;
 use crate::engine::pair::core::Via;
-use crate::net::{MemoryNetwork, Servers};
 use crate::server::accept::Acceptor;
 use crate::server::busy_poll::Window;
 use crate::server::{Server, ServerConfig, Shared, peer, settings};
 use crate::service::{Answer, CallId, Refusal, Request, RoleName, Verb};
 use crate::testkit::{Recorder, linearizability};
-use crate::types::{ClientId, LockName, RecordNumber, Seq, ServerId};
+use crate::transport::{MemoryNetwork, Servers};
+use crate::types::{ClientId, LockName, Seq, ServerId, SessionId};
 
 /// What a server does is timed by this; a turn of the runtime takes a millisecond of it.
 const PEER_TIMEOUT: Duration = Duration::from_secs(4);
@@ -44,7 +44,7 @@ struct World {
 }
 
 struct Node {
-    pair: Pair,
+    pair: PairHandle,
     /// Ends the driver.
     halt: CancellationToken,
     accepting: AbortHandle,
@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    fn pairs(&self) -> [Pair; 2] {
+    fn pairs(&self) -> [PairHandle; 2] {
         [self.nodes[0].pair.clone(), self.nodes[1].pair.clone()]
     }
 
@@ -113,7 +113,7 @@ impl Node {
         let bound = runtime.block_on(Server::bind(config));
         let Server { config, listener } = bound.expect("a name of its own");
         let warnings = Arc::default();
-        let (pair, driver) = Pair::new(settings(&config), peer(&config, &warnings));
+        let (pair, driver) = PairHandle::new(settings(&config), peer(&config, &warnings));
         let halt = CancellationToken::new();
         let halted = halt.clone();
         drop(shuttle::future::spawn(async move {
@@ -143,9 +143,9 @@ impl Node {
 /// A client: its record, and the call it makes.
 struct Client {
     number: u32,
-    record: RecordNumber,
+    record: SessionId,
     next: u64,
-    pairs: [Pair; 2],
+    pairs: [PairHandle; 2],
     recorder: Recorder,
 }
 
@@ -156,13 +156,13 @@ struct Told {
 }
 
 impl Client {
-    async fn open(number: u32, pairs: [Pair; 2], recorder: Recorder) -> Self {
+    async fn open(number: u32, pairs: [PairHandle; 2], recorder: Recorder) -> Self {
         let client = ClientId::from_u128(u128::from(number));
         let opened = ask(
             &pairs,
-            &Request::Open {
+            &Request::OpenSession {
                 client,
-                session: None,
+                terms: None,
             },
         )
         .await;
@@ -171,7 +171,7 @@ impl Client {
         };
         Self {
             number,
-            record: opened.record,
+            record: opened.session,
             next: 0,
             pairs,
             recorder,
@@ -194,9 +194,9 @@ impl Client {
         self.next += 1;
         let id = CallId {
             client: ClientId::from_u128(u128::from(self.number)),
-            record: self.record,
+            session: self.record,
             seq,
-            done_below: seq,
+            first_incomplete: seq,
         };
         let recorded = self.recorder.invoke(self.number, verb, &name);
         let request = Request::Call { id, verb, name };
@@ -211,7 +211,7 @@ impl Client {
 }
 
 /// Asks what is answered with yes or no.
-async fn ask_call(pairs: &[Pair; 2], request: &Request) -> bool {
+async fn ask_call(pairs: &[PairHandle; 2], request: &Request) -> bool {
     match ask(pairs, request).await {
         Answer::Call(answer) => answer,
         other => panic!("a call was answered with {other:?}"),
@@ -220,13 +220,13 @@ async fn ask_call(pairs: &[Pair; 2], request: &Request) -> bool {
 
 /// Asks one server or the other until one answers. A try may be dropped on the way, as when its
 /// client's connection is reset; the next one has the same ids.
-async fn ask(pairs: &[Pair; 2], request: &Request) -> Answer {
+async fn ask(pairs: &[PairHandle; 2], request: &Request) -> Answer {
     let answer = try_ask(pairs, request).await;
     answer.unwrap_or_else(|refusal| panic!("refused: {refusal}"))
 }
 
 /// The same, with a refusal that no other try can change.
-async fn try_ask(pairs: &[Pair; 2], request: &Request) -> Result<Answer, Refusal> {
+async fn try_ask(pairs: &[PairHandle; 2], request: &Request) -> Result<Answer, Refusal> {
     loop {
         let pair = pick(pairs);
         let patience = if thread_rng().gen_ratio(1, 4) {

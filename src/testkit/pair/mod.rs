@@ -10,7 +10,7 @@
 
 mod faults;
 mod host;
-mod look;
+mod inspect;
 mod options;
 mod task;
 
@@ -25,7 +25,7 @@ use self::host::{Host, Hosting};
 pub use self::options::PairOptions;
 use super::{Proxy, Reserved};
 use crate::clerk::Clerk;
-use crate::net::{Addr, Servers};
+use crate::transport::{Addr, Servers};
 use crate::types::ServerId;
 
 /// How long the kit waits for what must come soon. Ten times what a loaded machine needs.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Hosting;
 use crate::config::{Limits, Timing};
-use crate::net::Servers;
 use crate::server::ServerConfig;
 use crate::testkit::Reserved;
+use crate::transport::Servers;
 use crate::types::ServerId;
 
 /// How a [`Pair`](super::Pair) is run: as processes or on threads, on which sockets, with which

@@ -40,7 +40,7 @@ async fn a_killed_server_is_refused_to_all_and_joins_when_it_runs_again() {
     assert!(clerk.lock("x").await.expect("an answer"));
     pair.kill(A);
     assert!(!clerk.lock("x").await.expect("an answer"));
-    pair.wait_role(B, RoleName::Alone).await;
+    pair.wait_role(B, RoleName::Standalone).await;
     assert!(pair.status(A).await.is_none());
     pair.restart(A);
     pair.wait_whole().await;
@@ -114,7 +114,7 @@ async fn a_reset_link_and_a_client_cut_off_cause_no_failover() {
 async fn a_cut_link_is_noticed_and_the_pair_is_whole_after_it_is_mended() {
     let pair = start().await;
     pair.cut_link();
-    pair.wait_role(A, RoleName::Alone).await;
+    pair.wait_role(A, RoleName::Standalone).await;
     pair.mend_link();
     pair.wait_whole().await;
 }

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::socket::Socket;
 use super::{Direction, Faults, Flow, Treatment};
-use crate::net::Addr;
 use crate::testkit::Traffic;
+use crate::transport::Addr;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use self::carry::Gauge;
 use self::wire::{Order, Wire, wires};
 use super::Reserved;
-use crate::net::Addr;
+use crate::transport::Addr;
 
 /// Which way bytes go through a [`Proxy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -204,35 +204,35 @@ impl Proxy {
     /// Ends every fault: it listens, and everything passes. Connections that have lost bytes are
     /// reset.
     pub fn pass(&self) {
-        self.order(Control::Change(|faults| *faults = Faults::default()));
-        self.order(Control::Listen);
+        self.send(Control::Change(|faults| *faults = Faults::default()));
+        self.send(Control::Listen);
     }
 
     /// Resets every connection, and refuses new ones until [`Self::mend`].
     pub fn cut(&self) {
-        self.order(Control::Refuse);
-        self.order(Control::Reset);
+        self.send(Control::Refuse);
+        self.send(Control::Reset);
     }
 
     /// Refuses new connections until [`Self::mend`]; those that exist go on.
     pub fn refuse_new(&self) {
-        self.order(Control::Refuse);
+        self.send(Control::Refuse);
     }
 
     /// Listens again, at the same address, after [`Self::cut`] or [`Self::refuse_new`].
     pub fn mend(&self) {
-        self.order(Control::Listen);
+        self.send(Control::Listen);
     }
 
     /// Resets every connection once. New ones pass.
     pub fn reset(&self) {
-        self.order(Control::Reset);
+        self.send(Control::Reset);
     }
 
     /// Keeps every connection, accepts new ones, and passes nothing, in either direction, until
     /// [`Self::pass`]. What was sent meanwhile arrives then: a network that recovers retransmits.
     pub fn blackhole(&self) {
-        self.order(Control::Change(|faults| {
+        self.send(Control::Change(|faults| {
             faults.silent = true;
             faults.requests.held = true;
             faults.replies.held = true;
@@ -242,7 +242,7 @@ impl Proxy {
     /// Keeps the bytes of a direction on the way, and the end of a connection too, until
     /// [`Self::release`].
     pub fn hold(&self, direction: Direction) {
-        self.order(Control::Change(match direction {
+        self.send(Control::Change(match direction {
             Direction::Requests => |faults| faults.requests.held = true,
             Direction::Replies => |faults| faults.replies.held = true,
         }));
@@ -250,7 +250,7 @@ impl Proxy {
 
     /// Lets go what [`Self::hold`] kept, in order.
     pub fn release(&self, direction: Direction) {
-        self.order(Control::Change(match direction {
+        self.send(Control::Change(match direction {
             Direction::Requests => |faults| faults.requests.held = false,
             Direction::Replies => |faults| faults.replies.held = false,
         }));
@@ -258,7 +258,7 @@ impl Proxy {
 
     /// Throws away what the server sends, and passes on what it is sent, until [`Self::pass`].
     pub fn drop_replies(&self) {
-        self.order(Control::Change(|faults| {
+        self.send(Control::Change(|faults| {
             faults.replies.discarded = true;
             faults.replies.held = false;
         }));
@@ -267,18 +267,18 @@ impl Proxy {
     /// Delays each chunk of a direction, zero for not at all. Order is kept, so that chunks which
     /// come closer together than `delay` wait for each other.
     pub fn delay(&self, direction: Direction, delay: Duration) {
-        self.order(Control::Delay(direction, delay));
+        self.send(Control::Delay(direction, delay));
     }
 
     /// Loses large packets of a direction, as a broken tunnel does: once more than `bytes` come at
     /// a time on a connection, it carries nothing more in this direction, and stays open.
     pub fn lose_larger_than(&self, direction: Direction, bytes: usize) {
-        self.order(Control::Hole(direction, Some(bytes)));
+        self.send(Control::Hole(direction, Some(bytes)));
     }
 
     /// Ends what [`Self::lose_larger_than`] began, for connections that have lost nothing yet.
     pub fn lose_nothing(&self, direction: Direction) {
-        self.order(Control::Hole(direction, None));
+        self.send(Control::Hole(direction, None));
     }
 
     /// Has the proxy's task obey, and waits for it.
@@ -286,7 +286,7 @@ impl Proxy {
     /// # Panics
     ///
     /// When the task is gone or cannot listen: then no test can say anything.
-    fn order(&self, control: Control) {
+    fn send(&self, control: Control) {
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, obeyed) = std::sync::mpsc::sync_channel(1);
         orders

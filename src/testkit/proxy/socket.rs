@@ -5,7 +5,7 @@ use std::io;
 use rustix::net::{Shutdown, shutdown};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::net::Addr;
+use crate::transport::Addr;
 
 /// A listening socket. Dropping it makes the next connection be refused.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::carry::{End, Gauge, carry, is_refusal};
 use super::socket::{Listener, Socket};
 use super::{Control, Faults};
-use crate::net::Addr;
+use crate::transport::Addr;
 
 /// How often a server that refuses connections is tried again. Each try costs some 20 us.
 const RETRY: Duration = Duration::from_millis(2);

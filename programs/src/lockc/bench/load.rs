@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lockc::latency::Latencies;
 use lockservice::clerk::{Clerk, ConnectError, TryAcquired};
-use lockservice::net::Servers;
+use lockservice::transport::Servers;
 
 /// How much is asked of the pair.
 #[derive(Debug, Clone, Copy)]
@@ -33,13 +33,13 @@ pub(super) enum Operations {
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct LoadCounters {
     pub(super) latencies: Latencies,
     pub(super) failed: u64,
     pub(super) last_failure: Option<String>,
 }
 
-impl Tally {
+impl LoadCounters {
     pub(super) fn new() -> Self {
         Self {
             latencies: Latencies::new(),
@@ -64,7 +64,7 @@ pub(super) struct Running {
     clerks: Vec<Clerk>,
     callers: JoinSet<()>,
     stop: CancellationToken,
-    tally: Arc<Mutex<Tally>>,
+    counters: Arc<Mutex<LoadCounters>>,
 }
 
 impl Load {
@@ -78,7 +78,7 @@ impl Load {
             clerks: Vec::new(),
             callers: JoinSet::new(),
             stop: CancellationToken::new(),
-            tally: Arc::new(Mutex::new(Tally::new())),
+            counters: Arc::new(Mutex::new(LoadCounters::new())),
         };
         for n in 0..self.clerks {
             let builder = Clerk::builder(servers.clone()).timeout(self.timeout);
@@ -89,7 +89,7 @@ impl Load {
                 let caller = Caller {
                     clerk: clerk.clone(),
                     lock,
-                    tally: running.tally.clone(),
+                    counters: running.counters.clone(),
                     stop: running.stop.clone(),
                 };
                 running.callers.spawn(caller.call(self.operations));
@@ -102,12 +102,12 @@ impl Load {
 impl Running {
     /// How many calls have been answered.
     pub(super) fn answered(&self) -> u64 {
-        tally(&self.tally).latencies.count()
+        counters(&self.counters).latencies.count()
     }
 
     /// What came of it since it began, or since this was asked before.
-    pub(super) fn take_tally(&self) -> Tally {
-        std::mem::replace(&mut tally(&self.tally), Tally::new())
+    pub(super) fn take_counters(&self) -> LoadCounters {
+        std::mem::replace(&mut counters(&self.counters), LoadCounters::new())
     }
 
     /// Ends the load. Every lock is free again, unless a call failed.
@@ -124,7 +124,7 @@ impl Running {
 struct Caller {
     clerk: Clerk,
     lock: String,
-    tally: Arc<Mutex<Tally>>,
+    counters: Arc<Mutex<LoadCounters>>,
     stop: CancellationToken,
 }
 
@@ -162,12 +162,12 @@ impl Caller {
             Ok(answer) => (Some(answer), None),
             Err(failure) => (None, Some(failure.to_string())),
         };
-        tally(&self.tally).add(asked, failure);
+        counters(&self.counters).add(asked, failure);
         answer
     }
 }
 
 /// Counts are whole after every step, so a poisoned lock is sound.
-fn tally(shared: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+fn counters(shared: &Mutex<LoadCounters>) -> MutexGuard<'_, LoadCounters> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use self::load::{Load, Operations, Running, Tally};
+use self::load::{Load, LoadCounters, Operations, Running};
 use self::report::{Bench, ServerCost};
 use super::args::BenchOptions;
-use super::customer::Failure;
+use super::lazy_client::Failure;
 use super::progress::Progress;
 use super::{print_either, reports, told};
 use crate::exit::{Exit, complain};
 use crate::text::counted;
-use lockservice::net::Servers;
+use lockservice::transport::Servers;
 
 /// How often the progress is shown.
 const TICK: Duration = Duration::from_millis(250);
@@ -47,11 +47,11 @@ pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOpt
     };
     watch("warming up", &running, options.warm_up).await;
     let before = reports(servers, timeout).await;
-    running.take_tally();
+    running.take_counters();
     let begun = Instant::now();
     watch("measuring", &running, options.duration).await;
     let elapsed = begun.elapsed();
-    let tally = running.take_tally();
+    let tally = running.take_counters();
     let after = reports(servers, timeout).await;
     running.end().await;
 
@@ -64,7 +64,7 @@ pub(super) async fn run(servers: &Servers, timeout: Duration, options: &BenchOpt
     .await
 }
 
-async fn tell(bench: &Bench, tally: &Tally, json: bool) -> Exit {
+async fn tell(bench: &Bench, tally: &LoadCounters, json: bool) -> Exit {
     if let Some(failure) = &tally.last_failure {
         let failed = counted(tally.failed, "call");
         complain(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::load::{Load, Operations, Tally};
+use super::load::{Load, LoadCounters, Operations};
 use crate::lockc::latency::{Summary, human};
 use crate::text;
 use lockservice::clerk::ServerReport;
@@ -77,7 +77,7 @@ impl Bench {
     pub(super) fn new(
         load: &Load,
         elapsed: Duration,
-        tally: &Tally,
+        tally: &LoadCounters,
         servers: Vec<ServerCost>,
     ) -> Self {
         let calls = tally.latencies.count();

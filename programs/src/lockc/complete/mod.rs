@@ -21,7 +21,7 @@ use super::args::Cli;
 use crate::exit::Exit;
 use crate::options::{duration, print_completions, servers};
 use crate::output::answer::{self, Unwritten};
-use lockservice::net::Servers;
+use lockservice::transport::Servers;
 
 /// What a shell asks.
 #[derive(Debug, Args)]

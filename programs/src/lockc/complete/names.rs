@@ -6,8 +6,8 @@ use tokio::time::timeout;
 
 use crate::escape::escaped;
 use lockservice::clerk::{Clerk, ClerkBuilder};
-use lockservice::net::Servers;
 use lockservice::service::Cursor;
+use lockservice::transport::Servers;
 
 /// How many names are offered at most: more than a person looks through.
 const MOST: usize = 1_000;

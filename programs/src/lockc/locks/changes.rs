@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::view::{PlaceView, Who, mode};
+use super::view::{HolderName, QueueEntryView, mode};
 use crate::escape::escaped;
-use lockservice::looks::{LockChange, LockEvent};
+use lockservice::inspect::{LockChange, LockEvent};
 use lockservice::types::LockName;
 
 /// A change for people.
@@ -19,18 +19,18 @@ impl fmt::Display for Sentence<'_> {
             LockEvent::Locked => write!(f, "{name}: locked, and belongs to nobody"),
             LockEvent::Unlocked => write!(f, "{name}: unlocked"),
             LockEvent::Granted(place) => {
-                let (who, mode) = (Who(place), mode(place.mode));
+                let (who, mode) = (HolderName(place), mode(place.mode));
                 write!(f, "{name}: granted to {who}, {mode}")
             }
-            LockEvent::Ended(place) => write!(f, "{name}: no longer held by {}", Who(place)),
-            LockEvent::Left(place) => write!(f, "{name}: {} left the queue", Who(place)),
+            LockEvent::Ended(place) => write!(f, "{name}: no longer held by {}", HolderName(place)),
+            LockEvent::Left(place) => write!(f, "{name}: {} left the queue", HolderName(place)),
             LockEvent::Queued(place) => {
-                let (who, mode) = (Who(place), mode(place.mode));
+                let (who, mode) = (HolderName(place), mode(place.mode));
                 write!(f, "{name}: {who} queued, {mode}")
             }
             event => write!(f, "{name}: {}", event.name()),
         }?;
-        let token = self.0.event.place().and_then(|place| place.token);
+        let token = self.0.event.entry().and_then(|place| place.token);
         token.map_or(Ok(()), |token| write!(f, ", token {token}"))
     }
 }
@@ -41,7 +41,7 @@ pub(super) struct ChangeView<'a> {
     event: &'static str,
     name: &'a LockName,
     #[serde(flatten)]
-    place: Option<PlaceView>,
+    place: Option<QueueEntryView>,
 }
 
 impl<'a> ChangeView<'a> {
@@ -49,7 +49,7 @@ impl<'a> ChangeView<'a> {
         Self {
             event: change.event.name(),
             name: &change.name,
-            place: change.event.place().map(PlaceView::new),
+            place: change.event.entry().map(QueueEntryView::new),
         }
     }
 }
@@ -63,13 +63,13 @@ pub(in crate::lockc) fn changes_json(changes: &[LockChange]) -> serde_json::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockservice::looks::changes;
-    use lockservice::looks::samples::{lock, plain};
+    use lockservice::inspect::changes;
+    use lockservice::inspect::samples::{lock, unowned};
 
     #[test]
     fn people_read_a_sentence_of_each_change() {
-        let before = [lock("a", &[(1, 10)], &[2, 3]), plain("b", &[])];
-        let after = [lock("a", &[(2, 11)], &[4]), plain("c\n", &[])];
+        let before = [lock("a", &[(1, 10)], &[2, 3]), unowned("b", &[])];
+        let after = [lock("a", &[(2, 11)], &[4]), unowned("c\n", &[])];
         let told: Vec<_> = changes(&before, &after)
             .iter()
             .map(|change| Sentence(change).to_string())
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_json_of_a_change_is_a_line_with_what_is_known() {
-        let changes = changes(&[], &[lock("a\n", &[(1, 10)], &[]), plain("b", &[])]);
+        let changes = changes(&[], &[lock("a\n", &[(1, 10)], &[]), unowned("b", &[])]);
         let lines: Vec<_> = changes
             .iter()
             .map(|change| serde_json::to_string(&ChangeView::new(change)).expect("it encodes"))

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 
 use super::options::ElectOptions;
 use crate::exit::{Exit, complain};
-use crate::lockc::customer::{Customer, Failure};
+use crate::lockc::lazy_client::{Failure, LazyClient};
 use crate::lockc::session_name::own_session_name;
 use crate::lockc::{print, told};
 use crate::output::answer;
@@ -45,7 +45,7 @@ impl Deposed {
 }
 
 /// Waits to be elected, says so, and stays until it is asked to resign or the lock is lost.
-pub(in crate::lockc) async fn elect(customer: Customer, options: &ElectOptions) -> Exit {
+pub(in crate::lockc) async fn elect(customer: LazyClient, options: &ElectOptions) -> Exit {
     match campaign(customer, options).await {
         Ok(exit) => exit,
         Err(deposed) => {
@@ -79,7 +79,7 @@ impl Stop {
     }
 }
 
-async fn campaign(customer: Customer, options: &ElectOptions) -> Result<Exit, Deposed> {
+async fn campaign(customer: LazyClient, options: &ElectOptions) -> Result<Exit, Deposed> {
     let mut stop = Stop::catch()?;
     let builder = Clerk::builder(customer.servers)
         .timeout(customer.timeout)

@@ -14,7 +14,7 @@ pub(super) use self::options::{
     WhyOptions, prefix,
 };
 #[cfg(target_os = "linux")]
-pub(super) use self::view::Who;
+pub(super) use self::view::HolderName;
 pub(super) use self::view::{Listing, LockView};
 pub(super) use self::watch::watch;
 pub(super) use self::why::WhyView;
@@ -25,16 +25,18 @@ use serde_json::to_string_pretty;
 
 use self::view::{listing_table, not_broken, show_text};
 use self::why::why_text;
-use super::customer::{Customer, Failure};
+use super::lazy_client::{Failure, LazyClient};
 use super::table::terminal_width;
 use super::{broken, print_either, tell_outcome, told};
 use crate::exit::{Exit, complain};
 use lockservice::clerk::BreakOutcome;
 
 /// Prints which locks are held.
-pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
+pub(super) async fn ls(mut customer: LazyClient, options: &LsOptions) -> Exit {
     let prefix = &options.prefix;
-    let answer = customer.look(async |clerk| clerk.list(prefix).await).await;
+    let answer = customer
+        .inspect(async |clerk| clerk.list(prefix).await)
+        .await;
     conclude(customer, answer, async |locks| {
         let json = || to_string_pretty(&Listing::new(locks));
         let text = || listing_table(locks, terminal_width());
@@ -45,9 +47,9 @@ pub(super) async fn ls(mut customer: Customer, options: &LsOptions) -> Exit {
 }
 
 /// Prints who holds a lock, and who waits for it.
-pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit {
+pub(super) async fn show(mut customer: LazyClient, options: &ShowOptions) -> Exit {
     let name = options.name.as_str();
-    let answer = customer.look(async |clerk| clerk.show(name).await).await;
+    let answer = customer.inspect(async |clerk| clerk.show(name).await).await;
     conclude(customer, answer, async |lock| {
         let json = || to_string_pretty(&LockView::whole(lock));
         let text = || show_text(lock, SystemTime::now(), terminal_width());
@@ -58,9 +60,11 @@ pub(super) async fn show(mut customer: Customer, options: &ShowOptions) -> Exit 
 }
 
 /// Prints who waits for whom.
-pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
+pub(super) async fn why(mut customer: LazyClient, options: &WhyOptions) -> Exit {
     let name = options.name.as_str();
-    let answer = customer.look(async |clerk| clerk.why(name).await).await;
+    let answer = customer
+        .inspect(async |clerk| clerk.wait_graph(name).await)
+        .await;
     conclude(customer, answer, async |graph| {
         let json = || to_string_pretty(&WhyView::new(graph));
         let printed = print_either(options.json, json, || why_text(graph, SystemTime::now()));
@@ -70,13 +74,13 @@ pub(super) async fn why(mut customer: Customer, options: &WhyOptions) -> Exit {
 }
 
 /// Takes a lock from its holder.
-pub(super) async fn break_lock(mut customer: Customer, options: &BreakOptions) -> Exit {
+pub(super) async fn break_lock(mut customer: LazyClient, options: &BreakOptions) -> Exit {
     let (name, reason) = (options.name.as_str(), options.reason.as_str());
     let asked = customer.ask(async |clerk| clerk.break_lock(name, options.token, reason).await);
     let answer = asked.await.map(BreakOutcome::is_broken);
     if matches!(answer, Ok(false)) {
         // Who holds it helps to find the mistake; without an answer, `false` says enough.
-        let lock = customer.look(async |clerk| clerk.show(name).await).await;
+        let lock = customer.inspect(async |clerk| clerk.show(name).await).await;
         if let Ok(lock) = lock {
             complain(
                 "lockc",
@@ -93,7 +97,7 @@ pub(super) async fn break_lock(mut customer: Customer, options: &BreakOptions) -
 
 /// Tells an answer, or why there is none.
 async fn conclude<T>(
-    customer: Customer,
+    customer: LazyClient,
     answer: Result<T, Failure>,
     tell: impl AsyncFnOnce(&T) -> Exit,
 ) -> Exit {

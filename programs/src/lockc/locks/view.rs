@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::escape::escaped;
 use crate::lockc::table::{Column, table};
-use lockservice::service::{LockInfo, Mode, PlaceInfo};
+use lockservice::service::{LockInfo, LockMode, QueueEntryInfo};
 use lockservice::types::{ClientAddress, LockName, SessionName, Token, UnixTime};
 
 /// All locks of a listing. Field names are a contract.
@@ -22,10 +22,10 @@ pub(in crate::lockc) struct Listing {
 pub(in crate::lockc) struct LockView {
     name: LockName,
     state: State,
-    holders: Vec<PlaceView>,
+    holders: Vec<QueueEntryView>,
     waiters: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<Vec<PlaceView>>,
+    queue: Option<Vec<QueueEntryView>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,13 +33,14 @@ pub(in crate::lockc) struct LockView {
 enum State {
     Free,
     /// Held, by nobody.
-    Plain,
+    #[serde(rename = "plain")]
+    Unowned,
     Owned,
 }
 
 /// Who holds a lock, or waits for it.
 #[derive(Debug, Serialize)]
-pub(super) struct PlaceView {
+pub(super) struct QueueEntryView {
     client: String,
     session: u64,
     #[serde(flatten)]
@@ -78,18 +79,18 @@ pub(super) struct ModeView {
 }
 
 impl ModeView {
-    pub(super) const fn new(mode: Mode) -> Self {
+    pub(super) const fn new(mode: LockMode) -> Self {
         let (mode, permits) = match mode {
-            Mode::Exclusive => ("exclusive", None),
-            Mode::Shared => ("shared", None),
-            Mode::Permits(most) => ("permits", Some(most)),
+            LockMode::Exclusive => ("exclusive", None),
+            LockMode::Shared => ("shared", None),
+            LockMode::Permits(most) => ("permits", Some(most)),
         };
         Self { mode, permits }
     }
 }
 
-impl PlaceView {
-    pub(super) fn new(place: &PlaceInfo) -> Self {
+impl QueueEntryView {
+    pub(super) fn new(place: &QueueEntryInfo) -> Self {
         Self {
             client: place.client.to_string(),
             session: place.session.0,
@@ -116,11 +117,11 @@ impl LockView {
         Self {
             name: lock.name.clone(),
             state: match lock {
-                lock if lock.is_ownerless => State::Plain,
+                lock if lock.is_unowned => State::Unowned,
                 lock if lock.is_held() => State::Owned,
                 _ => State::Free,
             },
-            holders: lock.holders().map(PlaceView::new).collect(),
+            holders: lock.holders().map(QueueEntryView::new).collect(),
             waiters: lock.waiters,
             queue: None,
         }
@@ -129,7 +130,7 @@ impl LockView {
     /// With its queue.
     pub(in crate::lockc) fn whole(lock: &LockInfo) -> Self {
         Self {
-            queue: Some(lock.queue().map(PlaceView::new).collect()),
+            queue: Some(lock.queue().map(QueueEntryView::new).collect()),
             ..Self::new(lock)
         }
     }
@@ -149,7 +150,7 @@ pub(super) fn listing_table(locks: &[LockInfo], width: Option<usize>) -> String 
     for lock in locks {
         let name = escaped(lock.name.as_str()).to_string();
         let waiters = lock.waiters.to_string();
-        if lock.is_ownerless {
+        if lock.is_unowned {
             let [nobody, none] = ["nobody", "-"].map(str::to_owned);
             rows.push([name.clone(), nobody, none.clone(), none, waiters.clone()]);
         }
@@ -172,7 +173,7 @@ pub(super) fn listing_table(locks: &[LockInfo], width: Option<usize>) -> String 
 /// what time it is here.
 pub(super) fn show_text(lock: &LockInfo, now: SystemTime, width: Option<usize>) -> String {
     let mut text = headline(lock, now);
-    if lock.places.is_empty() {
+    if lock.entries.is_empty() {
         return text;
     }
     let mut rows: Vec<[String; 6]> = Vec::new();
@@ -215,7 +216,7 @@ pub(super) fn headline(lock: &LockInfo, now: SystemTime) -> String {
     };
     let holders: Vec<_> = lock.holders().map(|it| holder(it, now)).collect();
     match &holders[..] {
-        _ if lock.is_ownerless => format!("{name} is held, but by nobody; {waiters}"),
+        _ if lock.is_unowned => format!("{name} is held, but by nobody; {waiters}"),
         [] => format!("{name} is free"),
         holders => format!("{name} is held by {}; {waiters}", holders.join("; by ")),
     }
@@ -228,16 +229,16 @@ pub(super) fn not_broken(lock: &LockInfo, token: Token, now: SystemTime) -> Stri
         "token {token} does not hold {name}: {}",
         headline(lock, now)
     );
-    if lock.is_ownerless {
+    if lock.is_unowned {
         text.push_str("; `lockc unlock` frees it");
     }
     text
 }
 
 /// ``deploy@web-3, pid 4711, `./nightly`, for 12 minutes, token 17``.
-fn holder(place: &PlaceInfo, now: SystemTime) -> String {
-    let mut text = Who(place).to_string();
-    if place.mode != Mode::Exclusive {
+fn holder(place: &QueueEntryInfo, now: SystemTime) -> String {
+    let mut text = HolderName(place).to_string();
+    if place.mode != LockMode::Exclusive {
         text = format!("{text}, {}", mode(place.mode));
     }
     if let Some(since) = place.since {
@@ -270,16 +271,16 @@ fn roughly(span: Duration) -> String {
     format!("{count} {unit}{plural}")
 }
 
-fn address(place: &PlaceInfo) -> String {
+fn address(place: &QueueEntryInfo) -> String {
     let address = place.address.as_ref().map(ClientAddress::as_str);
     escaped(address.unwrap_or("-")).to_string()
 }
 
-fn cells(place: &PlaceInfo) -> [String; 3] {
+fn cells(place: &QueueEntryInfo) -> [String; 3] {
     let token = place
         .token
         .map_or_else(|| "-".to_owned(), |token| token.to_string());
-    [Who(place).to_string(), mode(place.mode), token]
+    [HolderName(place).to_string(), mode(place.mode), token]
 }
 
 /// A moment, and how long ago that was. The clocks of two machines differ: it can be yet to come
@@ -299,9 +300,9 @@ fn stamp(time: SystemTime) -> String {
 
 /// Whose place it is: the name of its session; without one, as much of the client as can be told at
 /// a glance, and which of its sessions.
-pub(in crate::lockc) struct Who<'a>(pub(in crate::lockc) &'a PlaceInfo);
+pub(in crate::lockc) struct HolderName<'a>(pub(in crate::lockc) &'a QueueEntryInfo);
 
-impl fmt::Display for Who<'_> {
+impl fmt::Display for HolderName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(name) = &self.0.name {
             return write!(f, "{}", escaped(name.as_str()));
@@ -313,11 +314,11 @@ impl fmt::Display for Who<'_> {
 }
 
 /// A mode for people.
-pub(super) fn mode(mode: Mode) -> String {
+pub(super) fn mode(mode: LockMode) -> String {
     match mode {
-        Mode::Exclusive => "exclusive".to_owned(),
-        Mode::Shared => "shared".to_owned(),
-        Mode::Permits(most) => format!("1 of {most}"),
+        LockMode::Exclusive => "exclusive".to_owned(),
+        LockMode::Shared => "shared".to_owned(),
+        LockMode::Permits(most) => format!("1 of {most}"),
     }
 }
 
@@ -326,7 +327,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use lockservice::looks::samples::{free, lock, permits, plain, shared};
+    use lockservice::inspect::samples::{free, lock, permits, shared, unowned};
 
     const CLIENT_1: &str = "00000001-0000-0000-0000-000000000000";
     const CLIENT_2: &str = "00000002-0000-0000-0000-000000000000";
@@ -355,7 +356,7 @@ mod tests {
 
     #[test]
     fn the_json_of_a_listing_leaves_the_queues_out() {
-        let locks = [lock("a", &[(1, 10)], &[2]), plain("b", &[])];
+        let locks = [lock("a", &[(1, 10)], &[2]), unowned("b", &[])];
         let told = serde_json::to_value(Listing::new(&locks)).expect("it encodes");
         assert_eq!(told["locks"][0].get("queue"), None);
         assert_eq!(
@@ -384,7 +385,7 @@ mod tests {
     fn a_listing_has_a_row_for_each_holder() {
         let locks = [
             shared("a\tb", &[(1, 10), (2, 11)], &[3]),
-            plain("b", &[1, 2]),
+            unowned("b", &[1, 2]),
         ];
         let table = listing_table(&locks, None);
         let rows: Vec<_> = table.lines().map(words).collect();
@@ -400,7 +401,7 @@ mod tests {
         let now = UnixTime(75).time();
         assert_eq!(show_text(&free("a"), now, None), "a is free");
         assert_eq!(
-            show_text(&plain("a", &[]), now, None),
+            show_text(&unowned("a", &[]), now, None),
             "a is held, but by nobody; nobody waits"
         );
         let mut lock = lock("a", &[(1, 10)], &[3, 2]);
@@ -434,13 +435,13 @@ mod tests {
             "token 9 does not hold a: a is held by 00000001/1, for 1 second, token 10; nobody waits"
         );
         assert!(told(free("a")).ends_with("a is free"));
-        assert!(told(plain("a", &[])).ends_with("`lockc unlock` frees it"));
+        assert!(told(unowned("a", &[])).ends_with("`lockc unlock` frees it"));
     }
 
     /// Held by a session with a name that acts on terminals, and an address.
     fn named() -> LockInfo {
         let mut lock = lock("jobs/nightly", &[(1, 17)], &[]);
-        let holder = &mut lock.places[0];
+        let holder = &mut lock.entries[0];
         holder.name = SessionName::new("deploy@web-3, pid 4711, `./nightly\u{202e}`").ok();
         holder.address = Some(ClientAddress::new("10.0.0.7:5310"));
         lock
@@ -472,14 +473,14 @@ mod tests {
     #[test]
     fn a_lock_that_is_retained_is_told_with_the_time_when_it_is_released() {
         let mut lock = lock("a", &[(1, 10)], &[]);
-        lock.places[0].retained_for = Some(Duration::from_millis(49_500));
+        lock.entries[0].retained_for = Some(Duration::from_millis(49_500));
         let now = UnixTime(11).time();
         assert_eq!(
             headline(&lock, now),
             "a is held by 00000001/1, for 1 second, \
              at least until about 1970-01-01 00:01:00 UTC (for 49 seconds), token 10; nobody waits"
         );
-        lock.places[0].is_left = true;
+        lock.entries[0].is_left = true;
         assert!(
             headline(&lock, now)
                 .contains(", let go of, but retained until about 1970-01-01 00:01:00"),

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use super::changes::{ChangeView, Sentence};
 use super::options::WatchOptions;
 use crate::exit::{Exit, complain};
-use crate::lockc::customer::Customer;
+use crate::lockc::lazy_client::LazyClient;
 use crate::output::answer::{self, Unwritten};
 use crate::signals::StopSignals;
-use lockservice::looks::LockChange;
+use lockservice::inspect::LockChange;
 
 /// Watches until it is interrupted, or nobody reads what it tells.
-pub(in crate::lockc) async fn watch(mut customer: Customer, options: &WatchOptions) -> Exit {
+pub(in crate::lockc) async fn watch(mut customer: LazyClient, options: &WatchOptions) -> Exit {
     let mut signals = match StopSignals::catch_with_hang_up() {
         Ok(signals) => signals,
         Err(error) => {
@@ -30,7 +30,7 @@ pub(in crate::lockc) async fn watch(mut customer: Customer, options: &WatchOptio
 }
 
 /// Tells what it sees until that cannot be written, or the first look fails.
-async fn look_on(customer: &mut Customer, options: &WatchOptions) -> Exit {
+async fn look_on(customer: &mut LazyClient, options: &WatchOptions) -> Exit {
     let begun = customer.watch(&options.prefix, options.every).await;
     let (mut watch, mut news) = match begun {
         Ok(begun) => begun,

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::view::{LockView, ModeView, Who, headline};
+use super::view::{HolderName, LockView, ModeView, headline};
 use crate::escape::escaped;
-use lockservice::looks::WaitGraph;
-use lockservice::service::PlaceInfo;
+use lockservice::inspect::WaitGraph;
+use lockservice::service::QueueEntryInfo;
 use lockservice::types::{LockName, SessionName, Token};
 
 /// The locks on the way, who waits for which, and the verdict.
@@ -38,7 +38,7 @@ fn verdict(graph: &WaitGraph) -> String {
     // Each is the holder that the one before it waits for, or runs inside it.
     let before = graph.cycle().iter().cycle().skip(graph.cycle().len() - 1);
     let links = graph.cycle().iter().zip(before).map(|(link, before)| {
-        let (name, holder) = (escaped(link.waits_for.as_str()), Who(&link.held_by));
+        let (name, holder) = (escaped(link.waits_for.as_str()), HolderName(&link.held_by));
         if link.who.session == link.held_by.session {
             return format!("{holder} waits to have {name} alone, which it shares");
         }
@@ -50,10 +50,10 @@ fn verdict(graph: &WaitGraph) -> String {
 }
 
 /// Who waits, and the holder that it runs inside, if it is not that one itself.
-fn waiter(who: &PlaceInfo, outer: Option<&PlaceInfo>) -> String {
+fn waiter(who: &QueueEntryInfo, outer: Option<&QueueEntryInfo>) -> String {
     match outer.filter(|outer| outer.session != who.session) {
-        Some(outer) => format!("{}, inside {},", Who(who), Who(outer)),
-        None => Who(who).to_string(),
+        Some(outer) => format!("{}, inside {},", HolderName(who), HolderName(outer)),
+        None => HolderName(who).to_string(),
     }
 }
 
@@ -63,7 +63,7 @@ pub(in crate::lockc) struct WhyView {
     deadlock: bool,
     locks: Vec<LockView>,
     waits: Vec<WaitView>,
-    cycle: Vec<LinkView>,
+    cycle: Vec<CycleEdgeView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,7 +83,7 @@ struct WaitView {
 }
 
 #[derive(Debug, Serialize)]
-struct LinkView {
+struct CycleEdgeView {
     client: String,
     session: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +109,7 @@ impl WhyView {
             waits_for: wait.waits_for.clone(),
             place: wait.place,
         });
-        let cycle = graph.cycle().iter().map(|link| LinkView {
+        let cycle = graph.cycle().iter().map(|link| CycleEdgeView {
             client: link.who.client.to_string(),
             session: link.who.session.0,
             session_name: link.who.name.clone(),
@@ -132,7 +132,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use lockservice::looks::samples::{inside, lock, plain, shared};
+    use lockservice::inspect::samples::{inside, lock, shared, unowned};
     use lockservice::service::LockInfo;
     use lockservice::types::UnixTime;
 
@@ -149,7 +149,7 @@ mod tests {
         let locks = [
             lock("a", &[(1, 10)], &[9]),
             lock("b", &[(2, 11)], &[8, 1]),
-            plain("c", &[2]),
+            unowned("c", &[2]),
         ];
         assert_eq!(
             text(&locks, "a"),

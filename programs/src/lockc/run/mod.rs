@@ -39,13 +39,13 @@ use self::acquire::{acquire, held_around};
 use self::options::{GraceError, Terms};
 use self::signals::{Signals, stop_job};
 use self::supervise::{Cut, Ended, supervise};
-use crate::death::Death;
+use crate::death::SignalDeath;
 use crate::exit::{self, Exit, complain};
-use crate::lockc::customer::Failure;
+use crate::lockc::lazy_client::Failure;
 use crate::lockc::session_name::session_name;
 use crate::output::stderr;
 use lockservice::clerk::{Clerk, LossReason, ReleaseError};
-use lockservice::net::Servers;
+use lockservice::transport::Servers;
 use lockservice::types::{LockName, SessionId};
 
 /// This very program, also when its file has been replaced since.
@@ -221,7 +221,7 @@ async fn interruption(signals: &mut Signals) -> Exit {
                 stop_job(Signal::STOP);
             }
             Signal::CONT | Signal::WINCH => {}
-            signal => return Exit::Signal(Death::alone(signal.as_raw())),
+            signal => return Exit::Signal(SignalDeath::of_this_process(signal.as_raw())),
         }
     }
 }

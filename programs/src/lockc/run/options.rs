@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, ValueHint};
 
 use crate::options::{self, DurationError};
 use lockservice::config::LEASE;
-use lockservice::types::{LockName, RecordNumber, Retention, RetentionError, SessionId};
+use lockservice::types::{LockName, Retention, RetentionError, SessionId};
 
 /// Which part of a lease the grace is, unless it is given.
 const GRACE_IN_LEASE: u32 = 5;
@@ -80,7 +80,7 @@ struct Outer(Option<SessionId>);
 impl From<&str> for Outer {
     /// What is no number was not set by a `lockc run`.
     fn from(text: &str) -> Self {
-        Self(text.parse().ok().map(RecordNumber))
+        Self(text.parse().ok().map(SessionId))
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
     fn an_outer_session_is_a_number_and_anything_else_is_none() {
         assert_eq!(run("lockc run a ls").outer(), None);
         for (text, number) in [("17", Some(17)), ("", None), ("x", None), ("-1", None)] {
-            assert_eq!(Outer::from(text), Outer(number.map(RecordNumber)), "{text}");
+            assert_eq!(Outer::from(text), Outer(number.map(SessionId)), "{text}");
         }
     }
 

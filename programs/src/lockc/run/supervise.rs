@@ -21,8 +21,8 @@ use super::left::LeftBehind;
 use super::options::Terms;
 use super::signals::{Signals, stop_job};
 use super::terminal::Terminal;
-use super::watchdog::{Moment, Order, Report, Watchdog};
-use crate::death::Death;
+use super::watchdog::{Moment, Report, Watchdog, WatchdogCommand};
+use crate::death::SignalDeath;
 use crate::exit::Exit;
 use lockservice::clerk::{LockGuard, LossReason};
 
@@ -78,13 +78,13 @@ pub(super) async fn supervise(
     let mut children = signal(SignalKind::child())?;
     let watchdog = Watchdog::start(terms.grace, lock.safe_until()).await?;
     let group = launch(command, environment)?;
-    let mut watch = Watch {
+    let mut watch = Supervisor {
         lock,
         signals,
         terms,
         terminal: Terminal::open(),
         watchdog: Some(watchdog),
-        told: None,
+        reported_deadline: None,
         group,
         members: Members::of(group),
         phase: Phase::Launching,
@@ -103,7 +103,7 @@ pub(super) async fn supervise(
             why = lock.lost(), if watch.cut_short.is_none() => watch.cut(Cut::Lost(why)),
             report = next_report(&mut watch.watchdog) => watch.take_in(report).await,
             _ = children.recv() => watch.look_at_children()?,
-            signal = watch.signals.next() => watch.pass_on(signal),
+            signal = watch.signals.next() => watch.forward_signal(signal),
             () = sleep_until(next) => watch.enforce(),
         }
     }
@@ -116,14 +116,14 @@ async fn next_report(watchdog: &mut Option<Watchdog>) -> Report {
     }
 }
 
-struct Watch<'a> {
+struct Supervisor<'a> {
     lock: &'a LockGuard,
     signals: &'a mut Signals,
     terms: Terms,
     terminal: Option<Terminal>,
     watchdog: Option<Watchdog>,
     /// Until when the lock is safe, as the watchdog was told last, and when.
-    told: Option<(Instant, Instant)>,
+    reported_deadline: Option<(Instant, Instant)>,
     group: Group,
     members: Members,
     phase: Phase,
@@ -143,7 +143,7 @@ enum Phase {
     Ended(Exit),
 }
 
-impl Watch<'_> {
+impl Supervisor<'_> {
     /// What came of the command, once nothing is left of it.
     fn ended(&mut self) -> Option<Ended> {
         let Phase::Ended(exit) = self.phase else {
@@ -154,7 +154,7 @@ impl Watch<'_> {
         }
         let mut is_late = Instant::now() >= self.deadline();
         if let Some(watchdog) = self.watchdog.take() {
-            watchdog.tell(Order::LetGo);
+            watchdog.tell(WatchdogCommand::LetGo);
             is_late |= watchdog.has_ended_it();
         }
         if is_late {
@@ -178,7 +178,9 @@ impl Watch<'_> {
             return Instant::now() + LOOK;
         }
         let pause = self.terms.lease / TOLD_IN_LEASE;
-        let told = self.told.map_or_else(Instant::now, |(_, at)| at + pause);
+        let told = self
+            .reported_deadline
+            .map_or_else(Instant::now, |(_, at)| at + pause);
         told.min(self.deadline())
     }
 
@@ -188,24 +190,27 @@ impl Watch<'_> {
         // long.
         let (moment, now) = (Moment::now(), Instant::now());
         let until = self.deadline();
-        if self.told.is_some_and(|(told, _)| told == until) {
-            self.told = Some((until, now));
+        if self
+            .reported_deadline
+            .is_some_and(|(told, _)| told == until)
+        {
+            self.reported_deadline = Some((until, now));
             return;
         }
         if let Some(watchdog) = &self.watchdog {
             let left = until.saturating_duration_since(now);
-            watchdog.tell(Order::Until(moment.after(left)));
-            self.told = Some((until, now));
+            watchdog.tell(WatchdogCommand::Until(moment.after(left)));
+            self.reported_deadline = Some((until, now));
         }
     }
 
     /// Lets the command begin, now that it is there and waits.
     fn let_begin(&mut self) {
-        self.told = None;
+        self.reported_deadline = None;
         self.tell_time();
         self.tell_group();
         if self.kill_at.is_some() {
-            self.tell(Order::End);
+            self.tell(WatchdogCommand::End);
         }
         self.phase = Phase::Running;
         self.group.send(Signal::CONT);
@@ -214,12 +219,12 @@ impl Watch<'_> {
     /// Tells the watchdog what it is there for.
     fn tell_group(&self) {
         if let Some(terminal) = &self.terminal {
-            self.tell(Order::Home(terminal.home()));
+            self.tell(WatchdogCommand::Home(terminal.home()));
         }
-        self.tell(Order::Hold(self.group));
+        self.tell(WatchdogCommand::Hold(self.group));
     }
 
-    fn tell(&self, order: Order) {
+    fn tell(&self, order: WatchdogCommand) {
         if let Some(watchdog) = &self.watchdog {
             watchdog.tell(order);
         }
@@ -235,7 +240,7 @@ impl Watch<'_> {
     fn end(&mut self) {
         if self.kill_at.is_none() {
             self.kill_at = Some(Instant::now() + self.terms.grace);
-            self.tell(Order::End);
+            self.tell(WatchdogCommand::End);
         }
     }
 
@@ -255,7 +260,7 @@ impl Watch<'_> {
         match Watchdog::start(self.terms.grace, self.deadline()).await {
             Ok(watchdog) => {
                 self.watchdog = Some(watchdog);
-                self.told = None;
+                self.reported_deadline = None;
                 self.tell_time();
                 if self.phase == Phase::Running {
                     self.tell_group();
@@ -328,7 +333,7 @@ impl Watch<'_> {
         }
     }
 
-    fn pass_on(&mut self, signal: Signal) {
+    fn forward_signal(&mut self, signal: Signal) {
         self.has_passed_stop_on |= signal == Signal::TSTP;
         if signal != Signal::CONT || self.phase != Phase::Launching {
             self.group.send(signal);
@@ -336,7 +341,7 @@ impl Watch<'_> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for Supervisor<'_> {
     fn drop(&mut self) {
         while !self.members.have_ended() {
             self.group.send(Signal::KILL);
@@ -363,9 +368,9 @@ fn exit(status: WaitStatus, had_terminal: bool) -> Exit {
         let is_key = [Signal::INT, Signal::QUIT].map(Signal::as_raw);
         // The key was meant for all that the shell has started together.
         return Exit::Signal(if had_terminal && is_key.contains(&signal) {
-            Death::with_group(signal)
+            SignalDeath::with_group(signal)
         } else {
-            Death::alone(signal)
+            SignalDeath::of_this_process(signal)
         });
     }
     let code = status

@@ -11,7 +11,7 @@ use rustix::termios::tcgetpgrp;
 use tokio::time::{sleep, timeout};
 
 use crate::escape::escaped;
-use crate::lockc::locks::Who;
+use crate::lockc::locks::HolderName;
 use crate::lockc::progress::Line;
 use lockservice::clerk::Clerk;
 use lockservice::service::LockInfo;
@@ -91,7 +91,7 @@ fn waiting(name: &LockName, seen: Option<&LockInfo>, me: ClientId, now: SystemTi
 
 /// `is held by deploy@web-3 and 1 more for 12s`. None when it is free.
 fn held_by(lock: &LockInfo, now: SystemTime) -> Option<String> {
-    if lock.is_ownerless {
+    if lock.is_unowned {
         return Some("is held by nobody, until `lockc unlock` frees it".to_owned());
     }
     let first = lock.holders().next()?;
@@ -102,7 +102,7 @@ fn held_by(lock: &LockInfo, now: SystemTime) -> Option<String> {
             "is kept for {more} more, though its holder has ended"
         ));
     }
-    let mut text = format!("is held by {}", Who(first));
+    let mut text = format!("is held by {}", HolderName(first));
     let others = lock.holders().count() - 1;
     if others > 0 {
         let _ = write!(text, " and {others} more");
@@ -118,7 +118,7 @@ fn held_by(lock: &LockInfo, now: SystemTime) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockservice::looks::samples::{free, lock, plain, shared};
+    use lockservice::inspect::samples::{free, lock, shared, unowned};
     use lockservice::types::UnixTime;
 
     /// The id of a client in the samples.
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_lock_that_belongs_to_nobody_is_told_for_nobody_may_ever_free_it() {
         assert_eq!(
-            said(&plain("a", &[1]), 1),
+            said(&unowned("a", &[1]), 1),
             "waiting for a, held by nobody, until `lockc unlock` frees it, 0 ahead"
         );
     }

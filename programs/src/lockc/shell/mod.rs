@@ -1,7 +1,7 @@
 //! `lockc shell`: commands from a stream, one a line; answers to another, one a line, in order.
 
-mod order;
-mod teller;
+mod command;
+mod executor;
 mod watches;
 
 use std::fmt;
@@ -9,9 +9,9 @@ use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
-pub(super) use self::teller::Teller;
+pub(super) use self::executor::Executor;
 
-use self::order::{Order, OrderError};
+use self::command::{ShellCommand, ShellCommandError};
 use crate::escape::escaped;
 use crate::output::Unwritten;
 
@@ -34,7 +34,7 @@ pub(super) enum ShellError {
 pub(super) async fn run<A: fmt::Display, E: fmt::Display>(
     mut input: impl AsyncBufRead + Unpin,
     mut write: impl AsyncFnMut(String) -> Result<(), Unwritten>,
-    mut execute: impl AsyncFnMut(Order) -> Result<A, E>,
+    mut execute: impl AsyncFnMut(ShellCommand) -> Result<A, E>,
 ) -> Result<(), ShellError> {
     let mut line = Vec::new();
     while read_line(&mut input, &mut line)
@@ -67,14 +67,14 @@ fn refusal(error: &dyn fmt::Display) -> String {
 }
 
 /// None for a line with nothing on it.
-fn parse(line: &[u8]) -> Option<Result<Order, OrderError>> {
+fn parse(line: &[u8]) -> Option<Result<ShellCommand, ShellCommandError>> {
     if line.len() > MAX_LINE_BYTES {
-        return Some(Err(OrderError::TooLong));
+        return Some(Err(ShellCommandError::TooLong));
     }
     match str::from_utf8(line) {
         Ok(text) if text.trim().is_empty() => None,
         Ok(text) => Some(text.parse()),
-        Err(_) => Some(Err(OrderError::NotUtf8)),
+        Err(_) => Some(Err(ShellCommandError::NotUtf8)),
     }
 }
 
@@ -111,10 +111,10 @@ mod tests {
     /// The answers to `input`, of a shell that locks in memory.
     async fn answers(input: &[u8]) -> String {
         let mut held = BTreeSet::new();
-        told(input, async |order: Order| {
+        told(input, async |order: ShellCommand| {
             Ok::<_, &str>(match order {
-                Order::Call(Verb::Lock, name) => held.insert(name),
-                Order::Call(Verb::Unlock, name) => held.remove(&name),
+                ShellCommand::Call(Verb::Lock, name) => held.insert(name),
+                ShellCommand::Call(Verb::Unlock, name) => held.remove(&name),
                 _ => return Err("it has no sessions"),
             })
         })
@@ -124,7 +124,7 @@ mod tests {
     /// All answers to `input`.
     async fn told<E: fmt::Display>(
         input: &[u8],
-        execute: impl AsyncFnMut(Order) -> Result<bool, E>,
+        execute: impl AsyncFnMut(ShellCommand) -> Result<bool, E>,
     ) -> String {
         let mut output = String::new();
         let write = async |answer: String| {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::teller::Refused;
-use crate::lockc::customer::{Customer, Failure};
+use super::executor::Refused;
+use crate::lockc::lazy_client::{Failure, LazyClient};
 use lockservice::clerk::Watch;
 use lockservice::config::WATCH_EVERY;
-use lockservice::looks::LockChange;
+use lockservice::inspect::LockChange;
 
 /// How many prefixes a shell watches at the most: it keeps all locks of each.
 pub(super) const MAX_WATCHES: usize = 64;
@@ -29,7 +29,7 @@ impl Watches {
     /// the most. At first, that is what is held.
     pub(super) async fn changes(
         &mut self,
-        customer: &mut Customer,
+        customer: &mut LazyClient,
         prefix: String,
     ) -> Result<Vec<LockChange>, Refused> {
         if let Some(watch) = self.0.get_mut(&prefix) {
@@ -45,9 +45,9 @@ impl Watches {
     }
 }
 
-async fn wait(customer: &mut Customer, watch: &mut Watch) -> Result<Vec<LockChange>, Failure> {
+async fn wait(customer: &mut LazyClient, watch: &mut Watch) -> Result<Vec<LockChange>, Failure> {
     let (limit, begun) = (customer.timeout, Instant::now());
-    let waited = customer.look(async |_| timeout(limit, watch.changes()).await.ok().transpose());
+    let waited = customer.inspect(async |_| timeout(limit, watch.changes()).await.ok().transpose());
     if let Some(changes) = waited.await? {
         return Ok(changes);
     }

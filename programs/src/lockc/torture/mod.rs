@@ -3,12 +3,12 @@
 //! It goes by rounds of a second, and judges each of them by what is known from those before, so
 //! that its memory does not grow with its duration.
 
-mod crew;
-mod inspector;
+mod background_checker;
+mod counters;
 mod owners;
-mod plan;
 mod report;
-mod tally;
+mod workers;
+mod workload;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,21 +18,21 @@ use futures::future::join;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::crew::Crew;
-use self::inspector::Inspector;
+use self::background_checker::BackgroundChecker;
+use self::counters::Counters;
 use self::owners::Owners;
-use self::plan::Locks;
 use self::report::{Report, Verdict};
-use self::tally::Tally;
+use self::workers::Workers;
+use self::workload::Workload;
 use super::args::TortureOptions;
 use super::latency::in_micros;
 use super::progress::Progress;
 use super::{print_either, told};
 use crate::exit::{Exit, complain};
 use crate::signals::StopSignals;
-use lockservice::audit::rounds::Offence;
+use lockservice::checker::rounds::ViolationReport;
 use lockservice::clerk::ConnectError;
-use lockservice::net::Servers;
+use lockservice::transport::Servers;
 use lockservice::types::NameError;
 
 /// Why nothing can be said of the servers.
@@ -104,12 +104,12 @@ async fn torture(
     stop: &CancellationToken,
 ) -> Result<Report, Failure> {
     let seed = options.seed.unwrap_or_else(random_seed);
-    let locks = Locks::new(&options.prefix, options.locks)?;
-    let mut crew = Crew::connect(servers, timeout, options, seed).await?;
+    let locks = Workload::new(&options.prefix, options.locks)?;
+    let mut crew = Workers::connect(servers, timeout, options, seed).await?;
     let owned = locks.owned.clone();
     let mut owners = Owners::connect(servers, timeout, options.owners, owned, seed).await?;
     let clerks = crew.clerks();
-    let mut tally = Tally::new();
+    let mut tally = Counters::new();
     let done = CancellationToken::new();
     let working = async {
         let judged = work(&mut crew, &locks, options.duration, stop, &mut tally).await;
@@ -163,14 +163,14 @@ async fn torture(
 
 /// Plays rounds until the time is over, or something was wrong.
 async fn work(
-    crew: &mut Crew,
-    locks: &Locks,
+    crew: &mut Workers,
+    locks: &Workload,
     duration: Duration,
     stop: &CancellationToken,
-    tally: &mut Tally,
-) -> Result<Inspector, Box<Offence>> {
+    tally: &mut Counters,
+) -> Result<BackgroundChecker, Box<ViolationReport>> {
     let progress = Progress::new("torture", duration);
-    let mut inspector = Inspector::new();
+    let mut inspector = BackgroundChecker::new();
     let begun = Instant::now();
     while begun.elapsed() < duration && !stop.is_cancelled() {
         let round = crew.round(locks, begun + duration, stop, tally).await;
@@ -180,13 +180,13 @@ async fn work(
     Ok(inspector)
 }
 
-fn remark(tally: &Tally) -> String {
+fn remark(tally: &Counters) -> String {
     let failed: u64 = tally.failed.values().sum();
     let rate = tally.calls_per_second();
     format!("{rate} calls/s, {failed} failed, nothing wrong")
 }
 
-fn verdict(is_wrong: bool, tally: &Tally) -> Verdict {
+fn verdict(is_wrong: bool, tally: &Counters) -> Verdict {
     if is_wrong {
         Verdict::Violated
     } else if tally.answered() == 0 {
@@ -197,7 +197,7 @@ fn verdict(is_wrong: bool, tally: &Tally) -> Verdict {
 }
 
 /// Writes the calls that show the offence. None when they cannot be written.
-fn keep(offence: &Offence, file: &Path) -> Option<PathBuf> {
+fn keep(offence: &ViolationReport, file: &Path) -> Option<PathBuf> {
     match fs::write(file, offence.to_string()) {
         Ok(()) => Some(file.to_owned()),
         Err(error) => {

@@ -10,9 +10,9 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use lockservice::audit::holders::{Granted, Holders, Wrong};
+use lockservice::checker::holders::{Granted, Holders, Wrong};
 use lockservice::clerk::{Clerk, ConnectError, GuardState, LockGuard, LossReason};
-use lockservice::net::Servers;
+use lockservice::transport::Servers;
 use lockservice::types::LockName;
 
 /// Short enough that some are lost while a server hangs.
@@ -36,7 +36,7 @@ pub(super) struct Owners {
     clerks: Vec<Clerk>,
     locks: Vec<LockName>,
     random: Rng,
-    patience: Duration,
+    timeout: Duration,
     judge: RefCell<Holders<Rc<LockGuard>>>,
     pub(super) count: RefCell<Count>,
 }
@@ -72,7 +72,7 @@ impl Owners {
             clerks: clerks.into_iter().collect::<Result<_, _>>()?,
             locks,
             random: Rng::with_seed(seed),
-            patience: timeout,
+            timeout,
             judge: RefCell::new(Holders::new()),
             count: RefCell::default(),
         })
@@ -94,7 +94,7 @@ impl Owners {
                 self.break_newest(clerk, name).await;
             }
             let asked_after = self.judge.borrow().highest(name);
-            let mut request = clerk.request(name.as_str()).timeout(self.patience);
+            let mut request = clerk.request(name.as_str()).timeout(self.timeout);
             if is_last {
                 request = request.permits(most);
             }

@@ -9,8 +9,8 @@
 //! down then could lose the only copy. A primary feeds its backup on a newer connection than that
 //! of any dismissal it sent before; so a dismissal on an older one counts for nothing.
 
-use super::primary::Mode;
-use super::{Core, Descent, Effect, Event, InLink, Now, Role};
+use super::primary::ReplicationMode;
+use super::{Core, Effect, Event, InStream, Now, Role, StepDownReason};
 use crate::types::View;
 
 impl<T> Core<T> {
@@ -20,7 +20,8 @@ impl<T> Core<T> {
             return false;
         };
         let unfed = primary.passage.unfed_for(now);
-        matches!(primary.mode, Mode::Paired { .. }) && unfed >= self.settings.feed_timeout
+        matches!(primary.mode, ReplicationMode::Replicated { .. })
+            && unfed >= self.settings.feed_timeout
     }
 
     /// Asks the backup to step down. The answer is that of a probe.
@@ -30,10 +31,10 @@ impl<T> Core<T> {
         };
         let view = primary.view;
         let unfed = primary.passage.unfed_for(now);
-        let link = primary.sending().and_then(|(outbox, _)| outbox.close());
-        effects.extend(link.map(Effect::CloseOutLink));
+        let stream = primary.sending().and_then(|(queue, _)| queue.close());
+        effects.extend(stream.map(Effect::CloseOutStream));
         effects.push(Effect::Event(Event::Dismissing { view, unfed }));
-        let probe = self.watch.begin_probe(now);
+        let probe = self.detector.begin_probe(now);
         effects.push(Effect::Dismiss { probe, view });
     }
 
@@ -41,17 +42,17 @@ impl<T> Core<T> {
     pub(super) fn dismissed(
         &mut self,
         now: Now,
-        link: InLink,
+        stream: InStream,
         view: View,
         effects: &mut Vec<Effect<T>>,
     ) {
         if let Role::Backup(backup) = &self.role
             && backup.view == view
-            && self.floor.is_below(link)
+            && self.minimum_stream.is_below(stream)
         {
-            let current = backup.link;
-            self.floor.raise(link, current);
-            self.step_down(now, Descent::Dismissed, effects);
+            let current = backup.stream;
+            self.minimum_stream.raise(stream, current);
+            self.step_down(now, StepDownReason::Dismissed, effects);
         }
         effects.push(Effect::Introduction(self.introduction()));
     }

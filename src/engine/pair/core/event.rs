@@ -4,14 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::engine::pair::protocol::Dropped;
-use crate::service::{Obstacle, PlaceInfo, Resource};
+use crate::service::{Obstacle, QueueEntryInfo, Resource};
 use crate::types::{
     ClientAddress, ClientId, Digest, LockName, OpNumber, SessionId, SessionName, Token, View,
 };
 
 /// Whose session it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Who {
+pub struct SessionOwner {
     /// Whose.
     pub client: ClientId,
     /// Which of its sessions.
@@ -22,8 +22,8 @@ pub struct Who {
     pub address: Option<ClientAddress>,
 }
 
-impl Who {
-    pub(super) fn of(place: &PlaceInfo) -> Self {
+impl SessionOwner {
+    pub(super) fn of(place: &QueueEntryInfo) -> Self {
         Self {
             client: place.client,
             session: place.session,
@@ -33,7 +33,7 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for SessionOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(name) = &self.name {
             write!(f, "{name:?}, ")?;
@@ -52,7 +52,7 @@ fn from(f: &mut fmt::Formatter<'_>, address: &ClientAddress) -> fmt::Result {
 
 /// Why a peer counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Death {
+pub enum FailureCause {
     /// Nobody listens at its address.
     Refused,
     /// A probe found it starting: it has lost its state.
@@ -67,7 +67,7 @@ pub enum Death {
     LetGo,
 }
 
-impl fmt::Display for Death {
+impl fmt::Display for FailureCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "nobody listens at the peer's address",
@@ -82,11 +82,11 @@ impl fmt::Display for Death {
 
 /// Why a server gives up its role and its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Descent {
+pub enum StepDownReason {
     /// The peer has a higher view.
     HigherView(View),
     /// This server was stopped for so long that the peer may have taken over, and the peer is gone.
-    Doubt(Death),
+    Unconfirmed(FailureCause),
     /// The primary cannot feed this server, and asked it to.
     Dismissed,
     /// This server's state differs from the primary's.
@@ -100,14 +100,14 @@ pub enum Descent {
     },
 }
 
-impl fmt::Display for Descent {
+impl fmt::Display for StepDownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dismissed => f.write_str("the primary cannot feed this server, and asked it to"),
             Self::HigherView(view) => write!(f, "the peer has the higher view {view}"),
-            Self::Doubt(death) => write!(
+            Self::Unconfirmed(cause) => write!(
                 f,
-                "this server was stopped, the peer may have taken over meanwhile, and now {death}"
+                "this server was stopped, the peer may have taken over meanwhile, and now {cause}"
             ),
             Self::Diverged { op, theirs, ours } => write!(
                 f,
@@ -126,7 +126,7 @@ pub enum Event {
         view: View,
     },
     /// This server was told to go without a peer, and no peer answered.
-    FormedAlone {
+    FormedStandalone {
         /// The new view.
         view: View,
     },
@@ -144,21 +144,21 @@ pub enum Event {
         /// The last op it has.
         op: OpNumber,
         /// Why the primary counts as dead.
-        death: Death,
+        cause: FailureCause,
     },
     /// A primary lost its backup and goes on alone.
-    WentAlone {
+    WentStandalone {
         /// The new view.
         view: View,
         /// Why the backup counts as dead.
-        death: Death,
+        cause: FailureCause,
     },
     /// This server gave up its role and its state, and waits to be synced.
     SteppedDown {
         /// The view that it was in.
         view: View,
         /// Why.
-        descent: Descent,
+        reason: StepDownReason,
         /// What is lost with its state, if it was a primary without a backup.
         dropped: Option<Dropped>,
     },
@@ -215,7 +215,7 @@ pub enum Event {
     /// The peer answered as expected: its link goes on.
     Resumed,
     /// This server was not running for so long that the peer may have decided without it.
-    Doubt {
+    Unconfirmed {
         /// How late its clock tick came.
         late: Duration,
     },
@@ -231,7 +231,7 @@ pub enum Event {
         /// The token of its holder.
         token: Token,
         /// Who held it.
-        holder: Option<Who>,
+        holder: Option<SessionOwner>,
         /// Who said so.
         client: ClientId,
         /// Where they connected from.
@@ -252,11 +252,11 @@ pub enum Event {
         resource: Resource,
     },
     /// Records of clients that are gone were dropped.
-    RecordsExpired {
+    SessionsExpired {
         /// How many.
         count: usize,
         /// The first of them that owned locks or waited for some.
-        owner: Option<Who>,
+        owner: Option<SessionOwner>,
     },
 }
 
@@ -264,7 +264,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Suspicion {
     /// Its connection ended.
-    LinkClosed,
+    StreamClosed,
     /// Nothing came for too long.
     Silence,
     /// A relayed request failed on the way.
@@ -276,19 +276,19 @@ pub enum Suspicion {
     /// A frame was not acknowledged for too long.
     Unacknowledged,
     /// This server was not running for a while.
-    Doubt,
+    Unconfirmed,
 }
 
 impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::LinkClosed => "its connection ended",
+            Self::StreamClosed => "its connection ended",
             Self::Silence => "nothing came from it",
             Self::RelayFailed => "a relayed request failed on the way",
             Self::StrangeQuestion => "the peer's view is not the expected one",
             Self::BadFrame => "a frame did not fit",
             Self::Unacknowledged => "a frame was not acknowledged",
-            Self::Doubt => "this server was not running for a while",
+            Self::Unconfirmed => "this server was not running for a while",
         })
     }
 }
@@ -306,10 +306,10 @@ const fn limit_of(resource: Resource) -> &'static str {
 fn stepped_down(
     f: &mut fmt::Formatter<'_>,
     view: View,
-    descent: Descent,
+    reason: StepDownReason,
     dropped: Option<Dropped>,
 ) -> fmt::Result {
-    write!(f, "stepped down from view {view}, state dropped: {descent}")?;
+    write!(f, "stepped down from view {view}, state dropped: {reason}")?;
     dropped.iter().try_for_each(|dropped| {
         write!(
             f,
@@ -334,25 +334,25 @@ impl fmt::Display for Event {
                 f,
                 "primary of view {view}: both servers were starting, the lock table is empty"
             ),
-            Self::FormedAlone { view } => write!(
+            Self::FormedStandalone { view } => write!(
                 f,
                 "primary of view {view}, alone: told so, and no peer answered; the lock table is empty"
             ),
             Self::BecameBackup { view, op } => write!(f, "backup of view {view} at op {op}"),
-            Self::TookOver { view, op, death } => {
+            Self::TookOver { view, op, cause } => {
                 write!(
                     f,
-                    "took over as primary of view {view}, alone, at op {op}: {death}"
+                    "took over as primary of view {view}, alone, at op {op}: {cause}"
                 )
             }
-            Self::WentAlone { view, death } => {
+            Self::WentStandalone { view, cause: death } => {
                 write!(f, "primary of view {view}, going on alone: {death}")
             }
             Self::SteppedDown {
                 view,
-                descent,
+                reason: step_down,
                 dropped,
-            } => stepped_down(f, *view, *descent, *dropped),
+            } => stepped_down(f, *view, *step_down, *dropped),
             Self::PeerDropped { dropped } => peer_dropped(f, dropped),
             Self::Retired { view: Some(view) } => {
                 write!(f, "handed over, asked to end: gave up view {view}")
@@ -389,7 +389,7 @@ impl fmt::Display for Event {
                  asking it to step down"
             ),
             Self::Resumed => f.write_str("the peer answered: the link goes on"),
-            Self::Doubt { late } => write!(
+            Self::Unconfirmed { late } => write!(
                 f,
                 "this server was not running for {late:?}: it is in doubt until its peer has answered"
             ),
@@ -421,7 +421,7 @@ impl fmt::Display for Event {
                 "refusing requests: the limit of {} is reached; told again when less than 70 % were used",
                 limit_of(*resource)
             ),
-            Self::RecordsExpired { count, owner } => {
+            Self::SessionsExpired { count, owner } => {
                 write!(f, "dropped {count} client records that had gone silent")?;
                 let mut owner = owner.iter();
                 owner.try_for_each(|owner| write!(f, ", among them {owner}"))

@@ -47,7 +47,7 @@ pub(super) fn lacking_for_lock(
 pub(super) fn lacking_for_client(machine: &Machine, limits: &Limits) -> Option<Resource> {
     if clients(machine) >= limits.clients {
         Some(Resource::Clients)
-    } else if machine.footprint() + footprint::RECORD_BYTES > limits.state_bytes() {
+    } else if machine.footprint() + footprint::SESSION_BYTES > limits.state_bytes() {
         Some(Resource::Memory)
     } else {
         None
@@ -56,7 +56,7 @@ pub(super) fn lacking_for_client(machine: &Machine, limits: &Limits) -> Option<R
 
 /// What counts against the limit of locks.
 fn held(machine: &Machine) -> u64 {
-    machine.locks() + machine.places() + machine.retained()
+    machine.locks() + machine.queue_entries() + machine.retained()
 }
 
 /// What counts against the limit of clients. Names take memory like records do.
@@ -115,7 +115,7 @@ mod tests {
     use crate::config::MIN_MEMORY;
     use crate::machine::{Command, Outcome};
     use crate::service::{CallId, Verb};
-    use crate::types::{ClientId, LockName, OpNumber, RecordNumber, Seq, ServerId};
+    use crate::types::{ClientId, LockName, OpNumber, Seq, ServerId, SessionId};
 
     fn limits() -> Limits {
         Limits {
@@ -127,7 +127,7 @@ mod tests {
     /// A machine, and the record of a client that locks and unlocks.
     struct Filling {
         machine: Machine,
-        record: RecordNumber,
+        record: SessionId,
         seq: u64,
     }
 
@@ -136,15 +136,19 @@ mod tests {
             let mut machine = Machine::new(OpNumber(0));
             let client = ClientId::from_u128(1);
             let session = None;
-            let Outcome::Opened(record) =
-                machine.apply(&Command::Open { client, session }, ServerId::A)
-            else {
+            let Outcome::Opened(session_id) = machine.apply(
+                &Command::OpenSession {
+                    client,
+                    terms: session,
+                },
+                ServerId::A,
+            ) else {
                 panic!("a record is opened");
             };
             let seq = 0;
             Self {
                 machine,
-                record,
+                record: session_id,
                 seq,
             }
         }
@@ -154,9 +158,9 @@ mod tests {
             self.seq += 1;
             let id = CallId {
                 client: ClientId::from_u128(1),
-                record: self.record,
+                session: self.record,
                 seq,
-                done_below: seq,
+                first_incomplete: seq,
             };
             let name = name.clone();
             let outcome = self
@@ -200,9 +204,9 @@ mod tests {
             assert_eq!(lacking_for_client(machine, &limits), None, "{client}");
             let client = ClientId::from_u128(client);
             machine.apply(
-                &Command::Open {
+                &Command::OpenSession {
                     client,
-                    session: None,
+                    terms: None,
                 },
                 ServerId::A,
             );
@@ -210,9 +214,9 @@ mod tests {
         while lacking_for_client(machine, &limits).is_none() {
             let client = ClientId::from_u128(0);
             machine.apply(
-                &Command::Open {
+                &Command::OpenSession {
                     client,
-                    session: None,
+                    terms: None,
                 },
                 ServerId::A,
             );
@@ -244,9 +248,9 @@ mod tests {
         let names: Vec<LockName> = (0..100)
             .map(|n| n.to_string().parse().expect("a good name"))
             .collect();
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         let mut note = |filling: &Filling, refused| {
-            told.extend(fullness.note(&filling.machine, &limits, refused));
+            notified.extend(fullness.note(&filling.machine, &limits, refused));
         };
         for name in &names {
             filling.call(Verb::Lock, name);
@@ -268,6 +272,6 @@ mod tests {
             resource,
             percent: 80,
         };
-        assert_eq!(told, [near.clone(), Event::Refusing { resource }, near]);
+        assert_eq!(notified, [near.clone(), Event::Refusing { resource }, near]);
     }
 }

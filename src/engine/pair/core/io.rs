@@ -28,12 +28,12 @@ impl Now {
 
 /// A link that this server dialled. Numbered by the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OutLink(pub u64);
+pub struct OutStream(pub u64);
 
 /// A connection from the peer that this server accepted. Numbered by the shell, in the order in
 /// which they were accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InLink(pub u64);
+pub struct InStream(pub u64);
 
 /// A frame that this server sent. Numbers rise across links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,13 +62,13 @@ pub struct Settings {
     /// Which server of the pair it is.
     pub me: ServerId,
     /// Whether it may form a pair of one when no peer answers.
-    pub alone: bool,
+    pub standalone: bool,
     /// See [`Timing::peer_timeout`].
     pub peer_timeout: Duration,
     /// See [`Timing::feed_timeout`].
     pub feed_timeout: Duration,
-    /// See [`Timing::record_time_to_live`].
-    pub record_time_to_live: Duration,
+    /// See [`Timing::session_time_to_live`].
+    pub session_time_to_live: Duration,
     /// What it accepts at the most.
     pub limits: Limits,
     /// The wall clock when it started, in microseconds since 1970. A new pair's op numbers begin at
@@ -92,10 +92,10 @@ impl Settings {
     ) -> Self {
         Self {
             me,
-            alone,
+            standalone: alone,
             peer_timeout: timing.peer_timeout,
             feed_timeout: timing.feed_timeout,
-            record_time_to_live: timing.record_time_to_live,
+            session_time_to_live: timing.session_time_to_live,
             limits,
             started_at,
             cluster_seed: 0,
@@ -124,37 +124,37 @@ pub enum Input<T> {
         request: Request,
     },
     /// The peer probes this server. Answered in the same step by [`Effect::Introduction`].
-    Who {
+    Probe {
         /// The connection that it came on.
-        link: InLink,
+        stream: InStream,
         /// What the peer says of itself.
         asker: Introduction,
     },
     /// A frame of the peer's. Answered in the same step by [`Effect::FrameAnswer`].
     Frame {
         /// The connection that it came on.
-        link: InLink,
+        stream: InStream,
         /// The frame.
         frame: Frame,
     },
     /// A connection from the peer ended.
-    InLinkClosed {
+    InStreamClosed {
         /// Which.
-        link: InLink,
+        stream: InStream,
     },
     /// The answer to a frame that this server sent.
     FrameAnswered {
         /// On which link.
-        link: OutLink,
+        stream: OutStream,
         /// Which frame.
         frame: FrameNumber,
         /// The answer.
         answer: FrameAnswer,
     },
     /// A link that this server dialled could not be opened, or ended.
-    OutLinkClosed {
+    OutStreamClosed {
         /// Which.
-        link: OutLink,
+        stream: OutStream,
     },
     /// A probe ended.
     Probed {
@@ -171,7 +171,7 @@ pub enum Input<T> {
         result: Option<Result<Answer, Refusal>>,
     },
     /// The peer says that it has a higher view.
-    Fenced {
+    ViewAnnounced {
         /// That view.
         view: View,
     },
@@ -179,7 +179,7 @@ pub enum Input<T> {
     /// [`Effect::Introduction`].
     Dismissed {
         /// The connection that it came on.
-        link: InLink,
+        stream: InStream,
         /// The peer's view.
         view: View,
     },
@@ -220,9 +220,9 @@ pub enum Effect<T> {
     /// Answer the probe of this step.
     Introduction(Introduction),
     /// Dial the peer and send the opening frame.
-    OpenLink {
+    OpenStream {
         /// The new link.
-        link: OutLink,
+        stream: OutStream,
         /// The number of the opening frame.
         number: FrameNumber,
         /// The opening frame.
@@ -233,16 +233,16 @@ pub enum Effect<T> {
     /// Send a frame on a link.
     Send {
         /// Which link.
-        link: OutLink,
+        stream: OutStream,
         /// The number of the frame.
         number: FrameNumber,
         /// The frame.
         frame: Frame,
     },
     /// Hang up a link that this server dialled.
-    CloseOutLink(OutLink),
+    CloseOutStream(OutStream),
     /// Hang up a link that this server accepted.
-    CloseInLink(InLink),
+    CloseInStream(InStream),
     /// Dial the peer anew and ask who it is.
     Probe {
         /// Which probe this is.
@@ -261,7 +261,7 @@ pub enum Effect<T> {
         view: View,
     },
     /// Tell the peer that this server has a higher view.
-    Fence {
+    AnnounceView {
         /// That view.
         view: View,
     },

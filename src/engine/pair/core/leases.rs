@@ -1,50 +1,50 @@
 //! When the lease of each session ends, unless it is renewed.
 //!
-//! Like [`Heard`](super::heard::Heard) this is the primary's own knowledge: a session is dropped by
-//! a replicated command. A new primary counts every session as renewed when it takes over, and so
-//! does one that did not run for a while, for renewals may have come meanwhile that nobody read. So
-//! a lease never ends early, and at the most one lease late for each such case.
+//! Like [`LastSeen`](super::heard::LastSeen) this is the primary's own knowledge: a session is
+//! dropped by a replicated command. A new primary counts every session as renewed when it takes
+//! over, and so does one that did not run for a while, for renewals may have come meanwhile that
+//! nobody read. So a lease never ends early, and at the most one lease late for each such case.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Now;
-use super::due::Due;
+use super::deadlines::Deadlines;
 #[cfg(test)]
 use super::tests::Names;
-use crate::types::{Lease, RecordNumber};
+use crate::types::{Lease, SessionId};
 
 /// The sessions that this primary knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Leases {
-    sessions: BTreeMap<RecordNumber, Session>,
+    sessions: BTreeMap<SessionId, LeaseTimer>,
     /// When to look at each session. Renewals do not move it, for most sessions are renewed before.
-    due: Due,
+    deadlines: Deadlines,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Session {
+struct LeaseTimer {
     lease: Duration,
     renewed: Now,
     due: Now,
 }
 
 impl Leases {
-    pub(super) fn begin(&mut self, record: RecordNumber, lease: Lease, now: Now) {
+    pub(super) fn begin(&mut self, session_id: SessionId, lease: Lease, now: Now) {
         let lease = lease.duration();
         let due = now.after(lease);
         let renewed = now;
-        let session = Session {
+        let session = LeaseTimer {
             lease,
             renewed,
             due,
         };
-        self.sessions.insert(record, session);
-        self.due.insert(due, record);
+        self.sessions.insert(session_id, session);
+        self.deadlines.insert(due, session_id);
     }
 
-    pub(super) fn renew(&mut self, record: RecordNumber, now: Now) {
-        if let Some(session) = self.sessions.get_mut(&record) {
+    pub(super) fn renew(&mut self, session_id: SessionId, now: Now) {
+        if let Some(session) = self.sessions.get_mut(&session_id) {
             session.renewed = now;
         }
     }
@@ -55,54 +55,54 @@ impl Leases {
         }
     }
 
-    pub(super) fn end(&mut self, record: RecordNumber) {
-        if let Some(session) = self.sessions.remove(&record) {
-            self.due.remove(session.due, record);
+    pub(super) fn end(&mut self, session_id: SessionId) {
+        if let Some(session) = self.sessions.remove(&session_id) {
+            self.deadlines.remove(session.due, session_id);
         }
     }
 
     /// When one of them may be over.
     pub(super) fn next_due(&self) -> Option<Now> {
-        self.due.next()
+        self.deadlines.next()
     }
 
     /// Takes out a session whose lease is over.
-    pub(super) fn pop_over(&mut self, now: Now) -> Option<RecordNumber> {
-        while let Some(record) = self.due.pop(now) {
-            let session = self.sessions.get_mut(&record)?;
+    pub(super) fn pop_over(&mut self, now: Now) -> Option<SessionId> {
+        while let Some(session_id) = self.deadlines.pop(now) {
+            let session = self.sessions.get_mut(&session_id)?;
             session.due = session.renewed.after(session.lease);
             if session.due <= now {
-                self.sessions.remove(&record);
-                return Some(record);
+                self.sessions.remove(&session_id);
+                return Some(session_id);
             }
-            self.due.insert(session.due, record);
+            self.deadlines.insert(session.due, session_id);
         }
         None
     }
 
     #[cfg(test)]
-    pub(super) fn knows(&self, record: RecordNumber) -> bool {
-        self.sessions.contains_key(&record)
+    pub(super) fn knows(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
     }
 
     /// Lets the lease of a session be over at `now`, as if it had been renewed that long before.
     #[cfg(test)]
-    pub(super) fn let_end(&mut self, record: RecordNumber, now: Now) {
-        if let Some(session) = self.sessions.get_mut(&record) {
-            self.due.remove(session.due, record);
+    pub(super) fn let_end(&mut self, session_id: SessionId, now: Now) {
+        if let Some(session) = self.sessions.get_mut(&session_id) {
+            self.deadlines.remove(session.due, session_id);
             session.renewed = Now(now.0.saturating_sub(session.lease));
             session.due = now;
-            self.due.insert(now, record);
+            self.deadlines.insert(now, session_id);
         }
     }
 
     #[cfg(test)]
     pub(super) fn name(&mut self, names: &mut impl Names) {
-        self.due.clear();
-        for (record, session) in &mut self.sessions {
+        self.deadlines.clear();
+        for (session_id, session) in &mut self.sessions {
             names.past(&mut session.renewed, session.lease);
             session.due = session.renewed.after(session.lease);
-            self.due.insert(session.due, *record);
+            self.deadlines.insert(session.due, *session_id);
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
     fn one() -> Leases {
         let mut leases = Leases::default();
         let lease = Lease::new(LEASE).expect("a lease");
-        leases.begin(RecordNumber(1), lease, at(0));
+        leases.begin(SessionId(1), lease, at(0));
         leases
     }
 
@@ -128,11 +128,11 @@ mod tests {
     fn a_lease_is_over_when_it_was_not_renewed_for_its_length_and_not_before() {
         let mut leases = one();
         assert_eq!(leases.pop_over(at(9)), None);
-        leases.renew(RecordNumber(1), at(9));
+        leases.renew(SessionId(1), at(9));
         assert_eq!(leases.pop_over(at(10)), None);
         assert_eq!(leases.next_due(), Some(at(19)));
         assert_eq!(leases.pop_over(at(18)), None);
-        assert_eq!(leases.pop_over(at(19)), Some(RecordNumber(1)));
+        assert_eq!(leases.pop_over(at(19)), Some(SessionId(1)));
         assert_eq!(leases, Leases::default());
     }
 
@@ -141,13 +141,13 @@ mod tests {
         let mut leases = one();
         leases.renew_all(at(15));
         assert_eq!(leases.pop_over(at(24)), None);
-        assert_eq!(leases.pop_over(at(25)), Some(RecordNumber(1)));
+        assert_eq!(leases.pop_over(at(25)), Some(SessionId(1)));
     }
 
     #[test]
     fn a_session_that_ended_leaves_nothing() {
         let mut leases = one();
-        leases.end(RecordNumber(1));
+        leases.end(SessionId(1));
         assert_eq!(leases, Leases::default());
     }
 }

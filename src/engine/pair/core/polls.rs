@@ -6,21 +6,21 @@
 
 use std::collections::BTreeMap;
 
-use super::due::Due;
+use super::deadlines::Deadlines;
 #[cfg(test)]
 use super::tests::Names;
-use super::waiting::Asked;
+use super::waiting::PendingRequest;
 use super::{Now, Via};
 use crate::config::RENEWALS_IN_LEASE;
-use crate::service::{Mark, Request};
-use crate::types::{ClientId, Lease, RecordNumber, View};
+use crate::service::{Request, Revision};
+use crate::types::{ClientId, Lease, SessionId, View};
 
 /// What a poll asks: what is new in a session since a mark, by the history of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct PollRequest {
     pub(super) client: ClientId,
-    pub(super) record: RecordNumber,
-    pub(super) since: Mark,
+    pub(super) session: SessionId,
+    pub(super) since: Revision,
     pub(super) view: View,
 }
 
@@ -29,32 +29,32 @@ pub(super) struct Question {
 pub(super) struct Poll<T> {
     pub(super) to: T,
     pub(super) via: Via,
-    pub(super) question: Question,
+    pub(super) request: PollRequest,
 }
 
 /// The polls that wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Polls<T> {
-    waiting: BTreeMap<RecordNumber, (Now, Poll<T>)>,
-    due: Due,
+    waiting: BTreeMap<SessionId, (Now, Poll<T>)>,
+    deadlines: Deadlines,
 }
 
 impl<T> Poll<T> {
     /// As it was asked.
-    pub(super) fn into_asked(self) -> Asked<T> {
-        let Question {
+    pub(super) fn into_request(self) -> PendingRequest<T> {
+        let PollRequest {
             client,
-            record,
+            session,
             since,
             view,
-        } = self.question;
+        } = self.request;
         let request = Request::Poll {
             client,
-            record,
+            session,
             since,
             view,
         };
-        Asked {
+        PendingRequest {
             to: self.to,
             via: self.via,
             request,
@@ -66,35 +66,35 @@ impl<T> Polls<T> {
     pub(super) const fn new() -> Self {
         Self {
             waiting: BTreeMap::new(),
-            due: Due::new(),
+            deadlines: Deadlines::new(),
         }
     }
 
     /// Lets a poll wait. Gives the one back that its session let wait before.
     pub(super) fn insert(&mut self, poll: Poll<T>, lease: Lease, now: Now) -> Option<Poll<T>> {
-        let record = poll.question.record;
-        let before = self.take(record);
+        let session = poll.request.session;
+        let before = self.take(session);
         let due = now.after(lease.duration() / RENEWALS_IN_LEASE);
-        self.waiting.insert(record, (due, poll));
-        self.due.insert(due, record);
+        self.waiting.insert(session, (due, poll));
+        self.deadlines.insert(due, session);
         before
     }
 
-    pub(super) fn take(&mut self, record: RecordNumber) -> Option<Poll<T>> {
-        let (due, poll) = self.waiting.remove(&record)?;
-        self.due.remove(due, record);
+    pub(super) fn take(&mut self, session: SessionId) -> Option<Poll<T>> {
+        let (due, poll) = self.waiting.remove(&session)?;
+        self.deadlines.remove(due, session);
         Some(poll)
     }
 
     /// When one of them has waited long enough.
     pub(super) fn next_due(&self) -> Option<Now> {
-        self.due.next()
+        self.deadlines.next()
     }
 
     /// Takes out one that has waited long enough.
     pub(super) fn pop_due(&mut self, now: Now) -> Option<Poll<T>> {
-        let record = self.due.pop(now)?;
-        self.waiting.remove(&record).map(|(_, poll)| poll)
+        let session = self.deadlines.pop(now)?;
+        self.waiting.remove(&session).map(|(_, poll)| poll)
     }
 
     pub(super) fn into_all(self) -> impl Iterator<Item = Poll<T>> {
@@ -103,27 +103,27 @@ impl<T> Polls<T> {
 
     /// The mark from which the waiting poll of a session asks.
     #[cfg(test)]
-    pub(super) fn waits_from(&self, record: RecordNumber) -> Option<Mark> {
-        let (_, poll) = self.waiting.get(&record)?;
-        Some(poll.question.since)
+    pub(super) fn waits_from(&self, session: SessionId) -> Option<Revision> {
+        let (_, poll) = self.waiting.get(&session)?;
+        Some(poll.request.since)
     }
 
     /// Lets the poll of a session have waited long enough at `now`.
     #[cfg(test)]
-    pub(super) fn let_end(&mut self, record: RecordNumber, now: Now) {
-        if let Some((due, _)) = self.waiting.get_mut(&record) {
-            self.due.remove(*due, record);
+    pub(super) fn let_end(&mut self, session: SessionId, now: Now) {
+        if let Some((due, _)) = self.waiting.get_mut(&session) {
+            self.deadlines.remove(*due, session);
             *due = now;
-            self.due.insert(now, record);
+            self.deadlines.insert(now, session);
         }
     }
 
     #[cfg(test)]
     pub(super) fn name(&mut self, longest: std::time::Duration, names: &mut impl Names) {
-        self.due.clear();
-        for (record, (due, _)) in &mut self.waiting {
+        self.deadlines.clear();
+        for (session, (due, _)) in &mut self.waiting {
             names.due(due, longest);
-            self.due.insert(*due, *record);
+            self.deadlines.insert(*due, *session);
         }
     }
 }

@@ -3,69 +3,72 @@
 use std::time::Duration;
 
 use super::fullness::{Fullness, lacking_for_lock};
-use super::heard::Heard;
+use super::last_seen::LastSeen;
 use super::leases::Leases;
-use super::outbox::Outbox;
 use super::passage::Passage;
-use super::polls::{Poll, Polls, Question};
+use super::polls::{Poll, PollRequest, Polls};
+use super::replication_queue::ReplicationQueue;
 use super::retentions::Retentions;
 use super::sessions::broken;
-use super::waiting::{Asked, Pending, Waiting};
+use super::waiting::{PendingAnswer, PendingRequest, Waiting};
 use super::{Effect, Event, FrameNumber, Now, Reply, Settings};
 use crate::engine::pair::protocol::Dropped;
-use crate::machine::{Command, Machine, Outcome, Recall, footprint};
+use crate::machine::{Command, DuplicateLookup, Machine, Outcome, footprint};
 use crate::service::{Answer, CallId, Refusal, Request, Resource, Verb};
-use crate::types::{ClientId, Lease, OpNumber, RecordNumber, UnixTime, View};
+use crate::types::{ClientId, Lease, OpNumber, SessionId, UnixTime, View};
 
 /// The state of a primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Primary<T> {
     pub(super) view: View,
     pub(super) machine: Machine,
-    pub(super) heard: Heard,
+    pub(super) last_seen: LastSeen,
     pub(super) leases: Leases,
     pub(super) retentions: Retentions,
     pub(super) polls: Polls<T>,
     /// Sessions that there is news for since the last answer.
-    pub(super) told: Vec<RecordNumber>,
+    pub(super) notified: Vec<SessionId>,
     /// What time it is.
     pub(super) clock: UnixTime,
     /// What was said last of how full it is.
     fullness: Fullness,
     /// What gets through to the other server.
     pub(super) passage: Passage,
-    pub(super) mode: Mode<T>,
+    pub(super) mode: ReplicationMode<T>,
 }
 
 /// Whether there is a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Mode<T> {
+pub(super) enum ReplicationMode<T> {
     /// There is none, and none has acknowledged anything after `since`; `sync` is for a server that
     /// is to become it.
-    Alone {
+    Standalone {
         since: OpNumber,
-        sync: Option<Outbox>,
+        sync: Option<ReplicationQueue>,
     },
     /// There is one: every answer waits for it.
-    Paired { outbox: Outbox, waiting: Waiting<T> },
+    Replicated {
+        queue: ReplicationQueue,
+        waiting: Waiting<T>,
+    },
 }
 
 /// What becomes of a request, before anything waits.
-pub(super) enum Verdict {
+pub(super) enum Plan {
     /// It took the next op number.
     Executed(Result<Answer, Refusal>),
     /// It changes nothing.
     Read(Result<Answer, Refusal>),
     /// It waits for news, for a part of the lease.
-    Waits(Question, Lease),
+    Waits(PollRequest, Lease),
 }
 
 impl<T> Primary<T> {
     /// An alone primary, which counts every record as heard now.
-    pub(super) fn alone(view: View, machine: Machine, settings: &Settings, now: Now) -> Self {
+    pub(super) fn standalone(view: View, machine: Machine, settings: &Settings, now: Now) -> Self {
         let mut leases = Leases::default();
         let mut others = Vec::new();
-        for (number, info) in machine.records() {
+        for (number, info) in machine.sessions() {
             match info.lease {
                 Some(lease) => leases.begin(number, lease, now),
                 None => others.push(number),
@@ -75,20 +78,20 @@ impl<T> Primary<T> {
         for (token, left) in machine.retentions() {
             retentions.begin(token, left, now);
         }
-        let heard = Heard::new(others.into_iter(), now, settings.record_time_to_live);
+        let heard = LastSeen::new(others.into_iter(), now, settings.session_time_to_live);
         let since = machine.op();
         Self {
             view,
             machine,
-            heard,
+            last_seen: heard,
             leases,
             retentions,
             polls: Polls::new(),
-            told: Vec::new(),
+            notified: Vec::new(),
             clock: UnixTime(0),
             fullness: Fullness::default(),
             passage: Passage::new(),
-            mode: Mode::Alone { since, sync: None },
+            mode: ReplicationMode::Standalone { since, sync: None },
         }
     }
 
@@ -99,30 +102,30 @@ impl<T> Primary<T> {
         now: Now,
         settings: &Settings,
         next_frame: FrameNumber,
-        asked: Asked<T>,
+        pending: PendingRequest<T>,
         effects: &mut Vec<Effect<T>>,
     ) {
         if self.backlog_is_full(settings) {
-            let (to, result) = (asked.to, Err(Refusal::Overloaded(Resource::Calls)));
+            let (to, result) = (pending.to, Err(Refusal::Overloaded(Resource::Calls)));
             effects.push(Effect::Reply(Reply { to, result }));
             return;
         }
-        let loser = self.loses(&asked.request);
-        let verdict = self.decide(now, settings, &asked.request);
-        effects.extend(self.note_fullness(settings, &verdict).map(Effect::Event));
-        match verdict {
-            Verdict::Executed(result) => {
-                let event = broken(&asked.request, &result, loser);
+        let loser = self.loses(&pending.request);
+        let plan = self.plan(now, settings, &pending.request);
+        effects.extend(self.note_fullness(settings, &plan).map(Effect::Event));
+        match plan {
+            Plan::Executed(result) => {
+                let event = broken(&pending.request, &result, loser);
                 effects.extend(event.map(Effect::Event));
-                self.answer(None, asked, result, effects);
-                self.tell(effects);
+                self.answer(None, pending, result, effects);
+                self.answer_notified_polls(effects);
             }
-            Verdict::Read(result) => {
-                self.answer(Some(next_frame), asked, result, effects);
+            Plan::Read(result) => {
+                self.answer(Some(next_frame), pending, result, effects);
             }
-            Verdict::Waits(question, lease) => {
-                let Asked { to, via, .. } = asked;
-                let poll = Poll { to, via, question };
+            Plan::Waits(request, lease) => {
+                let PendingRequest { to, via, .. } = pending;
+                let poll = Poll { to, via, request };
                 if let Some(before) = self.polls.insert(poll, lease, now) {
                     self.answer_poll(Some(next_frame), before, effects);
                 }
@@ -135,16 +138,18 @@ impl<T> Primary<T> {
     fn answer(
         &mut self,
         next_frame: Option<FrameNumber>,
-        asked: Asked<T>,
+        request: PendingRequest<T>,
         result: Result<Answer, Refusal>,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let pending = Pending { asked, result };
+        let pending = PendingAnswer { request, result };
         let op = self.machine.op();
         match (&mut self.mode, next_frame) {
-            (Mode::Alone { .. }, _) => effects.push(Effect::Reply(pending.into_reply())),
-            (Mode::Paired { waiting, .. }, None) => waiting.push_for_op(op, pending),
-            (Mode::Paired { waiting, .. }, Some(frame)) => {
+            (ReplicationMode::Standalone { .. }, _) => {
+                effects.push(Effect::Reply(pending.into_reply()));
+            }
+            (ReplicationMode::Replicated { waiting, .. }, None) => waiting.push_for_op(op, pending),
+            (ReplicationMode::Replicated { waiting, .. }, Some(frame)) => {
                 waiting.push_for_frame(frame, op, pending);
             }
         }
@@ -156,17 +161,19 @@ impl<T> Primary<T> {
         poll: Poll<T>,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let result = match self.machine.record(poll.question.record) {
-            Some(_) => Ok(Answer::News(self.news(poll.question).into())),
-            None => Err(Refusal::UnknownRecord),
+        let result = match self.machine.session(poll.request.session) {
+            Some(_) => Ok(Answer::Notifications(
+                self.notifications(poll.request).into(),
+            )),
+            None => Err(Refusal::UnknownSession),
         };
-        self.answer(next_frame, poll.into_asked(), result, effects);
+        self.answer(next_frame, poll.into_request(), result, effects);
     }
 
     /// Answers the polls that the last commands have brought news for.
-    fn tell(&mut self, effects: &mut Vec<Effect<T>>) {
-        for record in std::mem::take(&mut self.told) {
-            if let Some(poll) = self.polls.take(record) {
+    fn answer_notified_polls(&mut self, effects: &mut Vec<Effect<T>>) {
+        for session in std::mem::take(&mut self.notified) {
+            if let Some(poll) = self.polls.take(session) {
                 self.answer_poll(None, poll, effects);
             }
         }
@@ -182,25 +189,25 @@ impl<T> Primary<T> {
         effects: &mut Vec<Effect<T>>,
     ) {
         self.elapse(now);
-        let mut silent = self.heard.sweep(now, settings.record_time_to_live);
+        let mut silent = self.last_seen.sweep(now, settings.session_time_to_live);
         silent.extend(std::iter::from_fn(|| self.leases.pop_over(now)));
-        let owner = silent.iter().find_map(|record| self.who_owns(*record));
-        for record in &silent {
-            self.forget(*record);
-            if let Some(info) = self.machine.record(*record) {
-                self.commit(Command::Expire {
-                    record: *record,
+        let owner = silent.iter().find_map(|session| self.owner_of(*session));
+        for session in &silent {
+            self.forget(*session);
+            if let Some(info) = self.machine.session(*session) {
+                self.propose(Command::Expire {
+                    session: *session,
                     seen: info.next_seq,
                 });
             }
         }
-        self.tell(effects);
+        self.answer_notified_polls(effects);
         while let Some(poll) = self.polls.pop_due(now) {
             self.answer_poll(Some(next_frame), poll, effects);
         }
         if !silent.is_empty() {
             let count = silent.len();
-            let event = Event::RecordsExpired { count, owner };
+            let event = Event::SessionsExpired { count, owner };
             effects.push(Effect::Event(event));
         }
     }
@@ -208,14 +215,14 @@ impl<T> Primary<T> {
     /// When [`Self::wake`] may find that a client has gone silent, or that something is not
     /// retained any more.
     pub(super) fn next_silence(&self) -> Now {
-        let sweep = self.heard.next_sweep();
+        let sweep = self.last_seen.next_sweep();
         let due = [self.leases.next_due(), self.retentions.next_due()];
         due.into_iter().flatten().fold(sweep, Now::min)
     }
 
     /// What is lost if this server gives its state up now, if it has no backup.
     pub(super) fn unshared(&self) -> Option<Dropped> {
-        let Mode::Alone { since, .. } = self.mode else {
+        let ReplicationMode::Standalone { since, .. } = self.mode else {
             return None;
         };
         Some(Dropped {
@@ -227,52 +234,54 @@ impl<T> Primary<T> {
     }
 
     /// What there is for the other server, whether it follows already or is being synced.
-    pub(super) const fn outbox(&self) -> Option<&Outbox> {
+    pub(super) const fn queue(&self) -> Option<&ReplicationQueue> {
         match &self.mode {
-            Mode::Alone { sync, .. } => sync.as_ref(),
-            Mode::Paired { outbox, .. } => Some(outbox),
+            ReplicationMode::Standalone { sync, .. } => sync.as_ref(),
+            ReplicationMode::Replicated { queue, .. } => Some(queue),
         }
     }
 
     /// The outbox, with the machine whose commands it carries.
-    pub(super) const fn sending(&mut self) -> Option<(&mut Outbox, &Machine)> {
+    pub(super) const fn sending(&mut self) -> Option<(&mut ReplicationQueue, &Machine)> {
         match &mut self.mode {
-            Mode::Alone { sync: None, .. } => None,
-            Mode::Alone {
-                sync: Some(outbox), ..
+            ReplicationMode::Standalone { sync: None, .. } => None,
+            ReplicationMode::Standalone {
+                sync: Some(queue), ..
             }
-            | Mode::Paired { outbox, .. } => Some((outbox, &self.machine)),
+            | ReplicationMode::Replicated { queue, .. } => Some((queue, &self.machine)),
         }
     }
 
     /// Whether the peer answers while the payload under way is overdue: it must have got lost.
     pub(super) fn lose_payload(&mut self, now: Now, peer_timeout: Duration) -> Option<Event> {
-        let (sent, bytes) = self.outbox()?.overdue(now, peer_timeout)?;
+        let (sent, bytes) = self.queue()?.overdue(now, peer_timeout)?;
         let is_new = self.passage.lose(bytes, sent, now, peer_timeout);
         is_new.then_some(Event::FrameLost { bytes })
     }
 
     /// Whether an answer waits for a frame that may be empty.
     pub(super) fn waits_for_frame(&self) -> bool {
-        matches!(&self.mode, Mode::Paired { waiting, .. } if waiting.wants_frame())
+        matches!(&self.mode, ReplicationMode::Replicated { waiting, .. } if waiting.wants_frame())
     }
 
     fn backlog_is_full(&self, settings: &Settings) -> bool {
-        matches!(&self.mode, Mode::Paired { outbox, .. } if outbox.is_full(&settings.limits))
+        matches!(&self.mode, ReplicationMode::Replicated { queue, .. } if queue.is_full(&settings.limits))
     }
 
-    fn note_fullness(&mut self, settings: &Settings, verdict: &Verdict) -> Option<Event> {
-        let refused = match verdict {
-            Verdict::Read(Err(Refusal::Overloaded(resource))) => Some(*resource),
-            Verdict::Executed(_) => None,
-            Verdict::Read(_) | Verdict::Waits(..) => return None,
+    fn note_fullness(&mut self, settings: &Settings, plan: &Plan) -> Option<Event> {
+        let refused = match plan {
+            Plan::Read(Err(Refusal::Overloaded(resource))) => Some(*resource),
+            Plan::Executed(_) => None,
+            Plan::Read(_) | Plan::Waits(..) => return None,
         };
         self.fullness.note(&self.machine, &settings.limits, refused)
     }
 
-    fn decide(&mut self, now: Now, settings: &Settings, request: &Request) -> Verdict {
+    fn plan(&mut self, now: Now, settings: &Settings, request: &Request) -> Plan {
         match request {
-            Request::Open { client, session } => self.open(now, settings, *client, session.clone()),
+            Request::OpenSession { client, terms } => {
+                self.open(now, settings, *client, terms.clone())
+            }
             Request::Call { id, verb, name } => {
                 let growth = |machine: &Machine| match verb {
                     Verb::Lock if !machine.is_held(name) => footprint::of_lock(name),
@@ -284,20 +293,20 @@ impl<T> Primary<T> {
                     name: name.clone(),
                 })
             }
-            Request::Acquire { id, name, how } => {
-                if matches!(self.machine.recall(id), Recall::Done(_)) {
-                    self.hear(id.record, now);
-                    return Verdict::Executed(Ok(Answer::Acquired(self.machine.acquired(id))));
+            Request::Acquire { id, name, options } => {
+                if matches!(self.machine.find_duplicate(id), DuplicateLookup::Done(_)) {
+                    self.note_seen(id.session, now);
+                    return Plan::Executed(Ok(Answer::Acquired(self.machine.acquired(id))));
                 }
                 self.call(
                     now,
                     settings,
                     id,
-                    |_| footprint::of_lock(name) + footprint::of_place(name),
+                    |_| footprint::of_lock(name) + footprint::of_queue_entry(name),
                     || Command::Acquire {
                         id: *id,
                         name: name.clone(),
-                        how: *how,
+                        options: *options,
                     },
                 )
             }
@@ -319,7 +328,7 @@ impl<T> Primary<T> {
             Request::Break {
                 id, name, token, ..
             } => {
-                let verdict = self.call(
+                let plan = self.call(
                     now,
                     settings,
                     id,
@@ -331,49 +340,51 @@ impl<T> Primary<T> {
                     },
                 );
                 self.forget_retention(*token);
-                verdict
+                plan
             }
-            Request::Show { name } => Verdict::Read(Ok(Answer::Lock(self.show(now, name).into()))),
+            Request::Show { name } => Plan::Read(Ok(Answer::Lock(self.show(now, name).into()))),
             Request::List { prefix, from } => {
-                Verdict::Read(Ok(Answer::Page(self.list(now, prefix, from).into())))
+                Plan::Read(Ok(Answer::Page(self.list(now, prefix, from).into())))
             }
             Request::Poll {
                 client,
-                record,
+                session,
                 since,
                 view,
             } => {
-                let question = Question {
+                let asked = PollRequest {
                     client: *client,
-                    record: *record,
+                    session: *session,
                     since: *since,
                     view: *view,
                 };
-                self.poll(now, question)
+                self.poll(now, asked)
             }
             Request::Holdings {
                 client,
-                record,
+                session,
                 from,
-            } => self.holdings(now, *client, *record, *from),
-            Request::KeepAlive { client, record } => {
-                if !self.owns(*client, *record) {
-                    return Verdict::Read(Err(Refusal::UnknownRecord));
-                }
-                self.hear(*record, now);
-                Verdict::Read(Ok(Answer::Done))
-            }
-            Request::Goodbye { client, record } => self.goodbye(*client, *record),
+            } => self.holdings(now, *client, *session, *from),
+            Request::KeepAlive { client, session } => self.keep_alive(now, *client, *session),
+            Request::CloseSession { client, session } => self.close_session(*client, *session),
         }
     }
 
-    fn goodbye(&mut self, client: ClientId, record: RecordNumber) -> Verdict {
-        if !self.owns(client, record) {
-            return Verdict::Read(Ok(Answer::Done));
+    fn keep_alive(&mut self, now: Now, client: ClientId, session: SessionId) -> Plan {
+        if !self.owns(client, session) {
+            return Plan::Read(Err(Refusal::UnknownSession));
         }
-        self.forget(record);
-        self.commit(Command::Goodbye { client, record });
-        Verdict::Executed(Ok(Answer::Done))
+        self.note_seen(session, now);
+        Plan::Read(Ok(Answer::Done))
+    }
+
+    fn close_session(&mut self, client: ClientId, session: SessionId) -> Plan {
+        if !self.owns(client, session) {
+            return Plan::Read(Ok(Answer::Done));
+        }
+        self.forget(session);
+        self.propose(Command::CloseSession { client, session });
+        Plan::Executed(Ok(Answer::Done))
     }
 
     /// A call that the records make run once. `growth`: how much memory it may take, in bytes.
@@ -384,51 +395,53 @@ impl<T> Primary<T> {
         id: &CallId,
         growth: impl FnOnce(&Machine) -> u64,
         command: impl FnOnce() -> Command,
-    ) -> Verdict {
-        self.hear(id.record, now);
-        match self.machine.recall(id) {
+    ) -> Plan {
+        self.note_seen(id.session, now);
+        match self.machine.find_duplicate(id) {
             // It waits like one that is executed now: it may have been a moment ago.
-            Recall::Done(done) => Verdict::Executed(Ok(Answer::Call(done))),
-            Recall::Refused(refusal) => Verdict::Read(Err(refusal.into())),
-            Recall::Fresh => {
+            DuplicateLookup::Done(done) => Plan::Executed(Ok(Answer::Call(done))),
+            DuplicateLookup::Refused(refusal) => Plan::Read(Err(refusal.into())),
+            DuplicateLookup::Fresh => {
                 let growth = growth(&self.machine);
                 match lacking_for_lock(&self.machine, &settings.limits, growth) {
-                    Some(resource) => Verdict::Read(Err(Refusal::Overloaded(resource))),
-                    None => Verdict::Executed(answer(self.commit(command()))),
+                    Some(resource) => Plan::Read(Err(Refusal::Overloaded(resource))),
+                    None => Plan::Executed(answer(self.propose(command()))),
                 }
             }
         }
     }
 
-    fn owns(&self, client: ClientId, record: RecordNumber) -> bool {
+    fn owns(&self, client: ClientId, session: SessionId) -> bool {
         self.machine
-            .record(record)
+            .session(session)
             .is_some_and(|info| info.client == client)
     }
 
     /// Carries out a command. One that may grant a lock is told the time before, unless that is
     /// known.
-    pub(super) fn commit(&mut self, command: Command) -> Outcome {
+    pub(super) fn propose(&mut self, command: Command) -> Outcome {
         if self.clock != self.machine.clock() && self.machine.may_grant(&command) {
-            self.order(Command::Clock { time: self.clock });
+            self.append(Command::Clock { time: self.clock });
         }
-        self.order(command)
+        self.append(command)
     }
 
     /// Applies a command, numbers it and queues it for the other server: the one place where the
     /// order of commands is decided.
-    fn order(&mut self, command: Command) -> Outcome {
-        let told = &mut self.told;
+    fn append(&mut self, command: Command) -> Outcome {
+        let notified = &mut self.notified;
         let outcome = self
             .machine
-            .apply_and_tell(&command, self.view.primary, |session| told.push(session));
+            .apply_and_notify(&command, self.view.primary, |session| {
+                notified.push(session);
+            });
         match &mut self.mode {
-            Mode::Alone { sync: None, .. } => {}
-            Mode::Alone {
-                sync: Some(outbox), ..
+            ReplicationMode::Standalone { sync: None, .. } => {}
+            ReplicationMode::Standalone {
+                sync: Some(queue), ..
             }
-            | Mode::Paired { outbox, .. } => {
-                outbox.push(command);
+            | ReplicationMode::Replicated { queue, .. } => {
+                queue.push(command);
             }
         }
         outcome
@@ -436,13 +449,13 @@ impl<T> Primary<T> {
 
     /// Answers what is safe now that the backup has acknowledged `frame`, and everything up to
     /// `op`.
-    pub(super) fn release(
+    pub(super) fn advance_commit(
         &mut self,
         op: OpNumber,
         frame: Option<FrameNumber>,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let Mode::Paired { waiting, .. } = &mut self.mode else {
+        let ReplicationMode::Replicated { waiting, .. } = &mut self.mode else {
             return;
         };
         while let Some(pending) = waiting.pop_for_op(op) {

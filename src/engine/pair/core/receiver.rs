@@ -2,28 +2,28 @@
 
 #[cfg(test)]
 use super::tests::Names;
-use super::{Core, Descent, Effect, Event, InLink, Now, Role, Suspicion};
-use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
-use crate::machine::{Chunk, Command, Machine, Restore};
+use super::{Core, Effect, Event, InStream, Now, Role, StepDownReason, Suspicion};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, StreamPurpose};
+use crate::machine::{Chunk, Command, Machine, SnapshotReceiver};
 use crate::types::{Digest, OpNumber, ServerId, View};
 
 /// A server without a view. It may be receiving a copy of the primary's machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Starting {
-    incoming: Option<Incoming>,
+    incoming: Option<IncomingSnapshot>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Incoming {
-    link: InLink,
+struct IncomingSnapshot {
+    stream: InStream,
     view: View,
-    copy: Copying,
+    transfer: SnapshotTransfer,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Copying {
+enum SnapshotTransfer {
     /// Chunks are coming in.
-    Chunks(Restore),
+    Chunks(SnapshotReceiver),
     /// The copy is complete, and commands that came after it are.
     Complete(Machine),
 }
@@ -34,7 +34,7 @@ pub(super) struct Backup {
     pub(super) view: View,
     pub(super) machine: Machine,
     /// The current link; none while it is broken.
-    pub(super) link: Option<InLink>,
+    pub(super) stream: Option<InStream>,
 }
 
 impl Starting {
@@ -47,14 +47,14 @@ impl Starting {
     }
 
     /// Forgets a half-received copy, and says on which link it came.
-    pub(super) fn drop_copy(&mut self) -> Option<InLink> {
-        self.incoming.take().map(|incoming| incoming.link)
+    pub(super) fn drop_transfer(&mut self) -> Option<InStream> {
+        self.incoming.take().map(|incoming| incoming.stream)
     }
 
     #[cfg(test)]
     pub(super) fn name(&mut self, names: &mut impl Names) {
         let incoming = self.incoming.iter_mut();
-        incoming.for_each(|incoming| names.in_link(&mut incoming.link));
+        incoming.for_each(|incoming| names.in_link(&mut incoming.stream));
     }
 }
 
@@ -63,31 +63,31 @@ impl Starting {
 /// A connection that was accepted before another one took its place, or before this server said
 /// that it has no state, may still hold frames that nobody has read. They must never be (rule M3).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Floor {
-    last_closed: Option<InLink>,
+pub(super) struct MinimumStream {
+    last_closed: Option<InStream>,
 }
 
-impl Floor {
+impl MinimumStream {
     pub(super) const fn new() -> Self {
         Self { last_closed: None }
     }
 
-    /// Closes everything up to `link` and `current`.
-    pub(super) fn raise(&mut self, link: InLink, current: Option<InLink>) {
-        self.last_closed = self.last_closed.max(current).max(Some(link));
+    /// Closes everything up to `stream` and `current`.
+    pub(super) fn raise(&mut self, stream: InStream, current: Option<InStream>) {
+        self.last_closed = self.last_closed.max(current).max(Some(stream));
     }
 
-    /// Whether `link` is newer than everything that was opened or closed.
-    pub(super) fn is_below(&self, link: InLink) -> bool {
-        Some(link) > self.last_closed
+    /// Whether `stream` is newer than everything that was opened or closed.
+    pub(super) fn is_below(&self, stream: InStream) -> bool {
+        Some(stream) > self.last_closed
     }
 
-    /// Whether `link` may open: it is newer than everything that was opened or closed. From here on
-    /// only newer ones may.
-    fn admit(&mut self, link: InLink) -> bool {
-        let newer = self.is_below(link);
+    /// Whether `stream` may open: it is newer than everything that was opened or closed. From here
+    /// on only newer ones may.
+    fn admit(&mut self, stream: InStream) -> bool {
+        let newer = self.is_below(stream);
         if newer {
-            self.last_closed = Some(link);
+            self.last_closed = Some(stream);
         }
         newer
     }
@@ -95,7 +95,7 @@ impl Floor {
     #[cfg(test)]
     pub(super) fn name(&mut self, names: &mut impl Names) {
         let last_closed = self.last_closed.iter_mut();
-        last_closed.for_each(|link| names.floor(link));
+        last_closed.for_each(|stream| names.floor(stream));
     }
 }
 
@@ -116,16 +116,16 @@ impl<T> Core<T> {
     pub(super) fn frame(
         &mut self,
         now: Now,
-        link: InLink,
+        stream: InStream,
         frame: Frame,
         effects: &mut Vec<Effect<T>>,
     ) -> FrameAnswer {
         // [M7] Whatever was sent under a lower view is fenced, before anything else is looked at.
         let theirs = frame.view();
-        if let Some(view) = self.standing().view()
+        if let Some(view) = self.peer_state().view()
             && theirs < view
         {
-            return FrameAnswer::Fenced { view };
+            return FrameAnswer::HigherView { view };
         }
         match frame {
             Frame::Open {
@@ -137,13 +137,13 @@ impl<T> Core<T> {
                     let theirs = self.settings.peer_timeout;
                     return FrameAnswer::PeerTimeout { theirs };
                 }
-                self.open(now, link, view, purpose, effects)
+                self.open(now, stream, view, purpose, effects)
             }
             frame => match &self.role {
-                Role::Starting(starting) if starting.takes_from(link) => {
-                    self.receive_copy(now, frame, effects)
+                Role::Starting(starting) if starting.takes_from(stream) => {
+                    self.receive_snapshot(now, frame, effects)
                 }
-                Role::Backup(backup) if backup.link == Some(link) => {
+                Role::Backup(backup) if backup.stream == Some(stream) => {
                     self.follow(now, frame, effects)
                 }
                 _ => FrameAnswer::Closed,
@@ -154,48 +154,48 @@ impl<T> Core<T> {
     fn open(
         &mut self,
         now: Now,
-        link: InLink,
+        stream: InStream,
         view: View,
-        purpose: LinkPurpose,
+        purpose: StreamPurpose,
         effects: &mut Vec<Effect<T>>,
     ) -> FrameAnswer {
         let op = match (&mut self.role, purpose) {
-            (Role::Starting(starting), LinkPurpose::Form { base, cluster }) => {
-                if !self.floor.admit(link) {
+            (Role::Starting(starting), StreamPurpose::Form { base, cluster }) => {
+                if !self.minimum_stream.admit(stream) {
                     return FrameAnswer::Closed;
                 }
-                effects.extend(starting.drop_copy().map(Effect::CloseInLink));
+                effects.extend(starting.drop_transfer().map(Effect::CloseInStream));
                 let backup = Backup {
                     view,
                     machine: Machine::new(base).of_cluster(cluster),
-                    link: Some(link),
+                    stream: Some(stream),
                 };
                 let event = Event::BecameBackup { view, op: base };
                 self.enter(now, Role::Backup(backup), event, effects);
                 base
             }
-            (Role::Starting(starting), LinkPurpose::Sync) => {
-                if !self.floor.admit(link) {
+            (Role::Starting(starting), StreamPurpose::Sync) => {
+                if !self.minimum_stream.admit(stream) {
                     return FrameAnswer::Closed;
                 }
-                effects.extend(starting.drop_copy().map(Effect::CloseInLink));
-                starting.incoming = Some(Incoming {
-                    link,
+                effects.extend(starting.drop_transfer().map(Effect::CloseInStream));
+                starting.incoming = Some(IncomingSnapshot {
+                    stream,
                     view,
-                    copy: Copying::Chunks(Restore::new()),
+                    transfer: SnapshotTransfer::Chunks(SnapshotReceiver::new()),
                 });
-                self.watch.restart(now);
+                self.detector.restart(now);
                 OpNumber(0)
             }
-            (Role::Backup(backup), LinkPurpose::Resume) if backup.view == view => {
-                if !self.floor.admit(link) {
+            (Role::Backup(backup), StreamPurpose::Resume) if backup.view == view => {
+                if !self.minimum_stream.admit(stream) {
                     return FrameAnswer::Closed;
                 }
-                effects.extend(backup.link.replace(link).map(Effect::CloseInLink));
-                self.watch.hear_on_link(now);
+                effects.extend(backup.stream.replace(stream).map(Effect::CloseInStream));
+                self.detector.note_seen_on_stream(now);
                 backup.machine.op()
             }
-            (Role::Starting(_), LinkPurpose::Resume) | (Role::Retired(_), _) => {
+            (Role::Starting(_), StreamPurpose::Resume) | (Role::Retired(_), _) => {
                 return FrameAnswer::Closed;
             }
             (Role::Backup(_) | Role::Primary(_), _) => {
@@ -206,7 +206,7 @@ impl<T> Core<T> {
         FrameAnswer::Ack { op }
     }
 
-    fn receive_copy(
+    fn receive_snapshot(
         &mut self,
         now: Now,
         frame: Frame,
@@ -217,7 +217,7 @@ impl<T> Core<T> {
         };
         match starting.receive(frame) {
             Ok(Received::Op(op)) => {
-                self.watch.hear_on_link(now);
+                self.detector.note_seen_on_stream(now);
                 FrameAnswer::Ack { op }
             }
             Ok(Received::Join(backup)) => {
@@ -227,20 +227,20 @@ impl<T> Core<T> {
                 FrameAnswer::Ack { op }
             }
             Err(_) => {
-                self.drop_copy(now, effects);
+                self.drop_transfer(now, effects);
                 FrameAnswer::Closed
             }
         }
     }
 
-    pub(super) fn drop_copy(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+    pub(super) fn drop_transfer(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         let Role::Starting(starting) = &mut self.role else {
             return;
         };
-        if let Some(link) = starting.drop_copy() {
-            effects.push(Effect::CloseInLink(link));
+        if let Some(stream) = starting.drop_transfer() {
+            effects.push(Effect::CloseInStream(stream));
             effects.push(Effect::Event(Event::SyncBroken));
-            self.watch.restart(now);
+            self.detector.restart(now);
         }
         self.probe_if_due(now, effects);
     }
@@ -251,28 +251,35 @@ impl<T> Core<T> {
         };
         match backup.take(frame) {
             Ok(op) => {
-                self.watch.hear_on_link(now);
+                self.detector.note_seen_on_stream(now);
                 FrameAnswer::Ack { op }
             }
             Err(Misfit::Gap) => {
-                effects.extend(backup.link.take().map(Effect::CloseInLink));
+                effects.extend(backup.stream.take().map(Effect::CloseInStream));
                 self.suspect(now, Suspicion::BadFrame, effects);
                 FrameAnswer::Closed
             }
             Err(Misfit::Diverged { op, theirs, ours }) => {
-                let descent = Descent::Diverged { op, theirs, ours };
-                self.step_down(now, descent, effects);
+                let reason = StepDownReason::Diverged { op, theirs, ours };
+                self.step_down(now, reason, effects);
                 FrameAnswer::Closed
             }
         }
     }
 
-    pub(super) fn in_link_closed(&mut self, now: Now, link: InLink, effects: &mut Vec<Effect<T>>) {
+    pub(super) fn in_stream_closed(
+        &mut self,
+        now: Now,
+        stream: InStream,
+        effects: &mut Vec<Effect<T>>,
+    ) {
         match &mut self.role {
-            Role::Starting(starting) if starting.takes_from(link) => self.drop_copy(now, effects),
-            Role::Backup(backup) if backup.link == Some(link) => {
-                backup.link = None;
-                self.suspect(now, Suspicion::LinkClosed, effects);
+            Role::Starting(starting) if starting.takes_from(stream) => {
+                self.drop_transfer(now, effects);
+            }
+            Role::Backup(backup) if backup.stream == Some(stream) => {
+                backup.stream = None;
+                self.suspect(now, Suspicion::StreamClosed, effects);
             }
             _ => {}
         }
@@ -288,16 +295,16 @@ enum Received {
 }
 
 impl Starting {
-    fn takes_from(&self, link: InLink) -> bool {
+    fn takes_from(&self, stream: InStream) -> bool {
         self.incoming
             .as_ref()
-            .is_some_and(|incoming| incoming.link == link)
+            .is_some_and(|incoming| incoming.stream == stream)
     }
 
     fn receive(&mut self, frame: Frame) -> Result<Received, Misfit> {
         let incoming = self.incoming.as_mut().ok_or(Misfit::Gap)?;
         match frame {
-            Frame::Copy { view, chunk } if view == incoming.view => {
+            Frame::SnapshotChunk { view, chunk } if view == incoming.view => {
                 incoming.add(chunk).map(Received::Op)
             }
             Frame::Forward {
@@ -309,19 +316,19 @@ impl Starting {
                 .forward(first_op, &commands, digest)
                 .map(Received::Op),
             Frame::Join { view, op } => {
-                let Some(Incoming {
-                    link,
-                    copy: Copying::Complete(machine),
+                let Some(IncomingSnapshot {
+                    stream,
+                    transfer: SnapshotTransfer::Complete(machine),
                     ..
                 }) = self.incoming.take_if(|incoming| incoming.op() == Some(op))
                 else {
                     return Err(Misfit::Gap);
                 };
-                let link = Some(link);
+                let stream = Some(stream);
                 Ok(Received::Join(Box::new(Backup {
                     view,
                     machine,
-                    link,
+                    stream,
                 })))
             }
             _ => Err(Misfit::Gap),
@@ -329,24 +336,24 @@ impl Starting {
     }
 }
 
-impl Incoming {
+impl IncomingSnapshot {
     /// Where the copy stands, once it is complete.
     const fn op(&self) -> Option<OpNumber> {
-        match &self.copy {
-            Copying::Chunks(_) => None,
-            Copying::Complete(machine) => Some(machine.op()),
+        match &self.transfer {
+            SnapshotTransfer::Chunks(_) => None,
+            SnapshotTransfer::Complete(machine) => Some(machine.op()),
         }
     }
 
     fn add(&mut self, chunk: Chunk) -> Result<OpNumber, Misfit> {
-        let Copying::Chunks(restore) = &mut self.copy else {
+        let SnapshotTransfer::Chunks(restore) = &mut self.transfer else {
             return Err(Misfit::Gap);
         };
         let Some(machine) = restore.add(chunk).map_err(|_| Misfit::Gap)? else {
             return Ok(OpNumber(0));
         };
         let op = machine.op();
-        self.copy = Copying::Complete(machine);
+        self.transfer = SnapshotTransfer::Complete(machine);
         Ok(op)
     }
 
@@ -356,12 +363,12 @@ impl Incoming {
         commands: &[Command],
         digest: Option<Digest>,
     ) -> Result<OpNumber, Misfit> {
-        match &mut self.copy {
-            Copying::Complete(machine) => {
+        match &mut self.transfer {
+            SnapshotTransfer::Complete(machine) => {
                 apply(machine, self.view.primary, first_op, commands, digest)
             }
-            Copying::Chunks(_) if commands.is_empty() => Ok(OpNumber(0)),
-            Copying::Chunks(_) => Err(Misfit::Gap),
+            SnapshotTransfer::Chunks(_) if commands.is_empty() => Ok(OpNumber(0)),
+            SnapshotTransfer::Chunks(_) => Err(Misfit::Gap),
         }
     }
 }

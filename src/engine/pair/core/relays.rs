@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 #[cfg(test)]
 use super::tests::Names;
-use super::waiting::Asked;
+use super::waiting::PendingRequest;
 use super::{Core, Effect, Now, RelayId, Reply, Role, Suspicion, Via};
 use crate::service::{Answer, Refusal, Request, Resource};
 
@@ -17,13 +17,13 @@ const MAX_FAILURES: u32 = 3;
 
 /// The requests that this server has handed to the primary and that are not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Relays<T> {
-    outstanding: BTreeMap<RelayId, Relay<T>>,
+pub(super) struct RelayTable<T> {
+    outstanding: BTreeMap<RelayId, RelayedRequest<T>>,
     next: RelayId,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Relay<T> {
+struct RelayedRequest<T> {
     to: T,
     request: Request,
     /// Whether it may have been executed, whatever the primary says to this try.
@@ -33,7 +33,7 @@ struct Relay<T> {
     sent: bool,
 }
 
-impl<T> Relays<T> {
+impl<T> RelayTable<T> {
     pub(super) const fn new() -> Self {
         Self {
             outstanding: BTreeMap::new(),
@@ -43,8 +43,9 @@ impl<T> Relays<T> {
 
     /// Takes out the polls, and returns who waits for them.
     pub(super) fn take_polls(&mut self) -> impl Iterator<Item = T> {
-        let is_poll =
-            |_: &RelayId, relay: &mut Relay<T>| matches!(relay.request, Request::Poll { .. });
+        let is_poll = |_: &RelayId, relay: &mut RelayedRequest<T>| {
+            matches!(relay.request, Request::Poll { .. })
+        };
         let polls = self.outstanding.extract_if(.., is_poll);
         polls.map(|(_, relay)| relay.to)
     }
@@ -82,9 +83,9 @@ impl<T> Core<T> {
             // [M11]
             _ if is_handing_over => Refusal::NotReady,
             Role::Primary(primary) => {
-                let asked = Asked { to, via, request };
+                let pending = PendingRequest { to, via, request };
                 primary.clock = self.clock;
-                return primary.execute(now, &self.settings, self.next_frame, asked, effects);
+                return primary.execute(now, &self.settings, self.next_frame, pending, effects);
             }
             Role::Backup(_) if via == Via::Client => {
                 if self.relays.outstanding.len() < self.settings.limits.relays() {
@@ -105,7 +106,7 @@ impl<T> Core<T> {
             relay,
             request: request.clone(),
         });
-        let entry = Relay {
+        let entry = RelayedRequest {
             to,
             request,
             uncertain,
@@ -173,8 +174,8 @@ impl<T> Core<T> {
 
     /// A request that this server executed and could not answer: the new primary can, by the
     /// request's own ids. A request that came by a relay goes back, or it might circle.
-    pub(super) fn pass_on(&mut self, asked: Asked<T>, effects: &mut Vec<Effect<T>>) {
-        let Asked { to, via, request } = asked;
+    pub(super) fn reroute(&mut self, pending: PendingRequest<T>, effects: &mut Vec<Effect<T>>) {
+        let PendingRequest { to, via, request } = pending;
         match via {
             Via::Client => self.relay(to, request, true, effects),
             Via::Peer => effects.push(Effect::Reply(Reply {

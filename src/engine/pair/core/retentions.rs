@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Now;
-use super::due::Due;
+use super::deadlines::Deadlines;
 #[cfg(test)]
 use super::tests::Names;
 use crate::config::RETENTION_STEPS;
@@ -21,18 +21,18 @@ const SHORTEST_STEP: Duration = Duration::from_secs(1);
 /// The retentions that this primary knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Retentions {
-    timers: BTreeMap<Token, Timer>,
-    due: Due<Token>,
+    timers: BTreeMap<Token, RetentionTimer>,
+    deadlines: Deadlines<Token>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Timer {
+struct RetentionTimer {
     ends: Now,
     /// When the others are told how much is left.
     due: Now,
 }
 
-impl Timer {
+impl RetentionTimer {
     fn new(ends: Now, now: Now) -> Self {
         let left = ends.since(now);
         let step = (left / RETENTION_STEPS).max(SHORTEST_STEP).min(left);
@@ -45,17 +45,17 @@ impl Retentions {
     /// Begins to count, or begins anew.
     pub(super) fn begin(&mut self, token: Token, left: Retention, now: Now) {
         self.end(token);
-        self.insert(token, Timer::new(now.after(left.duration()), now));
+        self.insert(token, RetentionTimer::new(now.after(left.duration()), now));
     }
 
-    fn insert(&mut self, token: Token, timer: Timer) {
-        self.due.insert(timer.due, token);
+    fn insert(&mut self, token: Token, timer: RetentionTimer) {
+        self.deadlines.insert(timer.due, token);
         self.timers.insert(token, timer);
     }
 
     pub(super) fn end(&mut self, token: Token) {
         if let Some(timer) = self.timers.remove(&token) {
-            self.due.remove(timer.due, token);
+            self.deadlines.remove(timer.due, token);
         }
     }
 
@@ -66,16 +66,16 @@ impl Retentions {
 
     /// When the next command is due.
     pub(super) fn next_due(&self) -> Option<Now> {
-        self.due.next()
+        self.deadlines.next()
     }
 
     /// Takes out a retention whose remaining time is due to be replicated; zero when it is over.
     pub(super) fn pop_due(&mut self, now: Now) -> Option<(Token, Retention)> {
-        let token = self.due.pop(now)?;
+        let token = self.deadlines.pop(now)?;
         let timer = self.timers.remove(&token)?;
         let left = Retention::new(timer.ends.since(now)).unwrap_or_default();
         if !left.is_zero() {
-            self.insert(token, Timer::new(timer.ends, now));
+            self.insert(token, RetentionTimer::new(timer.ends, now));
         }
         Some((token, left))
     }
@@ -86,7 +86,7 @@ impl Retentions {
         if self.timers.contains_key(&token) {
             self.end(token);
             let (ends, due) = (now, now);
-            self.insert(token, Timer { ends, due });
+            self.insert(token, RetentionTimer { ends, due });
         }
     }
 
@@ -97,11 +97,11 @@ impl Retentions {
 
     #[cfg(test)]
     pub(super) fn name(&mut self, longest: Duration, names: &mut impl Names) {
-        self.due.clear();
+        self.deadlines.clear();
         for (token, timer) in &mut self.timers {
             names.due(&mut timer.ends, longest);
             timer.due = timer.ends;
-            self.due.insert(timer.due, *token);
+            self.deadlines.insert(timer.due, *token);
         }
     }
 }

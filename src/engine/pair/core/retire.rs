@@ -11,8 +11,8 @@
 //! in the same view knows that no later one was made, and a peer in a lower one knows that its own
 //! state is old.
 
-use super::primary::{Mode, Primary};
-use super::{Core, Death, Effect, Event, Now, Reply, Role};
+use super::primary::{Primary, ReplicationMode};
+use super::{Core, Effect, Event, FailureCause, Now, Reply, Role};
 use crate::service::Refusal;
 use crate::types::View;
 
@@ -37,7 +37,7 @@ impl<T> Core<T> {
     pub(super) fn is_handing_over(&self) -> bool {
         let syncs = matches!(
             &self.role,
-            Role::Primary(primary) if matches!(primary.mode, Mode::Alone { sync: Some(_), .. })
+            Role::Primary(primary) if matches!(primary.mode, ReplicationMode::Standalone { sync: Some(_), .. })
         );
         self.retiring && !syncs
     }
@@ -55,18 +55,21 @@ impl<T> Core<T> {
     }
 
     fn retire(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        let view = self.standing().view();
+        let view = self.peer_state().view();
         // A peer that feeds this server, or is fed by it, has to be told.
-        let told = !self.is_linked();
-        let retired = Role::Retired(Retired { view, told });
+        let notified = !self.has_stream();
+        let retired = Role::Retired(Retired {
+            view,
+            told: notified,
+        });
         match std::mem::replace(&mut self.role, retired) {
             Role::Starting(mut starting) => {
-                effects.extend(starting.drop_copy().map(Effect::CloseInLink));
+                effects.extend(starting.drop_transfer().map(Effect::CloseInStream));
             }
-            Role::Backup(backup) => effects.extend(backup.link.map(Effect::CloseInLink)),
+            Role::Backup(backup) => effects.extend(backup.stream.map(Effect::CloseInStream)),
             Role::Primary(mut primary) => {
-                let link = primary.sending().and_then(|(outbox, _)| outbox.close());
-                effects.extend(link.map(Effect::CloseOutLink));
+                let stream = primary.sending().and_then(|(queue, _)| queue.close());
+                effects.extend(stream.map(Effect::CloseOutStream));
                 let polls = primary.polls.into_all();
                 effects.extend(polls.map(|poll| not_ready(poll.to)));
             }
@@ -75,7 +78,7 @@ impl<T> Core<T> {
         // Their clients renew their sessions at the peer.
         let polls = self.relays.take_polls();
         effects.extend(polls.map(not_ready));
-        self.watch.restart(now);
+        self.detector.restart(now);
         effects.push(Effect::Event(Event::Retired { view }));
     }
 
@@ -87,16 +90,15 @@ impl<T> Core<T> {
         view: View,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let is_alone =
-            matches!(&self.role, Role::Primary(it) if matches!(it.mode, Mode::Alone { .. }));
+        let is_alone = matches!(&self.role, Role::Primary(it) if matches!(it.mode, ReplicationMode::Standalone { .. }));
         if is_alone {
-            return self.watch.back_off(now);
+            return self.detector.back_off(now);
         }
         if theirs == Some(view) {
             // It has made no later view, so this server's state is not old: that ends a doubt.
-            self.watch.satisfy(now);
+            self.detector.satisfy(now);
         }
-        self.peer_is_dead(now, Death::Retired, effects);
+        self.peer_is_dead(now, FailureCause::Retired, effects);
     }
 }
 
@@ -105,9 +107,9 @@ impl<T> Primary<T> {
     /// without one, unless it is being synced.
     fn owes_nothing(&self) -> bool {
         match &self.mode {
-            Mode::Alone { sync, .. } => sync.is_none(),
-            Mode::Paired { outbox, waiting } => {
-                outbox.is_followed() && outbox.len() == 0 && waiting.is_empty()
+            ReplicationMode::Standalone { sync, .. } => sync.is_none(),
+            ReplicationMode::Replicated { queue, waiting } => {
+                queue.is_followed() && queue.len() == 0 && waiting.is_empty()
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The sending end of a link: what a primary does to feed the other server, be it a backup or one
 //! that is being synced.
 
-use super::outbox::{Acked, Outbox};
-use super::primary::Mode;
+use super::primary::ReplicationMode;
+use super::replication_queue::{Acked, ReplicationQueue};
 use super::waiting::Waiting;
-use super::{Core, Death, Effect, Event, FrameNumber, Now, OutLink, Role, Suspicion};
-use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, LinkPurpose};
+use super::{Core, Effect, Event, FailureCause, FrameNumber, Now, OutStream, Role, Suspicion};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, StreamPurpose};
 
 impl<T> Core<T> {
     /// Sends what there is for the other server. One forward carries everything that has queued up
@@ -21,21 +21,21 @@ impl<T> Core<T> {
         if self.consider_join(now, effects) {
             self.send_payload(now, effects);
         }
-        let interval = self.watch.heartbeat_interval();
+        let interval = self.detector.heartbeat_interval();
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
-        let Some((outbox, _)) = primary.sending() else {
+        let Some((queue, _)) = primary.sending() else {
             return;
         };
         // What is acknowledged already needs no frame: the outcome of a repeated call.
-        let acked = outbox.is_followed().then(|| outbox.acked());
-        if let Some((outbox, machine)) = primary.sending() {
-            let heartbeat = outbox.next_heartbeat(machine, interval, self.next_frame, now);
+        let acked = queue.is_followed().then(|| queue.acked());
+        if let Some((queue, machine)) = primary.sending() {
+            let heartbeat = queue.next_heartbeat(machine, interval, self.next_frame, now);
             send(heartbeat, &mut self.next_frame, effects);
         }
         if let Some(acked) = acked {
-            primary.release(acked, None, effects);
+            primary.advance_commit(acked, None, effects);
         }
     }
 
@@ -45,8 +45,8 @@ impl<T> Core<T> {
         };
         let wanted = primary.waits_for_frame();
         let limit = primary.passage.limit();
-        if let Some((outbox, machine)) = primary.sending() {
-            let payload = outbox.next_payload(machine, wanted, limit, self.next_frame, now);
+        if let Some((queue, machine)) = primary.sending() {
+            let payload = queue.next_payload(machine, wanted, limit, self.next_frame, now);
             send(payload, &mut self.next_frame, effects);
         }
     }
@@ -57,7 +57,7 @@ impl<T> Core<T> {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
-        let Mode::Alone {
+        let ReplicationMode::Standalone {
             sync: sync @ None, ..
         } = &mut primary.mode
         else {
@@ -65,15 +65,15 @@ impl<T> Core<T> {
         };
         primary.machine.give_marks_above(peer.highest);
         let op = primary.machine.op();
-        *sync = Some(Outbox::new(op));
-        self.watch.end_probe();
+        *sync = Some(ReplicationQueue::new(op));
+        self.detector.end_probe();
         if let Some(dropped) = peer.dropped
             && self.peer_dropped.replace(dropped.view) != Some(dropped.view)
         {
             effects.push(Effect::Event(Event::PeerDropped { dropped }));
         }
         effects.push(Effect::Event(Event::SyncBegan { op }));
-        self.open_link(now, LinkPurpose::Sync, effects);
+        self.open_stream(now, StreamPurpose::Sync, effects);
     }
 
     pub(super) fn break_sync(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
@@ -82,16 +82,16 @@ impl<T> Core<T> {
             return;
         };
         let lost = primary.lose_payload(now, peer_timeout);
-        let Mode::Alone { sync, .. } = &mut primary.mode else {
+        let ReplicationMode::Standalone { sync, .. } = &mut primary.mode else {
             return;
         };
-        let Some(mut outbox) = sync.take() else {
+        let Some(mut queue) = sync.take() else {
             return;
         };
         effects.extend(lost.map(Effect::Event));
-        effects.extend(outbox.close().map(Effect::CloseOutLink));
+        effects.extend(queue.close().map(Effect::CloseOutStream));
         effects.push(Effect::Event(Event::SyncBroken));
-        self.watch.back_off(now);
+        self.detector.back_off(now);
     }
 
     /// [M4] When the peer has nearly caught up, the primary makes the new view and, in the same
@@ -100,35 +100,35 @@ impl<T> Core<T> {
         let Role::Primary(primary) = &mut self.role else {
             return false;
         };
-        let Mode::Alone { sync, .. } = &mut primary.mode else {
+        let ReplicationMode::Standalone { sync, .. } = &mut primary.mode else {
             return false;
         };
         if sync
             .as_ref()
-            .is_some_and(|outbox| outbox.overflows(&self.settings.limits))
+            .is_some_and(|queue| queue.overflows(&self.settings.limits))
         {
             self.break_sync(now, effects);
             return false;
         }
-        let Some(mut outbox) = sync.take_if(|outbox| outbox.has_nearly_caught_up()) else {
+        let Some(mut queue) = sync.take_if(|queue| queue.has_nearly_caught_up()) else {
             return false;
         };
         primary.view = primary.view.next(self.settings.me);
         let view = primary.view;
-        outbox.join(view, primary.machine.op());
-        primary.mode = Mode::Paired {
-            outbox,
+        queue.join(view, primary.machine.op());
+        primary.mode = ReplicationMode::Replicated {
+            queue,
             waiting: Waiting::new(),
         };
-        self.watch.restart(now);
+        self.detector.restart(now);
         effects.push(Effect::Event(Event::BackupJoining { view }));
         true
     }
 
-    pub(super) fn open_link(
+    pub(super) fn open_stream(
         &mut self,
         now: Now,
-        purpose: LinkPurpose,
+        purpose: StreamPurpose,
         effects: &mut Vec<Effect<T>>,
     ) {
         let Role::Primary(primary) = &mut self.role else {
@@ -136,19 +136,19 @@ impl<T> Core<T> {
         };
         let view = primary.view;
         let small_segments = primary.passage.needs_small_segments();
-        let Some((outbox, machine)) = primary.sending() else {
+        let Some((queue, machine)) = primary.sending() else {
             return;
         };
-        effects.extend(outbox.close().map(Effect::CloseOutLink));
-        let link = self.next_link;
-        self.next_link = OutLink(link.0 + 1);
+        effects.extend(queue.close().map(Effect::CloseOutStream));
+        let stream = self.next_stream;
+        self.next_stream = OutStream(stream.0 + 1);
         let number = self.next_frame;
         self.next_frame = FrameNumber(number.0 + 1);
-        let copy = (purpose == LinkPurpose::Sync).then(|| machine.snapshot());
-        outbox.open(link, view, number, copy, now);
-        self.watch.hear_on_link(now);
-        effects.push(Effect::OpenLink {
-            link,
+        let copy = (purpose == StreamPurpose::Sync).then(|| machine.snapshot());
+        queue.open(stream, view, number, copy, now);
+        self.detector.note_seen_on_stream(now);
+        effects.push(Effect::OpenStream {
+            stream,
             number,
             frame: Frame::Open {
                 view,
@@ -162,35 +162,35 @@ impl<T> Core<T> {
     pub(super) fn frame_answered(
         &mut self,
         now: Now,
-        link: OutLink,
+        stream: OutStream,
         frame: FrameNumber,
         answer: FrameAnswer,
         effects: &mut Vec<Effect<T>>,
     ) {
-        if let FrameAnswer::Fenced { view } = answer {
-            return self.fenced(now, view, effects);
+        if let FrameAnswer::HigherView { view } = answer {
+            return self.view_announced(now, view, effects);
         }
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         let view = primary.view;
-        let Some((outbox, _)) = primary.sending() else {
+        let Some((queue, _)) = primary.sending() else {
             return;
         };
         let op = match answer {
             FrameAnswer::Ack { op } => op,
             FrameAnswer::PeerTimeout { theirs } => {
                 self.check_peer_timeout(theirs, effects);
-                return self.out_link_closed(now, link, effects);
+                return self.out_stream_closed(now, stream, effects);
             }
-            _ => return self.out_link_closed(now, link, effects),
+            _ => return self.out_stream_closed(now, stream, effects),
         };
-        let bytes = outbox.bytes_of(frame);
-        let acked = outbox.acknowledge(link, frame, op);
-        let safe = outbox.acked();
+        let bytes = queue.bytes_of(frame);
+        let acked = queue.acknowledge(stream, frame, op);
+        let safe = queue.acked();
         match acked {
             Acked::Stale => return,
-            Acked::Impossible => return self.peer_is_dead(now, Death::Diverged, effects),
+            Acked::Impossible => return self.peer_is_dead(now, FailureCause::Diverged, effects),
             Acked::Joined => effects.push(Effect::Event(Event::BackupJoined { view })),
             Acked::Progress => {}
         }
@@ -199,42 +199,46 @@ impl<T> Core<T> {
         {
             effects.push(Effect::Event(Event::FramePassed { bytes }));
         }
-        if primary.outbox().is_some_and(|outbox| outbox.len() == 0) {
+        if primary.queue().is_some_and(|queue| queue.len() == 0) {
             primary.passage.feed();
         }
-        self.watch.hear_on_link(now);
-        self.watch.note_acked(frame);
-        primary.release(safe, Some(frame), effects);
+        self.detector.note_seen_on_stream(now);
+        self.detector.note_acked(frame);
+        primary.advance_commit(safe, Some(frame), effects);
     }
 
-    pub(super) fn out_link_closed(
+    pub(super) fn out_stream_closed(
         &mut self,
         now: Now,
-        link: OutLink,
+        stream: OutStream,
         effects: &mut Vec<Effect<T>>,
     ) {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         match &mut primary.mode {
-            Mode::Alone {
-                sync: Some(outbox), ..
-            } if outbox.is_current(link) => {
+            ReplicationMode::Standalone {
+                sync: Some(queue), ..
+            } if queue.is_current(stream) => {
                 self.break_sync(now, effects);
             }
-            Mode::Paired { outbox, .. } if outbox.is_current(link) => {
-                effects.extend(outbox.close().map(Effect::CloseOutLink));
-                self.suspect(now, Suspicion::LinkClosed, effects);
+            ReplicationMode::Replicated { queue, .. } if queue.is_current(stream) => {
+                effects.extend(queue.close().map(Effect::CloseOutStream));
+                self.suspect(now, Suspicion::StreamClosed, effects);
             }
-            Mode::Alone { .. } | Mode::Paired { .. } => {}
+            ReplicationMode::Standalone { .. } | ReplicationMode::Replicated { .. } => {}
         }
     }
 }
 
-fn send<T>(frame: Option<(OutLink, Frame)>, next: &mut FrameNumber, effects: &mut Vec<Effect<T>>) {
-    let Some((link, frame)) = frame else { return };
+fn send<T>(
+    frame: Option<(OutStream, Frame)>,
+    next: &mut FrameNumber,
+    effects: &mut Vec<Effect<T>>,
+) {
+    let Some((stream, frame)) = frame else { return };
     effects.push(Effect::Send {
-        link,
+        stream,
         number: *next,
         frame,
     });

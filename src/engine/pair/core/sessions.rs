@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::event::{Event, Who};
+use super::event::{Event, SessionOwner};
 use super::fullness::lacking_for_client;
-use super::polls::Question;
-use super::primary::{self, Primary, Verdict};
+use super::polls::PollRequest;
+use super::primary::{self, Plan, Primary};
 use super::{Now, Settings};
-use crate::config::{MAX_HOLDINGS, MAX_NEWS};
-use crate::machine::{Command, Outcome, Recall, footprint};
+use crate::config::{MAX_HOLDINGS, MAX_NOTIFICATIONS};
+use crate::machine::{Command, DuplicateLookup, Outcome, footprint};
 use crate::service::{
-    Acquired, Answer, CallId, Cursor, InView, LockInfo, News, Opened, Page, Refusal, Request,
-    SessionTerms,
+    Acquired, Answer, CallId, Cursor, InView, LockInfo, Notifications, Opened, Page, Refusal,
+    Request, SessionTerms,
 };
-use crate::types::{ClientId, Lease, LockName, RecordNumber, Retention, Seq, Token};
+use crate::types::{ClientId, Lease, LockName, Retention, Seq, SessionId, Token};
 
 impl<T> Primary<T> {
     pub(super) fn open(
@@ -22,51 +22,56 @@ impl<T> Primary<T> {
         settings: &Settings,
         client: ClientId,
         session: Option<Arc<SessionTerms>>,
-    ) -> Verdict {
+    ) -> Plan {
         if let Some(resource) = lacking_for_client(&self.machine, &settings.limits) {
-            return Verdict::Read(Err(Refusal::Overloaded(resource)));
+            return Plan::Read(Err(Refusal::Overloaded(resource)));
         }
         let lease = session.as_ref().map(|session| session.lease);
-        let outcome = self.commit(Command::Open { client, session });
-        let Outcome::Opened(record) = outcome else {
-            return Verdict::Executed(primary::answer(outcome));
+        let outcome = self.propose(Command::OpenSession {
+            client,
+            terms: session,
+        });
+        let Outcome::Opened(session_id) = outcome else {
+            return Plan::Executed(primary::answer(outcome));
         };
         match lease {
-            Some(lease) => self.leases.begin(record, lease, now),
-            None => self.heard.note(record, now),
+            Some(lease) => self.leases.begin(session_id, lease, now),
+            None => self.last_seen.note(session_id, now),
         }
-        let time_to_live = lease.map_or(settings.record_time_to_live, Lease::duration);
-        Verdict::Executed(Ok(Answer::Opened(Opened {
-            record,
+        let time_to_live = lease.map_or(settings.session_time_to_live, Lease::duration);
+        Plan::Executed(Ok(Answer::Opened(Opened {
+            session: session_id,
             time_to_live,
-            inside: self.machine.ancestors(record),
+            inside: self.machine.ancestors(session_id),
             view: self.view,
         })))
     }
 
-    pub(super) fn poll(&mut self, now: Now, question: Question) -> Verdict {
-        let lease = match self.renew(now, question.client, question.record) {
+    pub(super) fn poll(&mut self, now: Now, request: PollRequest) -> Plan {
+        let lease = match self.renew(now, request.client, request.session) {
             Ok(lease) => lease,
-            Err(refusal) => return Verdict::Read(Err(refusal)),
+            Err(refusal) => return Plan::Read(Err(refusal)),
         };
-        let news = self.news(question);
-        let is_news = !news.answer.changes.is_empty() || !news.answer.broken.is_empty();
-        if is_news || question.view != self.view {
-            return Verdict::Read(Ok(Answer::News(news.into())));
+        let notifications = self.notifications(request);
+        let is_news =
+            !notifications.answer.changes.is_empty() || !notifications.answer.broken.is_empty();
+        if is_news || request.view != self.view {
+            return Plan::Read(Ok(Answer::Notifications(notifications.into())));
         }
-        Verdict::Waits(question, lease)
+        Plan::Waits(request, lease)
     }
 
     /// The answer to a poll. One of another view asks by the marks of another history, perhaps: it
     /// is told of the view alone.
-    pub(super) fn news(&self, question: Question) -> InView<News> {
-        let Question { record, since, .. } = question;
-        let answer = if question.view == self.view {
-            self.machine.news(record, since, MAX_NEWS)
+    pub(super) fn notifications(&self, request: PollRequest) -> InView<Notifications> {
+        let PollRequest { session, since, .. } = request;
+        let answer = if request.view == self.view {
+            self.machine
+                .notifications(session, since, MAX_NOTIFICATIONS)
         } else {
-            News {
+            Notifications {
                 through: since,
-                ..News::default()
+                ..Notifications::default()
             }
         };
         InView {
@@ -80,44 +85,39 @@ impl<T> Primary<T> {
         &mut self,
         now: Now,
         client: ClientId,
-        record: RecordNumber,
+        session: SessionId,
         from: Seq,
-    ) -> Verdict {
-        Verdict::Read(self.renew(now, client, record).map(|_| {
+    ) -> Plan {
+        Plan::Read(self.renew(now, client, session).map(|_| {
             let holdings = InView {
                 view: self.view,
-                answer: self.machine.holdings(record, from, MAX_HOLDINGS),
+                answer: self.machine.holdings(session, from, MAX_HOLDINGS),
             };
             Answer::Holdings(holdings.into())
         }))
     }
 
     /// Renews the lease of a session, and returns it.
-    fn renew(
-        &mut self,
-        now: Now,
-        client: ClientId,
-        record: RecordNumber,
-    ) -> Result<Lease, Refusal> {
-        let info = self.machine.record(record);
+    fn renew(&mut self, now: Now, client: ClientId, session: SessionId) -> Result<Lease, Refusal> {
+        let info = self.machine.session(session);
         let info = info.filter(|info| info.client == client);
-        let lease = info.ok_or(Refusal::UnknownRecord)?.lease;
+        let lease = info.ok_or(Refusal::UnknownSession)?.lease;
         let lease = lease.ok_or(Refusal::NoLease)?;
-        self.hear(record, now);
+        self.note_seen(session, now);
         Ok(lease)
     }
 
     /// A record is about to be dropped. Its poll, if there is one, is told so.
-    pub(super) fn forget(&mut self, record: RecordNumber) {
-        self.heard.forget(record);
-        self.leases.end(record);
-        self.told.push(record);
+    pub(super) fn forget(&mut self, session: SessionId) {
+        self.last_seen.forget(session);
+        self.leases.end(session);
+        self.notified.push(session);
     }
 
     /// Something came from the client of a record.
-    pub(super) fn hear(&mut self, record: RecordNumber, now: Now) {
-        self.heard.note_known(record, now);
-        self.leases.renew(record, now);
+    pub(super) fn note_seen(&mut self, session: SessionId, now: Now) {
+        self.last_seen.note_known(session, now);
+        self.leases.renew(session, now);
     }
 
     /// Lets a lock stay held for a time, and counts it from now on unless the call is a repeated
@@ -128,14 +128,14 @@ impl<T> Primary<T> {
         settings: &Settings,
         id: &CallId,
         (acquired, retention): (Seq, Retention),
-    ) -> Verdict {
-        let is_fresh = self.machine.recall(id) == Recall::Fresh;
+    ) -> Plan {
+        let is_fresh = self.machine.find_duplicate(id) == DuplicateLookup::Fresh;
         let growth = if retention.is_zero() {
             0
         } else {
             footprint::RETAINED_BYTES
         };
-        let verdict = self.call(
+        let plan = self.call(
             now,
             settings,
             id,
@@ -156,13 +156,13 @@ impl<T> Primary<T> {
                 self.retentions.begin(token, left, now);
             }
         }
-        verdict
+        plan
     }
 
     /// Says how much is left of the retentions that are due, and ends those that are over.
     pub(super) fn elapse(&mut self, now: Now) {
         while let Some((token, left)) = self.retentions.pop_due(now) {
-            self.commit(Command::Elapse { token, left });
+            self.propose(Command::Elapse { token, left });
         }
     }
 
@@ -189,7 +189,7 @@ impl<T> Primary<T> {
     }
 
     fn tell_left(&self, now: Now, lock: &mut LockInfo) {
-        for place in &mut lock.places {
+        for place in &mut lock.entries {
             if let (Some(left), Some(token)) = (&mut place.retained_for, place.token) {
                 *left = self.retentions.left(token, now).unwrap_or(*left);
             }
@@ -197,11 +197,11 @@ impl<T> Primary<T> {
     }
 
     /// Whose session it is, if it owns locks or waits for some.
-    pub(super) fn who_owns(&self, session: RecordNumber) -> Option<Who> {
-        let client = self.machine.record(session)?.client;
-        let terms = self.machine.session(session)?;
-        let is_owner = self.machine.places_of(session) > 0;
-        is_owner.then(|| Who {
+    pub(super) fn owner_of(&self, session: SessionId) -> Option<SessionOwner> {
+        let client = self.machine.session(session)?.client;
+        let terms = self.machine.terms(session)?;
+        let is_owner = self.machine.queue_entries_of(session) > 0;
+        is_owner.then(|| SessionOwner {
             client,
             session,
             name: terms.name.clone(),
@@ -210,12 +210,12 @@ impl<T> Primary<T> {
     }
 
     /// Whom a request is about to take a lock from.
-    pub(super) fn loses(&self, request: &Request) -> Option<Who> {
+    pub(super) fn loses(&self, request: &Request) -> Option<SessionOwner> {
         let Request::Break { name, token, .. } = request else {
             return None;
         };
         let holder = self.machine.holder(name, *token)?;
-        Some(Who::of(&holder))
+        Some(SessionOwner::of(&holder))
     }
 }
 
@@ -223,7 +223,7 @@ impl<T> Primary<T> {
 pub(super) fn broken(
     request: &Request,
     result: &Result<Answer, Refusal>,
-    holder: Option<Who>,
+    holder: Option<SessionOwner>,
 ) -> Option<Event> {
     let Request::Break {
         id,

@@ -6,33 +6,34 @@
 
 use std::time::Duration;
 
-use super::outbox::Outbox;
-use super::primary::Mode;
-use super::watch::Lateness;
+use super::failure_detector::Lateness;
+use super::primary::ReplicationMode;
+use super::replication_queue::ReplicationQueue;
 use super::{
-    Core, Death, Descent, Effect, Event, InLink, Now, ProbeId, ProbeResult, Role, Suspicion,
+    Core, Effect, Event, FailureCause, InStream, Now, ProbeId, ProbeResult, Role, StepDownReason,
+    Suspicion,
 };
-use crate::engine::pair::protocol::{Introduction, LinkPurpose, Standing};
+use crate::engine::pair::protocol::{Introduction, PeerState, StreamPurpose};
 use crate::service::Obstacle;
 use crate::types::{ServerId, View};
 
 impl<T> Core<T> {
     pub(super) fn check_clock(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        let late = match self.watch.check_clock(now) {
+        let late = match self.detector.check_clock(now) {
             Lateness::None => return,
             Lateness::Voids => None,
-            Lateness::Doubt(late) => Some(late),
+            Lateness::Unconfirmed(late) => Some(late),
         };
         // The same holds for clients: their renewals may lie unread.
         if let Role::Primary(primary) = &mut self.role {
             primary.leases.renew_all(now);
-            if let Some((outbox, _)) = primary.sending() {
-                outbox.wait_anew(now);
+            if let Some((queue, _)) = primary.sending() {
+                queue.wait_anew(now);
             }
         }
         // [M1] A verdict counts only if this server ran throughout. The void probe's answer may lie
         // unread beside the timer; it must not be believed either.
-        if self.watch.is_probing() {
+        if self.detector.is_probing() {
             self.probe(now, effects);
         }
         let Some(late) = late else { return };
@@ -40,13 +41,13 @@ impl<T> Core<T> {
         // nobody who could.
         let can_be_replaced = match &self.role {
             Role::Starting(_) | Role::Retired(_) => false,
-            Role::Primary(primary) => matches!(primary.mode, Mode::Paired { .. }),
+            Role::Primary(primary) => matches!(primary.mode, ReplicationMode::Replicated { .. }),
             Role::Backup(_) => true,
         };
         if can_be_replaced {
-            self.watch.doubt_from(self.next_frame);
-            effects.push(Effect::Event(Event::Doubt { late }));
-            self.suspect(now, Suspicion::Doubt, effects);
+            self.detector.unconfirmed_from(self.next_frame);
+            effects.push(Effect::Event(Event::Unconfirmed { late }));
+            self.suspect(now, Suspicion::Unconfirmed, effects);
         }
     }
 
@@ -54,16 +55,16 @@ impl<T> Core<T> {
         match &mut self.role {
             Role::Starting(starting) => {
                 if starting.is_receiving() {
-                    if self.watch.link_is_silent(now) {
-                        self.drop_copy(now, effects);
+                    if self.detector.stream_is_silent(now) {
+                        self.drop_transfer(now, effects);
                     }
                     return;
                 }
-                if self.watch.probe_is_over(now) {
-                    if self.settings.alone {
-                        return self.form_alone(now, effects);
+                if self.detector.probe_is_over(now) {
+                    if self.settings.standalone {
+                        return self.form_standalone(now, effects);
                     }
-                    self.watch.back_off(now);
+                    self.detector.back_off(now);
                 }
                 self.probe_if_due(now, effects);
             }
@@ -71,45 +72,45 @@ impl<T> Core<T> {
                 primary.clock = self.clock;
                 primary.wake(now, &self.settings, self.next_frame, effects);
                 match &primary.mode {
-                    Mode::Alone {
-                        sync: Some(outbox), ..
-                    } if self.watch.link_is_silent(now)
-                        || outbox.overdue(now, self.settings.peer_timeout).is_some() =>
+                    ReplicationMode::Standalone {
+                        sync: Some(queue), ..
+                    } if self.detector.stream_is_silent(now)
+                        || queue.overdue(now, self.settings.peer_timeout).is_some() =>
                     {
                         self.break_sync(now, effects);
                     }
-                    Mode::Alone { sync: Some(_), .. } => {}
-                    Mode::Alone { sync: None, .. } => {
-                        if self.watch.probe_is_over(now) {
-                            self.watch.back_off(now);
+                    ReplicationMode::Standalone { sync: Some(_), .. } => {}
+                    ReplicationMode::Standalone { sync: None, .. } => {
+                        if self.detector.probe_is_over(now) {
+                            self.detector.back_off(now);
                         }
                         self.probe_if_due(now, effects);
                     }
-                    Mode::Paired { .. } => self.watch_peer(now, effects),
+                    ReplicationMode::Replicated { .. } => self.monitor_peer(now, effects),
                 }
             }
-            Role::Backup(_) => self.watch_peer(now, effects),
+            Role::Backup(_) => self.monitor_peer(now, effects),
             // A peer that has not asked by now does not wait for this server.
-            Role::Retired(retired) => retired.told |= self.watch.link_is_silent(now),
+            Role::Retired(retired) => retired.told |= self.detector.stream_is_silent(now),
         }
     }
 
     /// Asks a quiet peer, and believes the timer of a probe.
-    pub(super) fn watch_peer(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        let cut = !self.is_linked();
-        if self.watch.probe_is_over(now) {
-            if cut || self.watch.link_is_silent(now) {
-                return self.peer_is_dead(now, Death::Silent, effects);
+    pub(super) fn monitor_peer(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+        let cut = !self.has_stream();
+        if self.detector.probe_is_over(now) {
+            if cut || self.detector.stream_is_silent(now) {
+                return self.peer_is_dead(now, FailureCause::Silent, effects);
             }
-            self.watch.end_probe();
+            self.detector.end_probe();
         }
-        if self.watch.is_probing() {
+        if self.detector.is_probing() {
             return;
         }
         let due = match (cut, self.is_joined()) {
-            (true, _) => self.watch.is_probe_due(now),
-            (false, true) => self.watch.is_quiet(now),
-            (false, false) => self.watch.link_is_silent(now),
+            (true, _) => self.detector.is_probe_due(now),
+            (false, true) => self.detector.is_quiet(now),
+            (false, false) => self.detector.stream_is_silent(now),
         };
         if self.is_unacknowledged(now) {
             self.suspect(now, Suspicion::Unacknowledged, effects);
@@ -123,21 +124,21 @@ impl<T> Core<T> {
         let Role::Primary(primary) = &self.role else {
             return false;
         };
-        let mut outbox = primary.outbox().into_iter();
-        outbox.any(|outbox| outbox.overdue(now, self.settings.peer_timeout).is_some())
+        let mut queue = primary.queue().into_iter();
+        queue.any(|queue| queue.overdue(now, self.settings.peer_timeout).is_some())
     }
 
     /// False of a primary whose backup has not taken the join yet: to be asked makes a starting
     /// server drop the copy that it has, so that must not happen lightly.
     pub(super) fn is_joined(&self) -> bool {
         match &self.role {
-            Role::Primary(primary) => primary.outbox().is_some_and(Outbox::is_followed),
+            Role::Primary(primary) => primary.queue().is_some_and(ReplicationQueue::is_followed),
             Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => true,
         }
     }
 
     pub(super) fn probe(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        let probe = self.watch.begin_probe(now);
+        let probe = self.detector.begin_probe(now);
         effects.push(Effect::Probe {
             probe,
             pause: Duration::ZERO,
@@ -146,30 +147,30 @@ impl<T> Core<T> {
     }
 
     pub(super) fn probe_if_due(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        if self.watch.is_probe_due(now) {
+        if self.detector.is_probe_due(now) {
             self.probe(now, effects);
         }
     }
 
     /// Nothing is decided about a suspect peer before it was probed.
     pub(super) fn suspect(&mut self, now: Now, reason: Suspicion, effects: &mut Vec<Effect<T>>) {
-        if self.watch.is_probing() {
+        if self.detector.is_probing() {
             return;
         }
         effects.push(Effect::Event(Event::Suspect { reason }));
         self.probe(now, effects);
     }
 
-    pub(super) fn who(
+    pub(super) fn answer_probe(
         &mut self,
         now: Now,
-        link: InLink,
+        stream: InStream,
         asker: Introduction,
         effects: &mut Vec<Effect<T>>,
     ) {
         let fits = self.check_peer_timeout(asker.peer_timeout, effects);
-        let asker = asker.standing;
-        if !fits && asker == Standing::Starting {
+        let asker = asker.state;
+        if !fits && asker == PeerState::Starting {
             // It neither forms a pair with this server nor syncs it, and has nothing to yield to.
             return effects.push(Effect::Introduction(self.introduction()));
         }
@@ -179,31 +180,32 @@ impl<T> Core<T> {
             Role::Starting(starting) => {
                 // [M3] Who hears `Starting` may form a pair with this server, or sync it: nothing
                 // that was sent before may reach into that.
-                let current = starting.drop_copy();
-                self.floor.raise(link, current);
-                effects.extend(current.map(Effect::CloseInLink));
-                if asker == Standing::Starting {
-                    self.watch.hurry(now);
+                let current = starting.drop_transfer();
+                self.minimum_stream.raise(stream, current);
+                effects.extend(current.map(Effect::CloseInStream));
+                if asker == PeerState::Starting {
+                    self.detector.hurry(now);
                     self.probe_if_due(now, effects);
                 }
             }
             Role::Primary(primary) => match &primary.mode {
-                Mode::Alone { sync: None, .. } => {
-                    self.watch.hurry(now);
+                ReplicationMode::Standalone { sync: None, .. } => {
+                    self.detector.hurry(now);
                     self.probe_if_due(now, effects);
                 }
-                Mode::Alone { sync: Some(_), .. } if asker == Standing::Starting => {}
+                ReplicationMode::Standalone { sync: Some(_), .. }
+                    if asker == PeerState::Starting => {}
                 // It has not taken the join, or the forming, yet. To suspect it would make it drop
                 // its copy.
-                Mode::Paired { outbox, .. }
-                    if outbox.is_joining() && asker == Standing::Starting => {}
-                Mode::Paired { .. } if fits_backup(asker, primary.view) => {}
-                Mode::Alone { .. } | Mode::Paired { .. } => {
+                ReplicationMode::Replicated { queue, .. }
+                    if queue.is_joining() && asker == PeerState::Starting => {}
+                ReplicationMode::Replicated { .. } if fits_backup(asker, primary.view) => {}
+                ReplicationMode::Standalone { .. } | ReplicationMode::Replicated { .. } => {
                     self.suspect(now, Suspicion::StrangeQuestion, effects);
                 }
             },
             Role::Backup(backup) => {
-                if !matches!(asker, Standing::Primary { view, .. } if view == backup.view) {
+                if !matches!(asker, PeerState::Primary { view, .. } if view == backup.view) {
                     self.suspect(now, Suspicion::StrangeQuestion, effects);
                 }
             }
@@ -219,7 +221,7 @@ impl<T> Core<T> {
         result: ProbeResult,
         effects: &mut Vec<Effect<T>>,
     ) {
-        if !self.watch.is_probe(probe) {
+        if !self.detector.is_probe(probe) {
             return;
         }
         match result {
@@ -239,7 +241,7 @@ impl<T> Core<T> {
     }
 
     fn repeat_probe(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        let (probe, pause) = self.watch.repeat_probe(now);
+        let (probe, pause) = self.detector.repeat_probe(now);
         effects.push(Effect::Probe {
             probe,
             pause,
@@ -274,13 +276,17 @@ impl<T> Core<T> {
 
     fn probe_refused(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         match &self.role {
-            Role::Starting(starting) if starting.is_receiving() => self.watch.end_probe(),
-            Role::Starting(_) if self.settings.alone => self.form_alone(now, effects),
-            Role::Starting(_) => self.watch.back_off(now),
-            Role::Primary(primary) if matches!(primary.mode, Mode::Alone { .. }) => {
-                self.watch.back_off(now);
+            Role::Starting(starting) if starting.is_receiving() => self.detector.end_probe(),
+            Role::Starting(_) if self.settings.standalone => self.form_standalone(now, effects),
+            Role::Starting(_) => self.detector.back_off(now),
+            Role::Primary(primary)
+                if matches!(primary.mode, ReplicationMode::Standalone { .. }) =>
+            {
+                self.detector.back_off(now);
             }
-            Role::Primary(_) | Role::Backup(_) => self.peer_is_dead(now, Death::Refused, effects),
+            Role::Primary(_) | Role::Backup(_) => {
+                self.peer_is_dead(now, FailureCause::Refused, effects);
+            }
             Role::Retired(_) => {}
         }
     }
@@ -293,38 +299,41 @@ impl<T> Core<T> {
                 let peer = fits.then_some(peer);
                 return self.met_while_starting(now, peer, receiving, effects);
             }
-            Role::Primary(primary) => (primary.view, matches!(primary.mode, Mode::Alone { .. })),
+            Role::Primary(primary) => (
+                primary.view,
+                matches!(primary.mode, ReplicationMode::Standalone { .. }),
+            ),
             Role::Backup(backup) => (backup.view, false),
             Role::Retired(_) => return,
         };
-        match peer.standing.view() {
-            theirs if matches!(peer.standing, Standing::Retired { .. }) && theirs <= Some(view) => {
+        match peer.state.view() {
+            theirs if matches!(peer.state, PeerState::Retired { .. }) && theirs <= Some(view) => {
                 self.peer_retired(now, theirs, view, effects);
             }
-            None if alone && !fits => self.watch.back_off(now),
+            None if alone && !fits => self.detector.back_off(now),
             None => {
                 if !alone {
                     // [M12]
                     let is_let_go = self.gives_up_feeding(now);
-                    let death = if is_let_go {
-                        Death::LetGo
+                    let cause = if is_let_go {
+                        FailureCause::LetGo
                     } else {
-                        Death::Restarted
+                        FailureCause::Restarted
                     };
-                    self.peer_is_dead(now, death, effects);
+                    self.peer_is_dead(now, cause, effects);
                 }
                 if fits {
                     self.sync(now, &peer, effects);
                 }
             }
             Some(theirs) if theirs > view => {
-                self.step_down(now, Descent::HigherView(theirs), effects);
+                self.step_down(now, StepDownReason::HigherView(theirs), effects);
             }
             Some(theirs) if theirs < view => {
-                effects.push(Effect::Fence { view });
-                self.watch.back_off(now);
+                effects.push(Effect::AnnounceView { view });
+                self.detector.back_off(now);
             }
-            Some(_) => self.resume(now, peer.standing, effects),
+            Some(_) => self.resume(now, peer.state, effects),
         }
     }
 
@@ -336,60 +345,60 @@ impl<T> Core<T> {
         effects: &mut Vec<Effect<T>>,
     ) {
         if receiving {
-            return self.watch.end_probe();
+            return self.detector.end_probe();
         }
         if let Some(peer) = peer
-            && peer.standing == Standing::Starting
+            && peer.state == PeerState::Starting
             && self.settings.me == ServerId::A
         {
             return self.form(now, peer.highest, effects);
         }
         // Whoever has the state finds out by its own probe, and dials.
-        self.watch.back_off(now);
+        self.detector.back_off(now);
     }
 
     /// The peer is where it should be.
-    fn resume(&mut self, now: Now, peer: Standing, effects: &mut Vec<Effect<T>>) {
-        let silent = self.watch.link_is_silent(now);
+    fn resume(&mut self, now: Now, peer: PeerState, effects: &mut Vec<Effect<T>>) {
+        let silent = self.detector.stream_is_silent(now);
         let peer_timeout = self.settings.peer_timeout;
-        self.watch.satisfy(now);
+        self.detector.satisfy(now);
         match (&mut self.role, peer) {
-            (Role::Primary(primary), Standing::Backup { op, .. }) => {
-                let Mode::Paired { outbox, .. } = &mut primary.mode else {
+            (Role::Primary(primary), PeerState::Backup { op, .. }) => {
+                let ReplicationMode::Replicated { queue, .. } = &mut primary.mode else {
                     return;
                 };
                 // [M9] The op that it names counts as its acknowledgement: the one it sent may be
                 // lost with the link, and no further call may come. It may also be older than one
                 // that has arrived since.
-                let is_fed = op > outbox.acked();
-                if is_fed && !outbox.settle(op) {
-                    return self.peer_is_dead(now, Death::Diverged, effects);
+                let is_fed = op > queue.acked();
+                if is_fed && !queue.advance_acked(op) {
+                    return self.peer_is_dead(now, FailureCause::Diverged, effects);
                 }
-                let acked = outbox.acked();
-                let cut = outbox.link().is_none();
-                let overdue = outbox.overdue(now, peer_timeout).is_some();
+                let acked = queue.acked();
+                let cut = queue.stream().is_none();
+                let overdue = queue.overdue(now, peer_timeout).is_some();
                 effects.extend(primary.lose_payload(now, peer_timeout).map(Effect::Event));
                 if is_fed {
                     primary.passage.feed();
                 }
-                primary.release(acked, None, effects);
+                primary.advance_commit(acked, None, effects);
                 if self.gives_up_feeding(now) {
                     return self.dismiss(now, effects);
                 }
                 if cut || silent || overdue {
-                    self.open_link(now, LinkPurpose::Resume, effects);
+                    self.open_stream(now, StreamPurpose::Resume, effects);
                 }
                 if (cut || silent) && !overdue {
                     effects.push(Effect::Event(Event::Resumed));
                 }
             }
-            (Role::Backup(_), Standing::Primary { .. }) => self.resend_relays(effects),
+            (Role::Backup(_), PeerState::Primary { .. }) => self.resend_relays(effects),
             _ => {}
         }
     }
 }
 
 /// Whether `asker` is the backup that the primary of `view` believes in.
-fn fits_backup(asker: Standing, view: View) -> bool {
-    matches!(asker, Standing::Backup { view: theirs, .. } if theirs == view)
+fn fits_backup(asker: PeerState, view: View) -> bool {
+    matches!(asker, PeerState::Backup { view: theirs, .. } if theirs == view)
 }

@@ -1,25 +1,30 @@
 //! Every change of role or view. Each makes a new view, or gives the old one up, in one step.
 
-use super::outbox::Outbox;
 use super::polls::Polls;
-use super::primary::{Mode, Primary};
+use super::primary::{Primary, ReplicationMode};
 use super::receiver::{Backup, Starting};
-use super::waiting::{Pending, Waiting};
-use super::{Core, Death, Descent, Effect, Event, Now, Role};
-use crate::engine::pair::protocol::LinkPurpose;
+use super::replication_queue::ReplicationQueue;
+use super::waiting::{PendingAnswer, Waiting};
+use super::{Core, Effect, Event, FailureCause, Now, Role, StepDownReason};
+use crate::engine::pair::protocol::StreamPurpose;
 use crate::machine::Machine;
 use crate::types::{ClusterId, OpNumber, View};
 
 impl<T> Core<T> {
-    pub(super) fn peer_is_dead(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+    pub(super) fn peer_is_dead(
+        &mut self,
+        now: Now,
+        cause: FailureCause,
+        effects: &mut Vec<Effect<T>>,
+    ) {
         // [M8] Whoever is in doubt may hold an old state, and must not go on with it.
-        if self.watch.is_in_doubt() {
-            return self.step_down(now, Descent::Doubt(death), effects);
+        if self.detector.is_unconfirmed() {
+            return self.step_down(now, StepDownReason::Unconfirmed(cause), effects);
         }
         match &self.role {
             Role::Starting(_) | Role::Retired(_) => {}
-            Role::Primary(_) => self.go_alone(now, death, effects),
-            Role::Backup(_) => self.take_over(now, death, effects),
+            Role::Primary(_) => self.go_standalone(now, cause, effects),
+            Role::Backup(_) => self.take_over(now, cause, effects),
         }
     }
 
@@ -29,9 +34,9 @@ impl<T> Core<T> {
         let base = self.base(now).max(theirs.next());
         let machine = self.empty_machine(base);
         let cluster = machine.cluster();
-        let mut primary = Primary::alone(view, machine, &self.settings, now);
-        primary.mode = Mode::Paired {
-            outbox: Outbox::new(base),
+        let mut primary = Primary::standalone(view, machine, &self.settings, now);
+        primary.mode = ReplicationMode::Replicated {
+            queue: ReplicationQueue::new(base),
             waiting: Waiting::new(),
         };
         self.enter(
@@ -40,18 +45,18 @@ impl<T> Core<T> {
             Event::Formed { view },
             effects,
         );
-        self.open_link(now, LinkPurpose::Form { base, cluster }, effects);
+        self.open_stream(now, StreamPurpose::Form { base, cluster }, effects);
         self.execute_relays(now, effects);
     }
 
-    pub(super) fn form_alone(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
+    pub(super) fn form_standalone(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         let view = View::first(self.settings.me);
         let machine = self.empty_machine(self.base(now));
-        let primary = Primary::alone(view, machine, &self.settings, now);
+        let primary = Primary::standalone(view, machine, &self.settings, now);
         self.enter(
             now,
             Role::Primary(Box::new(primary)),
-            Event::FormedAlone { view },
+            Event::FormedStandalone { view },
             effects,
         );
         self.execute_relays(now, effects);
@@ -69,48 +74,46 @@ impl<T> Core<T> {
         self.settings.wall_clock(now).max(self.highest.next())
     }
 
-    fn go_alone(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+    fn go_standalone(&mut self, now: Now, cause: FailureCause, effects: &mut Vec<Effect<T>>) {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         let since = match &primary.mode {
-            Mode::Alone { .. } => return,
-            Mode::Paired { outbox, .. } => outbox.acked(),
+            ReplicationMode::Standalone { .. } => return,
+            ReplicationMode::Replicated { queue, .. } => queue.acked(),
         };
-        let alone = Mode::Alone { since, sync: None };
-        let Mode::Paired {
-            mut outbox,
-            waiting,
-        } = std::mem::replace(&mut primary.mode, alone)
+        let alone = ReplicationMode::Standalone { since, sync: None };
+        let ReplicationMode::Replicated { mut queue, waiting } =
+            std::mem::replace(&mut primary.mode, alone)
         else {
             return;
         };
         primary.view = primary.view.next(self.settings.me);
         let view = primary.view;
-        effects.extend(outbox.close().map(Effect::CloseOutLink));
-        effects.push(Effect::Event(Event::WentAlone { view, death }));
-        let replies = waiting.into_all().map(Pending::into_reply);
+        effects.extend(queue.close().map(Effect::CloseOutStream));
+        effects.push(Effect::Event(Event::WentStandalone { view, cause }));
+        let replies = waiting.into_all().map(PendingAnswer::into_reply);
         effects.extend(replies.map(Effect::Reply));
-        self.watch.restart(now);
-        self.watch.back_off(now);
+        self.detector.restart(now);
+        self.detector.back_off(now);
     }
 
-    fn take_over(&mut self, now: Now, death: Death, effects: &mut Vec<Effect<T>>) {
+    fn take_over(&mut self, now: Now, cause: FailureCause, effects: &mut Vec<Effect<T>>) {
         let Some(Backup {
             view,
             machine,
-            link,
+            stream,
         }) = self.leave_backup()
         else {
             return;
         };
-        effects.extend(link.map(Effect::CloseInLink));
+        effects.extend(stream.map(Effect::CloseInStream));
         let view = view.next(self.settings.me);
         let op = machine.op();
-        let primary = Primary::alone(view, machine, &self.settings, now);
-        let event = Event::TookOver { view, op, death };
+        let primary = Primary::standalone(view, machine, &self.settings, now);
+        let event = Event::TookOver { view, op, cause };
         self.enter(now, Role::Primary(Box::new(primary)), event, effects);
-        self.watch.back_off(now);
+        self.detector.back_off(now);
         self.execute_relays(now, effects);
     }
 
@@ -124,7 +127,12 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn step_down(&mut self, now: Now, descent: Descent, effects: &mut Vec<Effect<T>>) {
+    pub(super) fn step_down(
+        &mut self,
+        now: Now,
+        reason: StepDownReason,
+        effects: &mut Vec<Effect<T>>,
+    ) {
         if matches!(self.role, Role::Starting(_) | Role::Retired(_)) {
             return;
         }
@@ -133,40 +141,40 @@ impl<T> Core<T> {
             Role::Starting(_) | Role::Retired(_) => return,
             Role::Primary(primary) => {
                 self.dropped = primary.unshared();
-                let (outbox, waiting) = match primary.mode {
-                    Mode::Alone { sync, .. } => (sync, None),
-                    Mode::Paired { outbox, waiting } => (Some(outbox), Some(waiting)),
+                let (queue, waiting) = match primary.mode {
+                    ReplicationMode::Standalone { sync, .. } => (sync, None),
+                    ReplicationMode::Replicated { queue, waiting } => (Some(queue), Some(waiting)),
                 };
-                let link = outbox.and_then(|mut outbox| outbox.close());
-                effects.extend(link.map(Effect::CloseOutLink));
+                let stream = queue.and_then(|mut queue| queue.close());
+                effects.extend(stream.map(Effect::CloseOutStream));
                 let polls = Some(primary.polls);
                 (primary.view, primary.machine.highest(), waiting, polls)
             }
             Role::Backup(backup) => {
-                effects.extend(backup.link.map(Effect::CloseInLink));
+                effects.extend(backup.stream.map(Effect::CloseInStream));
                 (backup.view, backup.machine.highest(), None, None)
             }
         };
         self.highest = self.highest.max(highest);
-        self.watch.restart(now);
+        self.detector.restart(now);
         effects.push(Effect::Event(Event::SteppedDown {
             view,
-            descent,
+            reason,
             dropped: self.dropped,
         }));
         for pending in waiting.into_iter().flat_map(Waiting::into_all) {
-            self.pass_on(pending.asked, effects);
+            self.reroute(pending.request, effects);
         }
         for poll in polls.into_iter().flat_map(Polls::into_all) {
-            self.pass_on(poll.into_asked(), effects);
+            self.reroute(poll.into_request(), effects);
         }
         self.probe_if_due(now, effects);
     }
 
-    pub(super) fn fenced(&mut self, now: Now, view: View, effects: &mut Vec<Effect<T>>) {
+    pub(super) fn view_announced(&mut self, now: Now, view: View, effects: &mut Vec<Effect<T>>) {
         // [M7] A late copy of an old fence must change nothing.
-        if self.standing().view().is_some_and(|own| view > own) {
-            self.step_down(now, Descent::HigherView(view), effects);
+        if self.peer_state().view().is_some_and(|own| view > own) {
+            self.step_down(now, StepDownReason::HigherView(view), effects);
         }
     }
 
@@ -180,7 +188,7 @@ impl<T> Core<T> {
     ) {
         self.role = role;
         self.dropped = None;
-        self.watch.restart(now);
+        self.detector.restart(now);
         effects.push(Effect::Event(event));
     }
 }

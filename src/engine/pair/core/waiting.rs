@@ -17,7 +17,7 @@ use crate::types::OpNumber;
 
 /// A request: how it came, and where its answer goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Asked<T> {
+pub(super) struct PendingRequest<T> {
     pub(super) to: T,
     pub(super) via: Via,
     pub(super) request: Request,
@@ -25,15 +25,15 @@ pub(super) struct Asked<T> {
 
 /// An answer that waits, with what was asked: it is asked elsewhere if this server loses its role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Pending<T> {
-    pub(super) asked: Asked<T>,
+pub(super) struct PendingAnswer<T> {
+    pub(super) request: PendingRequest<T>,
     pub(super) result: Result<Answer, Refusal>,
 }
 
-impl<T> Pending<T> {
+impl<T> PendingAnswer<T> {
     pub(super) fn into_reply(self) -> Reply<T> {
         Reply {
-            to: self.asked.to,
+            to: self.request.to,
             result: self.result,
         }
     }
@@ -42,8 +42,8 @@ impl<T> Pending<T> {
 /// Everything that waits for the backup, each queue in the order in which it will be released.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Waiting<T> {
-    for_op: VecDeque<(OpNumber, Pending<T>)>,
-    for_frame: VecDeque<(FrameNumber, OpNumber, Pending<T>)>,
+    for_op: VecDeque<(OpNumber, PendingAnswer<T>)>,
+    for_frame: VecDeque<(FrameNumber, OpNumber, PendingAnswer<T>)>,
 }
 
 impl<T> Waiting<T> {
@@ -55,14 +55,19 @@ impl<T> Waiting<T> {
     }
 
     /// Adds an answer that is safe once `op` is acknowledged. Ops must not fall.
-    pub(super) fn push_for_op(&mut self, op: OpNumber, pending: Pending<T>) {
+    pub(super) fn push_for_op(&mut self, op: OpNumber, pending: PendingAnswer<T>) {
         debug_assert!(self.for_op.back().is_none_or(|(last, _)| *last <= op));
         self.for_op.push_back((op, pending));
     }
 
     /// Adds an answer that is safe once `frame`, or a later one, is acknowledged, and `op` as well.
     /// Neither must fall.
-    pub(super) fn push_for_frame(&mut self, frame: FrameNumber, op: OpNumber, pending: Pending<T>) {
+    pub(super) fn push_for_frame(
+        &mut self,
+        frame: FrameNumber,
+        op: OpNumber,
+        pending: PendingAnswer<T>,
+    ) {
         self.for_frame.push_back((frame, op, pending));
     }
 
@@ -75,7 +80,7 @@ impl<T> Waiting<T> {
     }
 
     /// Takes out the next answer that is safe now that `op` is acknowledged.
-    pub(super) fn pop_for_op(&mut self, acked: OpNumber) -> Option<Pending<T>> {
+    pub(super) fn pop_for_op(&mut self, acked: OpNumber) -> Option<PendingAnswer<T>> {
         let (op, _) = self.for_op.front()?;
         if *op > acked {
             return None;
@@ -89,7 +94,7 @@ impl<T> Waiting<T> {
         &mut self,
         acked: FrameNumber,
         acked_op: OpNumber,
-    ) -> Option<Pending<T>> {
+    ) -> Option<PendingAnswer<T>> {
         let (frame, op, _) = self.for_frame.front()?;
         if *frame > acked || *op > acked_op {
             return None;
@@ -98,7 +103,7 @@ impl<T> Waiting<T> {
     }
 
     /// Takes out everything.
-    pub(super) fn into_all(self) -> impl Iterator<Item = Pending<T>> {
+    pub(super) fn into_all(self) -> impl Iterator<Item = PendingAnswer<T>> {
         let for_op = self.for_op.into_iter().map(|(_, pending)| pending);
         for_op.chain(self.for_frame.into_iter().map(|(_, _, pending)| pending))
     }
@@ -113,19 +118,22 @@ impl<T> Waiting<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{ClientId, RecordNumber};
+    use crate::types::{ClientId, SessionId};
 
     #[test]
     fn an_answer_without_an_op_waits_for_its_frame_and_for_the_op_that_it_saw() {
         let client = ClientId::from_u128(1);
-        let record = RecordNumber(1);
-        let asked = Asked {
+        let session = SessionId(1);
+        let asked = PendingRequest {
             to: (),
             via: Via::Client,
-            request: Request::KeepAlive { client, record },
+            request: Request::KeepAlive { client, session },
         };
         let result = Ok(Answer::Done);
-        let pending = Pending { asked, result };
+        let pending = PendingAnswer {
+            request: asked,
+            result,
+        };
         let mut waiting = Waiting::new();
         for frame in [5, 6] {
             waiting.push_for_frame(FrameNumber(frame), OpNumber(30), pending.clone());

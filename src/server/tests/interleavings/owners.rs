@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::config::LEASE_MARGIN;
-use crate::service::{Acquired, How, Mark, Mode, Opened, SessionTerms};
+use crate::service::{AcquireOptions, Acquired, LockMode, Opened, Revision, SessionTerms};
 use crate::testkit::holders::{Granted, Holders};
 use crate::types::{Lease, Token, View};
 
@@ -23,7 +23,7 @@ const LONG_LEASE: Duration = Lease::MAX;
 #[derive(Default)]
 struct Judge {
     holders: Mutex<Holders<Instant>>,
-    places: Mutex<Vec<Place>>,
+    places: Mutex<Vec<OwnerRequest>>,
     /// What somebody asked to be broken, and may be.
     breaks: Mutex<Vec<Grant>>,
     /// What was released as held, or broken.
@@ -35,7 +35,7 @@ type Grant = (LockName, Token);
 
 /// A place in a queue that came to be between two moments, and its token.
 #[derive(Debug, Clone)]
-struct Place {
+struct OwnerRequest {
     name: LockName,
     asked: u64,
     had: u64,
@@ -47,7 +47,13 @@ impl Judge {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn granted(&self, place: Place, mode: Mode, asked_after: Option<Token>, safe_until: Instant) {
+    fn granted(
+        &self,
+        place: OwnerRequest,
+        mode: LockMode,
+        asked_after: Option<Token>,
+        safe_until: Instant,
+    ) {
         let granted = Granted {
             token: place.token,
             most: mode.most_holders(),
@@ -105,33 +111,38 @@ fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A session, and what its polls have told it.
 struct Owner {
     client: ClientId,
-    record: RecordNumber,
+    record: SessionId,
     view: View,
     next: u64,
-    pairs: [Pair; 2],
+    pairs: [PairHandle; 2],
     heard: Arc<Mutex<BTreeMap<Seq, Token>>>,
     broken: Arc<Mutex<BTreeSet<Seq>>>,
     judge: Arc<Judge>,
 }
 
 impl Owner {
-    async fn open(number: u32, lease: Duration, pairs: [Pair; 2], judge: Arc<Judge>) -> Self {
+    async fn open(number: u32, lease: Duration, pairs: [PairHandle; 2], judge: Arc<Judge>) -> Self {
         let client = ClientId::from_u128(u128::from(number));
         let lease = Some(Lease::new(lease).expect("a lease"));
         let opened = ask(
             &pairs,
-            &Request::Open {
+            &Request::OpenSession {
                 client,
-                session: lease.map(SessionTerms::nameless),
+                terms: lease.map(SessionTerms::nameless),
             },
         )
         .await;
-        let Answer::Opened(Opened { record, view, .. }) = opened else {
+        let Answer::Opened(Opened {
+            session: session_id,
+            view,
+            ..
+        }) = opened
+        else {
             panic!("not opened: {opened:?}");
         };
         Self {
             client,
-            record,
+            record: session_id,
             view,
             next: 0,
             pairs,
@@ -146,39 +157,39 @@ impl Owner {
         self.next += 1;
         CallId {
             client: self.client,
-            record: self.record,
+            session: self.record,
             seq,
-            done_below: seq,
+            first_incomplete: seq,
         }
     }
 
     /// Polls until the session has ended.
     fn poll(&self) -> impl Future<Output = ()> + use<> {
-        let (client, record, view) = (self.client, self.record, self.view);
+        let (client, session, view) = (self.client, self.record, self.view);
         let (pairs, heard) = (self.pairs.clone(), self.heard.clone());
         let broken = self.broken.clone();
         async move {
-            let mut since = Mark::default();
+            let mut since = Revision::default();
             let mut view = view;
             loop {
                 let poll = Request::Poll {
                     client,
-                    record,
+                    session,
                     since,
                     view,
                 };
-                let news = match try_ask(&pairs, &poll).await {
-                    Ok(Answer::News(news)) => {
-                        view = news.view;
-                        news.answer
+                let notifications = match try_ask(&pairs, &poll).await {
+                    Ok(Answer::Notifications(notifications)) => {
+                        view = notifications.view;
+                        notifications.answer
                     }
                     Ok(other) => panic!("a poll was answered with {other:?}"),
-                    Err(Refusal::UnknownRecord) => return,
+                    Err(Refusal::UnknownSession) => return,
                     Err(refusal) => panic!("a poll was refused: {refusal}"),
                 };
-                whole(&broken).extend(news.broken);
-                since = since.max(news.through);
-                for change in news.changes {
+                whole(&broken).extend(notifications.broken);
+                since = since.max(notifications.through);
+                for change in notifications.changes {
                     let before = whole(&heard).insert(change.acquired, change.token);
                     assert!(before.is_none_or(|token| token == change.token));
                 }
@@ -223,17 +234,17 @@ impl Owner {
     async fn hold(&mut self, name: LockName, asked_after: Option<Token>) -> Told {
         let two = NonZeroU32::MIN.saturating_add(1);
         let mode = *pick(&[
-            Mode::Exclusive,
-            Mode::Exclusive,
-            Mode::Shared,
-            Mode::Permits(two),
+            LockMode::Exclusive,
+            LockMode::Exclusive,
+            LockMode::Shared,
+            LockMode::Permits(two),
         ]);
         let id = self.call();
         let asked = self.judge.moment();
         let request = Request::Acquire {
             id,
             name: name.clone(),
-            how: How { mode, waits: true },
+            options: AcquireOptions { mode, waits: true },
         };
         let token = match ask(&self.pairs, &request).await {
             Answer::Acquired(Acquired::Granted(token)) => Some(token),
@@ -258,7 +269,7 @@ impl Owner {
             return told;
         };
         let grant = (name.clone(), token);
-        let place = Place {
+        let place = OwnerRequest {
             name: name.clone(),
             asked,
             had,
@@ -304,28 +315,28 @@ impl Owner {
     }
 
     async fn leave(self) {
-        let (client, record) = (self.client, self.record);
+        let (client, session) = (self.client, self.record);
         // A second try finds that the first one was carried out.
-        let _ = try_ask(&self.pairs, &Request::Goodbye { client, record }).await;
+        let _ = try_ask(&self.pairs, &Request::CloseSession { client, session }).await;
     }
 }
 
 /// Acquires the lock that the others want most, and is never heard of again.
-async fn acquire_and_vanish(pairs: [Pair; 2], judge: &Arc<Judge>) {
+async fn acquire_and_vanish(pairs: [PairHandle; 2], judge: &Arc<Judge>) {
     let lease = Duration::from_millis(thread_rng().gen_range(200..600));
     let begun = Instant::now();
     let mut owner = Owner::open(99, lease, pairs, judge.clone()).await;
     let name = LockName::new("x").expect("a name");
-    let (id, mode) = (owner.call(), Mode::Exclusive);
+    let (id, mode) = (owner.call(), LockMode::Exclusive);
     let request = Request::Acquire {
         id,
         name: name.clone(),
-        how: How { mode, waits: true },
+        options: AcquireOptions { mode, waits: true },
     };
     let asked = judge.moment();
     if let Ok(Answer::Acquired(Acquired::Granted(token))) = try_ask(&owner.pairs, &request).await {
         let had = judge.moment();
-        let place = Place {
+        let place = OwnerRequest {
             name,
             asked,
             had,

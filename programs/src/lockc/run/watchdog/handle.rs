@@ -12,14 +12,14 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::{Instant, timeout_at};
 
 use super::watch::{ENDS, READY};
-use super::{Order, PROGRAM};
+use super::{PROGRAM, WatchdogCommand};
 use crate::lockc::run::THIS_PROGRAM;
 
 /// A watchdog. Dropping it kills it, and leaves no zombie of it: the group has to be gone by then.
 #[derive(Debug)]
 pub(in crate::lockc::run) struct Watchdog {
     pid: Pid,
-    orders: Sender,
+    commands: Sender,
     reports: Receiver,
 }
 
@@ -56,7 +56,7 @@ impl Watchdog {
         };
         let mut watchdog = Self {
             pid,
-            orders: Sender::from_owned_fd(OwnedFd::from(orders))?,
+            commands: Sender::from_owned_fd(OwnedFd::from(orders))?,
             reports: Receiver::from_owned_fd(OwnedFd::from(reports))?,
         };
         match timeout_at(deadline, watchdog.reports.read_u8()).await? {
@@ -67,10 +67,10 @@ impl Watchdog {
     }
 
     /// Tells it something. The last word of a process that is killed right after is heard as well.
-    pub(in crate::lockc::run) fn tell(&self, order: Order) {
+    pub(in crate::lockc::run) fn tell(&self, order: WatchdogCommand) {
         // When the pipe is full the watchdog does not run, and when it is broken the watchdog is
         // gone, which its reports tell.
-        let _ = self.orders.try_write(format!("{order}\n").as_bytes());
+        let _ = self.commands.try_write(format!("{order}\n").as_bytes());
     }
 
     /// Waits for what it tells.

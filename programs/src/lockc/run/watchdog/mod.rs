@@ -60,7 +60,7 @@ impl Moment {
 
 /// What the watchdog is told, one a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum WatchdogCommand {
     /// It watches this group.
     Hold(Group),
     /// This group has the terminal when the command's has it no more.
@@ -73,7 +73,7 @@ pub(super) enum Order {
     LetGo,
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for WatchdogCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hold(group) => write!(f, "hold {}", group.leader()),
@@ -85,15 +85,15 @@ impl fmt::Display for Order {
     }
 }
 
-/// A line is no [`Order`].
+/// A line is no [`WatchdogCommand`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an order to a watchdog")]
-pub(super) struct OrderError;
+pub(super) struct WatchdogCommandError;
 
-impl FromStr for Order {
-    type Err = OrderError;
+impl FromStr for WatchdogCommand {
+    type Err = WatchdogCommandError;
 
-    fn from_str(line: &str) -> Result<Self, OrderError> {
+    fn from_str(line: &str) -> Result<Self, WatchdogCommandError> {
         let order = match line.split_once(' ') {
             Some(("hold", number)) => number
                 .parse()
@@ -109,7 +109,7 @@ impl FromStr for Order {
             None if line == "end" => Some(Self::End),
             _ => None,
         };
-        order.ok_or(OrderError)
+        order.ok_or(WatchdogCommandError)
     }
 }
 
@@ -121,18 +121,22 @@ mod tests {
     fn an_order_is_understood_as_it_was_given() {
         let group = Group::from_raw(17).expect("a number");
         for order in [
-            Order::Hold(group),
-            Order::Home(group.leader()),
-            Order::Until(Moment::now()),
-            Order::End,
-            Order::LetGo,
+            WatchdogCommand::Hold(group),
+            WatchdogCommand::Home(group.leader()),
+            WatchdogCommand::Until(Moment::now()),
+            WatchdogCommand::End,
+            WatchdogCommand::LetGo,
         ] {
             assert_eq!(order.to_string().parse(), Ok(order));
         }
         for line in [
             "", "hold", "hold 0", "hold x", "home 0", "until ", "until -1", "end it",
         ] {
-            assert_eq!(line.parse::<Order>(), Err(OrderError), "{line}");
+            assert_eq!(
+                line.parse::<WatchdogCommand>(),
+                Err(WatchdogCommandError),
+                "{line}"
+            );
         }
     }
 }

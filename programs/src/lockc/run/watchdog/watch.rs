@@ -20,7 +20,7 @@ use rustix::time::{
 
 use super::countdown::{Countdown, Due};
 use super::terminal;
-use super::{Members, Moment, Order, PROGRAM};
+use super::{Members, Moment, PROGRAM, WatchdogCommand};
 use crate::exit::Exit;
 use crate::options;
 
@@ -46,7 +46,7 @@ pub(in crate::lockc::run) struct Grace {
 
 /// Runs the watchdog: takes orders from stdin, and reports on stdout.
 pub(in crate::lockc::run) fn watch(Grace { grace }: Grace) -> Exit {
-    let mut watch = Watch {
+    let mut watch = WatchdogLoop {
         countdown: Countdown::new(grace),
         members: None,
         home: None,
@@ -72,7 +72,7 @@ enum Next {
     End,
 }
 
-struct Watch {
+struct WatchdogLoop {
     countdown: Countdown,
     members: Option<Members>,
     /// The group that the terminal is given back to.
@@ -83,7 +83,7 @@ struct Watch {
     heard: Vec<u8>,
 }
 
-impl Watch {
+impl WatchdogLoop {
     fn run(&mut self) -> io::Result<()> {
         SigSet::all().thread_block()?;
         let clock = Clock::new()?;
@@ -157,19 +157,19 @@ impl Watch {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    fn obey(&mut self, order: WatchdogCommand) {
         match order {
-            Order::Hold(group) => self.members = Some(Members::of(group)),
-            Order::Home(home) => self.home = Some(home),
-            Order::Until(until) => self.countdown.put_off(until),
-            Order::End => {
+            WatchdogCommand::Hold(group) => self.members = Some(Members::of(group)),
+            WatchdogCommand::Home(home) => self.home = Some(home),
+            WatchdogCommand::Until(until) => self.countdown.put_off(until),
+            WatchdogCommand::End => {
                 if let Some(members) = &self.members
                     && self.countdown.end(Moment::now())
                 {
                     members.group().terminate();
                 }
             }
-            Order::LetGo => self.members = None,
+            WatchdogCommand::LetGo => self.members = None,
         }
     }
 }

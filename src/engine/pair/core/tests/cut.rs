@@ -3,17 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use super::sessions::{Session, granted};
+use super::sessions::{TestSession, granted};
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Effect, Event, Input, Now, ProbeResult};
-use crate::engine::pair::protocol::{Dropped, Frame, Introduction, LinkPurpose, Standing};
+use crate::engine::pair::protocol::{Dropped, Frame, Introduction, PeerState, StreamPurpose};
 use crate::service::Answer;
 use crate::types::ServerId::{self, A, B};
 use crate::types::{OpNumber, Token};
 
 /// Grants the lock `job` at a server again and again.
 fn grants(world: &mut World, server: ServerId, times: u64) -> Vec<Token> {
-    let mut session = Session::open(world, server, 1);
+    let mut session = TestSession::open(world, server, 1);
     let tokens = (0..times).map(|turn| {
         let token = granted(world.answer(server, session.acquire("job")));
         let release = session.release(2 * turn);
@@ -103,18 +103,18 @@ fn a_pair_that_forms_begins_above_what_either_server_has_given() {
     for (theirs, base) in [(0, ours.next()), (1_000_000, OpNumber(1_000_001))] {
         let peer = Introduction {
             highest: OpNumber(theirs),
-            ..World::says(Standing::Starting)
+            ..World::says(PeerState::Starting)
         };
         let (mut core, mut effects) = (world.core(A).clone(), Vec::new());
         let now = Now(world.now);
-        let probe = core.watch.begin_probe(now);
+        let probe = core.detector.begin_probe(now);
         let result = ProbeResult::Answered(peer);
         core.step(now, Input::Probed { probe, result }, &mut effects);
         let formed = effects.iter().find_map(|effect| match effect {
-            Effect::OpenLink {
+            Effect::OpenStream {
                 frame:
                     Frame::Open {
-                        purpose: LinkPurpose::Form { base, .. },
+                        purpose: StreamPurpose::Form { base, .. },
                         ..
                     },
                 ..
@@ -128,7 +128,7 @@ fn a_pair_that_forms_begins_above_what_either_server_has_given() {
 #[test]
 fn both_servers_tell_once_what_is_lost_when_a_cut_heals() {
     let mut world = World::new().whole();
-    let mut holder = Session::open(&mut world, A, 7);
+    let mut holder = TestSession::open(&mut world, A, 7);
     granted(world.answer(A, holder.acquire("held")));
     world.cut();
     grants(&mut world, A, 3);
@@ -141,7 +141,7 @@ fn both_servers_tell_once_what_is_lost_when_a_cut_heals() {
     };
     world.mend();
     let is_copy = |envelope: &Envelope| match &envelope.message {
-        Message::Frame { frame, .. } => matches!(frame, Frame::Copy { .. }),
+        Message::Frame { frame, .. } => matches!(frame, Frame::SnapshotChunk { .. }),
         _ => false,
     };
     world.lose(PEER_TIMEOUT * 4, is_copy);
@@ -151,7 +151,7 @@ fn both_servers_tell_once_what_is_lost_when_a_cut_heals() {
     world.assert_whole(B);
     let introduction = world.core(A).introduction();
     assert_eq!(introduction.dropped, None, "it has a state again");
-    let told = |server, about: fn(&Event) -> Option<Dropped>| {
+    let notified = |server, about: fn(&Event) -> Option<Dropped>| {
         let events = world.events(server).iter().filter_map(about);
         events.collect::<Vec<_>>()
     };
@@ -163,17 +163,17 @@ fn both_servers_tell_once_what_is_lost_when_a_cut_heals() {
         Event::PeerDropped { dropped } => Some(*dropped),
         _ => None,
     };
-    assert_eq!(told(A, by_the_loser), [lost]);
-    assert_eq!(told(B, by_the_winner), [lost]);
-    assert_eq!(told(A, by_the_winner), []);
-    assert_eq!(told(B, by_the_loser), []);
+    assert_eq!(notified(A, by_the_loser), [lost]);
+    assert_eq!(notified(B, by_the_winner), [lost]);
+    assert_eq!(notified(A, by_the_winner), []);
+    assert_eq!(notified(B, by_the_loser), []);
 }
 
 /// Which is no cut: only one of them answered.
 #[test]
 fn a_server_that_was_stopped_has_dropped_nothing_when_it_yields() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.answer(A, client.lock("x")).expect("an answer");
     world.stop(A);
     world.run(PEER_TIMEOUT * 2);

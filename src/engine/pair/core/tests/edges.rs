@@ -4,21 +4,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::outbox::Outbox;
-use super::super::primary::Mode;
+use super::super::primary::ReplicationMode;
+use super::super::replication_queue::ReplicationQueue;
 use super::super::{Core, Role};
 use super::world::{Caller, Client, Envelope, Message, PEER_TIMEOUT, World};
 use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS, MIN_MEMORY};
 use crate::engine::pair::core::{
-    Effect, Event, InLink, Input, Now, OutLink, ProbeResult, RelayId, Suspicion, Via,
+    Effect, Event, InStream, Input, Now, OutStream, ProbeResult, RelayId, Suspicion, Via,
 };
-use crate::engine::pair::protocol::Standing;
-use crate::engine::pair::protocol::{Frame, FrameAnswer, LinkPurpose};
+use crate::engine::pair::protocol::PeerState;
+use crate::engine::pair::protocol::{Frame, FrameAnswer, StreamPurpose};
 use crate::machine::Command;
 use crate::service::{Answer, Refusal, Request};
 use crate::service::{Resource, RoleName};
 use crate::types::ServerId::{self, A, B};
-use crate::types::{ClientId, OpNumber, RecordNumber, View};
+use crate::types::{ClientId, OpNumber, SessionId, View};
 
 /// What a server would do, were it told this now.
 fn told(world: &World, server: ServerId, input: Input<Caller>) -> Vec<Effect<Caller>> {
@@ -37,10 +37,10 @@ fn has(effects: &[Effect<Caller>], wanted: &Event) -> bool {
         .any(|effect| matches!(effect, Effect::Event(event) if event == wanted))
 }
 
-fn suspects(world: &World, server: ServerId, asker: Standing) -> bool {
-    let link = InLink(u64::MAX);
+fn suspects(world: &World, server: ServerId, asker: PeerState) -> bool {
+    let stream = InStream(u64::MAX);
     let asker = World::says(asker);
-    let effects = told(world, server, Input::Who { link, asker });
+    let effects = told(world, server, Input::Probe { stream, asker });
     let reason = Suspicion::StrangeQuestion;
     has(&effects, &Event::Suspect { reason })
 }
@@ -78,21 +78,21 @@ fn forward(view: View, first_op: OpNumber, commands: Vec<Command>) -> Frame {
 }
 
 fn open() -> Command {
-    Command::Open {
+    Command::OpenSession {
         client: ClientId::from_u128(9),
-        session: None,
+        terms: None,
     }
 }
 
 fn open_request() -> Request {
-    Request::Open {
+    Request::OpenSession {
         client: ClientId::from_u128(9),
-        session: None,
+        terms: None,
     }
 }
 
 /// A was restarted, and has taken the opening of a link from B, and nothing of the copy.
-fn receiving() -> (World, InLink) {
+fn receiving() -> (World, InStream) {
     let mut world = World::new().whole();
     world.halt(A);
     world.run(PEER_TIMEOUT / 100);
@@ -101,19 +101,19 @@ fn receiving() -> (World, InLink) {
         envelope.to == A
             && matches!(&envelope.message, Message::Frame { frame, .. } if !matches!(frame, Frame::Open { .. }))
     };
-    world.settle_but(copy);
+    world.run_to_rest_but(copy);
     let mut core = world.core(A).clone();
     let Role::Starting(starting) = &mut core.role else {
         panic!("A has a role");
     };
-    let link = starting.drop_copy().expect("a copy is under way");
-    (world, link)
+    let stream = starting.drop_transfer().expect("a copy is under way");
+    (world, stream)
 }
 
 /// The link on which the backup of a pair is fed.
-fn link_of(world: &World, server: ServerId) -> InLink {
+fn link_of(world: &World, server: ServerId) -> InStream {
     match &world.core(server).role {
-        Role::Backup(backup) => backup.link.expect("a link"),
+        Role::Backup(backup) => backup.stream.expect("a link"),
         _ => panic!("{server} is no backup"),
     }
 }
@@ -123,29 +123,29 @@ fn a_question_that_fits_makes_nobody_suspicious_and_any_other_does() {
     let world = World::new().whole();
     let (now, op) = (view(&world, A), world.machine(A).op());
     let other = now.next(B);
-    assert!(!suspects(&world, A, Standing::Backup { view: now, op }));
-    assert!(suspects(&world, A, Standing::Backup { view: other, op }));
-    assert!(suspects(&world, A, Standing::Primary { view: now, op }));
-    assert!(suspects(&world, A, Standing::Starting));
-    assert!(!suspects(&world, B, Standing::Primary { view: now, op }));
-    assert!(suspects(&world, B, Standing::Primary { view: other, op }));
-    assert!(suspects(&world, B, Standing::Backup { view: now, op }));
-    assert!(suspects(&world, B, Standing::Starting));
+    assert!(!suspects(&world, A, PeerState::Backup { view: now, op }));
+    assert!(suspects(&world, A, PeerState::Backup { view: other, op }));
+    assert!(suspects(&world, A, PeerState::Primary { view: now, op }));
+    assert!(suspects(&world, A, PeerState::Starting));
+    assert!(!suspects(&world, B, PeerState::Primary { view: now, op }));
+    assert!(suspects(&world, B, PeerState::Primary { view: other, op }));
+    assert!(suspects(&world, B, PeerState::Backup { view: now, op }));
+    assert!(suspects(&world, B, PeerState::Starting));
 }
 
 #[test]
 fn whoever_syncs_or_joins_its_peer_suspects_it_only_if_it_has_a_view() {
     let (mut world, _) = receiving();
-    for role in [RoleName::Alone, RoleName::Primary] {
+    for role in [RoleName::Standalone, RoleName::Primary] {
         assert_eq!(world.role(B), role);
-        let strange = Standing::Backup {
+        let strange = PeerState::Backup {
             view: View::first(A),
             op: OpNumber(0),
         };
-        assert!(!suspects(&world, B, Standing::Starting), "{role}");
+        assert!(!suspects(&world, B, PeerState::Starting), "{role}");
         assert!(suspects(&world, B, strange), "{role}");
         let alone = view(&world, B);
-        world.settle_but(|envelope| match &envelope.message {
+        world.run_to_rest_but(|envelope| match &envelope.message {
             Message::Frame { frame, .. } => frame.view() > alone,
             _ => false,
         });
@@ -155,24 +155,24 @@ fn whoever_syncs_or_joins_its_peer_suspects_it_only_if_it_has_a_view() {
 #[test]
 fn the_end_of_a_link_that_is_not_the_current_one_changes_nothing() {
     let world = World::new().whole();
-    let (_, late) = (link_of(&world, B), InLink(0));
-    assert_eq!(told(&world, B, Input::InLinkClosed { link: late }), []);
-    let late = OutLink(u64::MAX);
-    assert_eq!(told(&world, A, Input::OutLinkClosed { link: late }), []);
+    let (_, late) = (link_of(&world, B), InStream(0));
+    assert_eq!(told(&world, B, Input::InStreamClosed { stream: late }), []);
+    let late = OutStream(u64::MAX);
+    assert_eq!(told(&world, A, Input::OutStreamClosed { stream: late }), []);
 
-    let (world, link) = receiving();
-    let late = InLink(link.0 - 1);
-    assert_eq!(told(&world, A, Input::InLinkClosed { link: late }), []);
-    let late = OutLink(u64::MAX);
-    assert_eq!(told(&world, B, Input::OutLinkClosed { link: late }), []);
+    let (world, stream) = receiving();
+    let late = InStream(stream.0 - 1);
+    assert_eq!(told(&world, A, Input::InStreamClosed { stream: late }), []);
+    let late = OutStream(u64::MAX);
+    assert_eq!(told(&world, B, Input::OutStreamClosed { stream: late }), []);
 }
 
 #[test]
 fn a_copy_is_dropped_when_its_link_ends_or_is_silent_and_not_before() {
-    let (mut world, link) = receiving();
-    let ended = told(&world, A, Input::InLinkClosed { link });
+    let (mut world, stream) = receiving();
+    let ended = told(&world, A, Input::InStreamClosed { stream });
     assert!(has(&ended, &Event::SyncBroken));
-    assert!(ended.contains(&Effect::CloseInLink(link)));
+    assert!(ended.contains(&Effect::CloseInStream(stream)));
     for server in [A, B] {
         assert!(world.core(server).next_verdict() <= Now(world.now + PEER_TIMEOUT));
         assert_eq!(told(&world, server, Input::Wake), [], "{server}");
@@ -188,33 +188,33 @@ fn a_copy_is_dropped_when_its_link_ends_or_is_silent_and_not_before() {
 
 #[test]
 fn a_frame_that_came_on_another_link_is_not_taken() {
-    let frame = |world: &World, server, link| {
+    let frame = |world: &World, server, stream| {
         let (view, op) = (view(world, B), OpNumber(u64::MAX / 2));
         let frame = forward(view, op, Vec::new());
-        told(world, server, Input::Frame { link, frame })
+        told(world, server, Input::Frame { stream, frame })
     };
-    let (world, link) = receiving();
-    let late = InLink(link.0 - 1);
+    let (world, stream) = receiving();
+    let late = InStream(stream.0 - 1);
     let closed = [Effect::FrameAnswer(FrameAnswer::Closed)];
     assert_eq!(frame(&world, A, late), closed);
     let world = World::new().whole();
-    let late = InLink(link_of(&world, B).0 - 1);
+    let late = InStream(link_of(&world, B).0 - 1);
     assert_eq!(frame(&world, B, late), closed);
 }
 
 #[test]
 fn a_heartbeat_comes_between_the_chunks_of_a_copy_and_nothing_else_does() {
-    let (world, link) = receiving();
+    let (world, stream) = receiving();
     let view = view(&world, B);
     let mut snapshot = world.machine(B).snapshot();
     let chunk = snapshot.next_chunk(usize::MAX).expect("a chunk");
     let other = view.next(B);
-    let take = |frame: Frame| told(&world, A, Input::Frame { link, frame });
+    let take = |frame: Frame| told(&world, A, Input::Frame { stream, frame });
 
     let heartbeat = take(forward(view, OpNumber(1), Vec::new()));
     let op = OpNumber(0);
     assert_eq!(answer_to(&heartbeat), Some(FrameAnswer::Ack { op }));
-    let copy = Frame::Copy {
+    let copy = Frame::SnapshotChunk {
         view: other,
         chunk: chunk.clone(),
     };
@@ -228,30 +228,30 @@ fn a_heartbeat_comes_between_the_chunks_of_a_copy_and_nothing_else_does() {
         assert!(has(&effects, &Event::SyncBroken));
     }
     let op = world.machine(B).op();
-    let copied = take(Frame::Copy { view, chunk });
+    let copied = take(Frame::SnapshotChunk { view, chunk });
     assert_eq!(answer_to(&copied), Some(FrameAnswer::Ack { op }));
 }
 
 #[test]
 fn a_backup_takes_no_frame_of_another_view_and_no_second_opening() {
     let world = World::new().whole();
-    let (link, view) = (link_of(&world, B), view(&world, B));
+    let (stream, view) = (link_of(&world, B), view(&world, B));
     let next = world.machine(B).op().next();
     let reason = Suspicion::BadFrame;
-    let take = |link, frame| told(&world, B, Input::Frame { link, frame });
+    let take = |stream, frame| told(&world, B, Input::Frame { stream, frame });
     let open = |view| Frame::Open {
         view,
-        purpose: LinkPurpose::Resume,
+        purpose: StreamPurpose::Resume,
         peer_timeout: PEER_TIMEOUT,
     };
 
-    let again = take(link, open(view));
+    let again = take(stream, open(view));
     assert_eq!(again, [Effect::FrameAnswer(FrameAnswer::Closed)]);
-    for (link, frame) in [
-        (link, forward(view.next(A), next, Vec::new())),
-        (InLink(u64::MAX), open(view.next(A))),
+    for (stream, frame) in [
+        (stream, forward(view.next(A), next, Vec::new())),
+        (InStream(u64::MAX), open(view.next(A))),
     ] {
-        let effects = take(link, frame);
+        let effects = take(stream, frame);
         assert_eq!(answer_to(&effects), Some(FrameAnswer::Closed));
         assert!(has(&effects, &Event::Suspect { reason }));
     }
@@ -262,21 +262,21 @@ fn what_a_probe_says_of_views_decides_who_goes_on() {
     let world = World::new().whole();
     let view = view(&world, A);
     let op = world.machine(A).op();
-    let higher = Standing::Primary {
+    let higher = PeerState::Primary {
         view: view.next(B),
         op,
     };
-    let lower = Standing::Backup { view, op };
-    let probed = |core: &mut Core<Caller>, standing| {
-        let asker = World::says(Standing::Starting);
-        let link = InLink(u64::MAX);
-        let effects = step(core, world.now, Input::Who { link, asker });
+    let lower = PeerState::Backup { view, op };
+    let probed = |core: &mut Core<Caller>, state| {
+        let asker = World::says(PeerState::Starting);
+        let stream = InStream(u64::MAX);
+        let effects = step(core, world.now, Input::Probe { stream, asker });
         let probe = effects.iter().find_map(|effect| match effect {
             Effect::Probe { probe, .. } => Some(*probe),
             _ => None,
         });
         let probe = probe.expect("it asks");
-        let result = ProbeResult::Answered(World::says(standing));
+        let result = ProbeResult::Answered(World::says(state));
         step(core, world.now, Input::Probed { probe, result })
     };
     let steps_down = |effects: &[Effect<Caller>]| {
@@ -287,8 +287,8 @@ fn what_a_probe_says_of_views_decides_who_goes_on() {
     for server in [A, B] {
         let mut core = world.core(server).clone();
         assert!(steps_down(&probed(&mut core, higher)), "{server}");
-        assert_eq!(core.standing(), Standing::Starting);
-        let fence = told(&world, server, Input::Fenced { view: view.next(B) });
+        assert_eq!(core.peer_state(), PeerState::Starting);
+        let fence = told(&world, server, Input::ViewAnnounced { view: view.next(B) });
         assert!(steps_down(&fence), "{server}");
     }
     let mut alone = World::new().whole();
@@ -297,7 +297,7 @@ fn what_a_probe_says_of_views_decides_who_goes_on() {
     let mut core = alone.core(B).clone();
     let fenced = probed(&mut core, lower);
     let view = alone.view(B).expect("B has a view");
-    assert!(fenced.contains(&Effect::Fence { view }));
+    assert!(fenced.contains(&Effect::AnnounceView { view }));
     assert!(!steps_down(&fenced));
 }
 
@@ -359,25 +359,25 @@ fn fill(core: &mut Core<Caller>, commands: usize) {
     let Role::Primary(primary) = &mut core.role else {
         panic!("no primary");
     };
-    let outbox = match &mut primary.mode {
-        Mode::Alone {
-            sync: Some(outbox), ..
+    let queue = match &mut primary.mode {
+        ReplicationMode::Standalone {
+            sync: Some(queue), ..
         }
-        | Mode::Paired { outbox, .. } => outbox,
-        Mode::Alone { sync: None, .. } => panic!("nobody to send to"),
+        | ReplicationMode::Replicated { queue, .. } => queue,
+        ReplicationMode::Standalone { sync: None, .. } => panic!("nobody to send to"),
     };
-    (0..commands).for_each(|_| outbox.push(open()));
+    (0..commands).for_each(|_| queue.push(open()));
 }
 
 #[test]
 fn the_digest_goes_with_the_last_batch_of_a_burst_and_with_no_other() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let burst = MAX_BATCH_COMMANDS * 2;
     let tokens: Vec<_> = (0..burst)
         .map(|n| world.ask(A, client.lock(&format!("{n}"))))
         .collect();
-    let mut told = Vec::new();
+    let mut notified = Vec::new();
     while let [batch, ..] = &world.take(is_frame_to(B))[..] {
         if let Message::Frame {
             frame: Frame::Forward {
@@ -386,16 +386,19 @@ fn the_digest_goes_with_the_last_batch_of_a_burst_and_with_no_other() {
             ..
         } = &batch.message
         {
-            told.push((commands.len(), digest.is_some()));
+            notified.push((commands.len(), digest.is_some()));
         }
         world.deliver(batch.clone());
-        world.settle_but(is_frame_to(B));
+        world.run_to_rest_but(is_frame_to(B));
     }
-    let (last, before) = told.split_last().expect("there are batches");
+    let (last, before) = notified.split_last().expect("there are batches");
     assert!(before.len() > 2 && last.1);
     assert_eq!(before[0], (1, true), "it left at once");
-    assert!(before[1..].iter().all(|(_, told)| !told), "{before:?}");
-    assert_eq!(told.iter().map(|(len, _)| len).sum::<usize>(), burst);
+    assert!(
+        before[1..].iter().all(|(_, notified)| !notified),
+        "{before:?}"
+    );
+    assert_eq!(notified.iter().map(|(len, _)| len).sum::<usize>(), burst);
     let answered = |token: &u32| world.reply_to(*token) == Some(Ok(Answer::Call(true)));
     assert!(tokens.iter().all(answered), "{tokens:?}");
     world.run(PEER_TIMEOUT);
@@ -409,7 +412,7 @@ fn what_is_called_during_a_copy_is_sent_before_the_join() {
     let mut client = {
         let token = world.ask(B, open_request());
         match world.reply_to(token) {
-            Some(Ok(Answer::Opened(opened))) => Client::new(ClientId::from_u128(9), opened.record),
+            Some(Ok(Answer::Opened(opened))) => Client::new(ClientId::from_u128(9), opened.session),
             other => panic!("not opened: {other:?}"),
         }
     };
@@ -417,7 +420,7 @@ fn what_is_called_during_a_copy_is_sent_before_the_join() {
     for lock in 0..MAX_BATCH_COMMANDS - 1 {
         world.ask(B, client.lock(&format!("{lock}")));
     }
-    world.settle();
+    world.run_to_rest();
     world.run(PEER_TIMEOUT);
     world.assert_whole(B);
     assert_eq!(world.machine(A).locks(), MAX_BATCH_COMMANDS as u64 - 1);
@@ -429,14 +432,14 @@ fn what_is_called_during_a_copy_is_sent_before_the_join() {
 #[test]
 fn no_two_links_and_no_two_frames_have_one_number() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
-    let link = |world: &World| match &world.core(A).role {
-        Role::Primary(primary) => primary.outbox().and_then(Outbox::link),
+    let mut client = world.open_session(A, 1);
+    let stream = |world: &World| match &world.core(A).role {
+        Role::Primary(primary) => primary.queue().and_then(ReplicationQueue::stream),
         _ => None,
     };
     let (mut links, mut frames) = (BTreeSet::new(), BTreeSet::new());
     for n in 0..3 {
-        assert!(links.insert(link(&world).expect("a link")));
+        assert!(links.insert(stream(&world).expect("a link")));
         let mut note = |world: &mut World| {
             for envelope in world.take(is_frame_to(B)) {
                 if let Message::Frame { number, .. } = envelope.message {
@@ -444,14 +447,14 @@ fn no_two_links_and_no_two_frames_have_one_number() {
                 }
                 world.deliver(envelope);
             }
-            world.settle();
+            world.run_to_rest();
         };
         for call in 0..2 {
             world.ask(A, client.lock(&format!("{n} {call}")));
             note(&mut world);
         }
         world.reset();
-        world.settle_but(is_frame_to(B));
+        world.run_to_rest_but(is_frame_to(B));
         note(&mut world);
     }
     assert_eq!(frames.len(), 9, "two calls and an opening");
@@ -479,7 +482,7 @@ fn a_backup_relays_as_much_as_it_may_and_nothing_that_was_relayed() {
     let over = world.ask(B, open_request());
     let full = |resource| Some(Err(Refusal::Overloaded(resource)));
     assert_eq!(world.reply_to(over), full(Resource::Calls));
-    world.settle();
+    world.run_to_rest();
     let answer = world.reply_to(opened);
     assert!(matches!(answer, Some(Ok(_))), "{answer:?}");
     assert_eq!(world.reply_to(refused), full(Resource::Clients));
@@ -506,7 +509,7 @@ fn a_relay_is_tried_three_times_and_only_by_a_backup() {
 
     let mut core = world.core(B).clone();
     let view = view(&world, B).next(A);
-    step(&mut core, world.now, Input::Fenced { view });
+    step(&mut core, world.now, Input::ViewAnnounced { view });
     assert_eq!(replies(&step(&mut core, world.now, failed)), interrupted);
     assert_eq!(world.reply_to(token), None);
 }
@@ -516,7 +519,7 @@ fn a_relay_whose_connection_broke_is_sent_again_when_the_primary_has_answered() 
     let mut world = World::new().whole();
     let token = world.ask(B, open_request());
     world.reset();
-    world.settle();
+    world.run_to_rest();
     let answer = world.reply_to(token);
     assert!(matches!(answer, Some(Ok(_))), "{answer:?}");
     assert_eq!(world.role(A), RoleName::Primary);
@@ -539,21 +542,21 @@ fn a_relay_whose_connection_broke_is_sent_again_when_the_primary_has_answered() 
 #[test]
 fn nobody_keeps_or_closes_the_record_of_another() {
     let mut world = World::new().whole();
-    let mut owner = world.open_record(A, 1);
-    let (client, record) = (ClientId::from_u128(2), owner.record);
-    let unknown = Err(Refusal::UnknownRecord);
+    let mut owner = world.open_session(A, 1);
+    let (client, session) = (ClientId::from_u128(2), owner.record);
+    let unknown = Err(Refusal::UnknownSession);
     assert_eq!(
-        world.answer(A, Request::KeepAlive { client, record }),
+        world.answer(A, Request::KeepAlive { client, session }),
         unknown
     );
     assert_eq!(
-        world.answer(A, Request::Goodbye { client, record }),
+        world.answer(A, Request::CloseSession { client, session }),
         Ok(Answer::Done)
     );
     assert_eq!(world.answer(A, owner.lock("x")), Ok(Answer::Call(true)));
-    let (client, record) = (owner.id, RecordNumber(record.0 + 1));
+    let (client, session) = (owner.id, SessionId(session.0 + 1));
     assert_eq!(
-        world.answer(A, Request::KeepAlive { client, record }),
+        world.answer(A, Request::KeepAlive { client, session }),
         unknown
     );
 }
@@ -567,7 +570,7 @@ fn an_idle_primary_wakes_for_its_heartbeats() {
     world.now = due.0;
     world.input(A, Input::Wake);
     assert_eq!(world.wire.iter().filter(|it| is_frame_to(B)(it)).count(), 1);
-    world.settle();
+    world.run_to_rest();
     let next = Now(world.now + PEER_TIMEOUT / 9);
     assert_eq!(world.core(A).next_wake(), next);
 }
@@ -576,10 +579,10 @@ fn an_idle_primary_wakes_for_its_heartbeats() {
 fn records_that_expire_are_reported_and_none_are_not() {
     let ttl = Duration::from_mins(1);
     let mut world = World::new().with_time_to_live(ttl).whole();
-    world.open_record(A, 1);
+    world.open_session(A, 1);
     world.run(ttl * 2);
     let expired = world.events(A).iter().filter_map(|event| match event {
-        Event::RecordsExpired { count, .. } => Some(*count),
+        Event::SessionsExpired { count, .. } => Some(*count),
         _ => None,
     });
     assert_eq!(expired.collect::<Vec<_>>(), [1]);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::world::{Message, PEER_TIMEOUT, World};
-use crate::engine::pair::core::{Effect, Event, InLink, Input, Now, ProbeResult};
-use crate::engine::pair::protocol::{Introduction, Standing};
+use crate::engine::pair::core::{Effect, Event, InStream, Input, Now, ProbeResult};
+use crate::engine::pair::protocol::{Introduction, PeerState};
 use crate::service::{Answer, Obstacle, RoleName};
 use crate::types::ServerId;
 use crate::types::ServerId::{A, B};
@@ -48,11 +48,11 @@ fn a_server_that_is_restarted_with_another_peer_timeout_does_not_join() {
     for restarted in [A, B] {
         let survivor = restarted.peer();
         let mut world = World::new().whole();
-        let mut client = world.open_record(survivor, 1);
+        let mut client = world.open_session(survivor, 1);
         world.halt(restarted);
         world.start_as(restarted, false, OTHER);
         world.run(PEER_TIMEOUT * 10);
-        assert_eq!(world.role(survivor), RoleName::Alone);
+        assert_eq!(world.role(survivor), RoleName::Standalone);
         assert_eq!(world.role(restarted), RoleName::Starting);
         let syncs = world.events(survivor).iter();
         let syncs = syncs.filter(|event| matches!(event, Event::SyncBegan { .. }));
@@ -75,14 +75,14 @@ fn a_newcomer_with_another_peer_timeout_does_not_disturb_a_pair() {
     for server in [A, B] {
         let asker = Introduction {
             peer_timeout: OTHER,
-            ..World::says(Standing::Starting)
+            ..World::says(PeerState::Starting)
         };
-        let link = InLink(u64::MAX);
+        let stream = InStream(u64::MAX);
         let (mut core, mut effects) = (world.core(server).clone(), Vec::new());
-        core.step(Now(world.now), Input::Who { link, asker }, &mut effects);
+        core.step(Now(world.now), Input::Probe { stream, asker }, &mut effects);
         let introduction = Introduction {
             highest: world.machine(server).op(),
-            ..World::says(core.standing())
+            ..World::says(core.peer_state())
         };
         let obstacle = Obstacle::PeerTimeout {
             ours: PEER_TIMEOUT,
@@ -102,9 +102,10 @@ fn what_answers_instead_of_the_peer_is_told_once_and_decides_nothing() {
     world.start(B);
     world.start_with(A, true);
     for _ in 0..3 {
-        let asked = world.take(|it| matches!(it.message, Message::Who { .. }) && it.to == B);
-        let Some(Message::Who { probe, .. }) = asked.first().map(|asked| &asked.message) else {
-            panic!("A asks: {asked:?}");
+        let pending = world.take(|it| matches!(it.message, Message::Probe { .. }) && it.to == B);
+        let Some(Message::Probe { probe, .. }) = pending.first().map(|pending| &pending.message)
+        else {
+            panic!("A asks: {pending:?}");
         };
         let result = ProbeResult::Obstructed(Obstacle::SameServer);
         let probe = *probe;

@@ -1,9 +1,9 @@
 //! What a session is told after a change of view, so that it can reconcile.
 
-use super::sessions::{LEASE, Session, granted, news};
+use super::sessions::{LEASE, TestSession, granted, notifications};
 use super::world::{PEER_TIMEOUT, World};
 use crate::service::{
-    Acquired, Answer, Holding, HoldingState, Holdings, InView, News, Refusal, Request,
+    Acquired, Answer, Holding, HoldingState, Holdings, InView, Notifications, Refusal, Request,
 };
 use crate::types::ServerId::{A, B};
 use crate::types::{ClientId, Seq, Token, View};
@@ -35,25 +35,25 @@ fn queued(acquired: u64) -> Holding {
 #[test]
 fn a_poll_of_another_view_is_answered_at_once_and_one_of_the_current_view_waits() {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
+    let mut alice = TestSession::open(&mut world, A, 1);
     let token = granted(world.answer(A, alice.acquire("job")));
     let waiting = world.ask(B, alice.poll(token.0));
-    world.settle();
+    world.run_to_rest();
     assert_eq!(world.reply_to(waiting), None);
     world.halt(A);
     world.run(PEER_TIMEOUT / 2);
     let view = View::first(A).next(B);
-    let told = |answer| match answer {
-        Some(Ok(Answer::News(news))) => *news,
+    let notified = |answer| match answer {
+        Some(Ok(Answer::Notifications(notifications))) => *notifications,
         other => panic!("no news: {other:?}"),
     };
     for poll in [waiting, world.ask(B, alice.poll(token.0))] {
-        let told = told(world.reply_to(poll));
-        let nothing = News {
-            through: crate::service::Mark(token.0),
-            ..News::default()
+        let notified = notified(world.reply_to(poll));
+        let nothing = Notifications {
+            through: crate::service::Revision(token.0),
+            ..Notifications::default()
         };
-        assert_eq!((told.view, told.answer), (view, nothing));
+        assert_eq!((notified.view, notified.answer), (view, nothing));
     }
     let current = world.ask(B, alice.poll_in(view, token.0));
     world.run(PEER_TIMEOUT / 2);
@@ -64,8 +64,8 @@ fn a_poll_of_another_view_is_answered_at_once_and_one_of_the_current_view_waits(
 #[test]
 fn a_session_has_the_same_after_a_failover_and_after_a_join() {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
-    let mut bob = Session::open(&mut world, B, 2);
+    let mut alice = TestSession::open(&mut world, A, 1);
+    let mut bob = TestSession::open(&mut world, B, 2);
     let one = granted(world.answer(A, alice.acquire("one")));
     let two = granted(world.answer(B, bob.acquire("two")));
     world.answer(A, alice.acquire("two")).expect("it is queued");
@@ -98,33 +98,33 @@ fn a_session_has_the_same_after_a_failover_and_after_a_join() {
 #[test]
 fn what_a_session_has_is_told_when_the_backup_has_acknowledged_a_later_frame() {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
+    let mut alice = TestSession::open(&mut world, A, 1);
     granted(world.answer(A, alice.acquire("job")));
-    let asked = world.ask(A, alice.holdings(0));
-    world.settle_but(|_| true);
-    assert_eq!(world.reply_to(asked), None);
-    world.settle();
-    assert_eq!(holdings(world.reply_to(asked)).answer.holdings.len(), 1);
+    let pending = world.ask(A, alice.holdings(0));
+    world.run_to_rest_but(|_| true);
+    assert_eq!(world.reply_to(pending), None);
+    world.run_to_rest();
+    assert_eq!(holdings(world.reply_to(pending)).answer.holdings.len(), 1);
 }
 
 #[test]
 fn asking_for_what_a_session_has_renews_its_lease_and_needs_a_session() {
     let mut world = World::new().whole();
-    let alice = Session::open(&mut world, A, 1);
+    let alice = TestSession::open(&mut world, A, 1);
     for _ in 0..4 {
         world.run(LEASE / 2);
         holdings(Some(world.answer(A, alice.holdings(0))));
     }
     let stranger = Request::Holdings {
         client: ClientId::from_u128(9),
-        record: alice.0.record,
+        session: alice.0.record,
         from: Seq(0),
     };
-    assert_eq!(world.answer(A, stranger), Err(Refusal::UnknownRecord));
-    let record = world.open_record(A, 3);
+    assert_eq!(world.answer(A, stranger), Err(Refusal::UnknownSession));
+    let session = world.open_session(A, 3);
     let without_lease = Request::Holdings {
-        client: record.id,
-        record: record.record,
+        client: session.id,
+        session: session.record,
         from: Seq(0),
     };
     assert_eq!(world.answer(A, without_lease), Err(Refusal::NoLease));
@@ -134,13 +134,13 @@ fn asking_for_what_a_session_has_renews_its_lease_and_needs_a_session() {
 #[test]
 fn after_a_cut_a_session_is_told_what_the_servers_kept() {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
-    let mut bob = Session::open(&mut world, B, 2);
+    let mut alice = TestSession::open(&mut world, A, 1);
+    let mut bob = TestSession::open(&mut world, B, 2);
     world.run_but(PEER_TIMEOUT * 2, |_| true);
     let there = |world: &mut World, server, request| {
-        let asked = world.ask(server, request);
-        world.settle_but(|_| true);
-        world.reply_to(asked).expect("it is alone")
+        let pending = world.ask(server, request);
+        world.run_to_rest_but(|_| true);
+        world.reply_to(pending).expect("it is alone")
     };
     granted(there(&mut world, A, alice.acquire("job")));
     let kept = granted(there(&mut world, B, bob.acquire("job")));
@@ -155,8 +155,8 @@ fn after_a_cut_a_session_is_told_what_the_servers_kept() {
     assert!(!views.contains(&of_alice.view), "{of_alice:?}");
     assert_eq!(of_alice.answer.holdings, []);
     assert_eq!(of_bob.answer.holdings, [held(0, kept)]);
-    let told = news(Some(world.answer(A, alice.poll_in(views[0], u64::MAX))));
-    assert_eq!(told.changes, []);
+    let notified = notifications(Some(world.answer(A, alice.poll_in(views[0], u64::MAX))));
+    assert_eq!(notified.changes, []);
     let queued = world.answer(A, alice.acquire("job"));
     assert_eq!(queued, Ok(Answer::Acquired(Acquired::Queued)));
 }

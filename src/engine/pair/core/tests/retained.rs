@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::sessions::{LEASE, Session, granted, news};
+use super::sessions::{LEASE, TestSession, granted, notifications};
 use super::world::{PEER_TIMEOUT, World, name};
 use crate::config::RETENTION_STEPS;
-use crate::service::{Acquired, Answer, LockInfo, News, PlaceInfo, Refusal, Request};
+use crate::service::{Acquired, Answer, LockInfo, Notifications, QueueEntryInfo, Refusal, Request};
 use crate::types::ServerId::{self, A, B};
 use crate::types::{Retention, Seq, Token};
 
 /// Longer than a lease, so that it is not the lease that ends.
 const TIME: Duration = LEASE.saturating_mul(4);
 
-fn retain(session: &mut Session, acquired: u64, time: Duration) -> Request {
+fn retain(session: &mut TestSession, acquired: u64, time: Duration) -> Request {
     Request::Retain {
         id: session.next(),
         acquired: Seq(acquired),
@@ -21,10 +21,10 @@ fn retain(session: &mut Session, acquired: u64, time: Duration) -> Request {
 }
 
 /// Alice has the lock `job` and retains it, Bob waits for it, and all are known to both servers.
-fn retained(time: Duration) -> (World, Session, Session, Token) {
+fn retained(time: Duration) -> (World, TestSession, TestSession, Token) {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
-    let mut bob = Session::open(&mut world, B, 2);
+    let mut alice = TestSession::open(&mut world, A, 1);
+    let mut bob = TestSession::open(&mut world, B, 2);
     let token = granted(world.answer(A, alice.acquire("job")));
     let request = retain(&mut alice, 0, time);
     assert_eq!(world.answer(B, request), Ok(Answer::Call(true)));
@@ -41,27 +41,27 @@ fn show(world: &mut World, server: ServerId) -> LockInfo {
     }
 }
 
-fn holder(lock: &LockInfo) -> &PlaceInfo {
+fn holder(lock: &LockInfo) -> &QueueEntryInfo {
     lock.holders().next().expect("somebody holds it")
 }
 
 /// The answer to a poll, which may take a part of a lease.
-fn polled(world: &mut World, server: ServerId, session: &Session) -> News {
+fn polled(world: &mut World, server: ServerId, session: &TestSession) -> Notifications {
     let view = world.view(server).expect("it has one");
     let poll = world.ask(server, session.poll_in(view, 0));
     let start = world.now;
     while world.reply_to(poll).is_none() && world.now < start + LEASE {
         world.run(PEER_TIMEOUT / 16);
     }
-    news(world.reply_to(poll))
+    notifications(world.reply_to(poll))
 }
 
 /// How long it takes until Bob has the lock; he renews his lease meanwhile.
-fn until_granted(world: &mut World, server: ServerId, bob: &Session) -> Duration {
+fn until_granted(world: &mut World, server: ServerId, bob: &TestSession) -> Duration {
     let start = world.now;
     while world.now < start + TIME * 3 {
-        let told = polled(world, server, bob);
-        if !told.changes.is_empty() {
+        let notified = polled(world, server, bob);
+        if !notified.changes.is_empty() {
             break;
         }
     }
@@ -95,7 +95,7 @@ fn a_retained_lock_is_held_until_its_time_is_over_though_its_session_has_ended()
     let gone = world.answer(A, alice.keep_alive());
     assert_eq!(
         gone,
-        Err(Refusal::UnknownRecord),
+        Err(Refusal::UnknownSession),
         "its lease was over before"
     );
     let lock = show(&mut world, A);
@@ -166,8 +166,8 @@ fn a_retained_lock_is_broken_also_when_its_session_is_gone() {
         address: None,
     };
     assert_eq!(world.answer(B, request), Ok(Answer::Call(true)));
-    let told = news(Some(world.answer(B, bob.poll(0))));
-    assert_eq!(told.changes.len(), 1, "{told:?}");
+    let notified = notifications(Some(world.answer(B, bob.poll(0))));
+    assert_eq!(notified.changes.len(), 1, "{notified:?}");
     assert_eq!(world.machine(A).retained(), 0);
     world.run(PEER_TIMEOUT / 4);
     assert_eq!(world.machine(B).retained(), 0);

@@ -2,9 +2,9 @@
 //! hands over costs its clients a few messages, and no timeout.
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
-use crate::engine::pair::core::{Death, Event, Input, Now, ProbeResult};
+use crate::engine::pair::core::{Event, FailureCause, Input, Now, ProbeResult};
 use crate::engine::pair::protocol::Frame;
-use crate::engine::pair::protocol::{FrameAnswer, LinkPurpose, Standing};
+use crate::engine::pair::protocol::{FrameAnswer, PeerState, StreamPurpose};
 use crate::service::Request;
 use crate::service::{Answer, Refusal, RoleName};
 use crate::types::ServerId::{self, A, B};
@@ -20,16 +20,16 @@ fn is_ack(envelope: &Envelope) -> bool {
 #[test]
 fn a_backup_takes_over_at_once_from_a_primary_that_is_asked_to_end() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
     world.end(A);
     let relayed = world.ask(B, client.lock("x"));
-    world.settle();
-    assert_eq!(world.role(B), RoleName::Alone);
+    world.run_to_rest();
+    assert_eq!(world.role(B), RoleName::Standalone);
     assert_eq!(world.reply_to(relayed), Some(Ok(Answer::Call(false))));
-    let death = Death::Retired;
+    let cause = FailureCause::Retired;
     let took_over =
-        |event: &Event| matches!(event, Event::TookOver { death: it, .. } if *it == death);
+        |event: &Event| matches!(event, Event::TookOver { cause: it, .. } if *it == cause);
     assert!(world.events(B).iter().any(took_over));
     assert!(has_handed_over(&world, A), "it has told its peer");
 
@@ -42,13 +42,13 @@ fn a_backup_takes_over_at_once_from_a_primary_that_is_asked_to_end() {
 #[test]
 fn a_primary_goes_on_alone_at_once_when_its_backup_is_asked_to_end() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     let relayed = world.ask(B, client.lock("x"));
-    world.settle_but(is_ack);
+    world.run_to_rest_but(is_ack);
     let direct = world.ask(A, client.lock("y"));
     world.end(B);
-    world.settle();
-    assert_eq!(world.role(A), RoleName::Alone);
+    world.run_to_rest();
+    assert_eq!(world.role(A), RoleName::Standalone);
     assert_eq!(world.reply_to(relayed), Some(Ok(Answer::Call(true))));
     assert_eq!(world.reply_to(direct), Some(Ok(Answer::Call(true))));
     assert!(has_handed_over(&world, B));
@@ -59,32 +59,32 @@ fn a_primary_goes_on_alone_at_once_when_its_backup_is_asked_to_end() {
 #[test]
 fn a_retired_server_refuses_clients_and_takes_no_link() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.end(B);
-    world.settle();
+    world.run_to_rest();
     assert_eq!(world.answer(B, client.lock("x")), Err(Refusal::NotReady));
     let view = world.view(A).expect("A has a view");
-    let purpose = LinkPurpose::Sync;
+    let purpose = StreamPurpose::Sync;
     let peer_timeout = PEER_TIMEOUT;
     let frame = Frame::Open {
         view,
         purpose,
         peer_timeout,
     };
-    let link = super::super::InLink(u64::MAX);
+    let stream = super::super::InStream(u64::MAX);
     let mut effects = Vec::new();
     let mut core = world.core(B).clone();
-    core.step(Now(world.now), Input::Frame { link, frame }, &mut effects);
+    core.step(Now(world.now), Input::Frame { stream, frame }, &mut effects);
     let closed = super::super::Effect::FrameAnswer(FrameAnswer::Closed);
     assert_eq!(effects, [closed]);
-    core.step(Now(world.now), Input::Fenced { view }, &mut effects);
-    assert!(matches!(core.standing(), Standing::Retired { .. }));
+    core.step(Now(world.now), Input::ViewAnnounced { view }, &mut effects);
+    assert!(matches!(core.peer_state(), PeerState::Retired { .. }));
 }
 
 #[test]
 fn two_servers_that_are_asked_to_end_wait_for_nobody() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     let call = world.ask(B, client.lock("x"));
     world.end(A);
     world.end(B);
@@ -97,8 +97,8 @@ fn two_servers_that_are_asked_to_end_wait_for_nobody() {
 fn a_server_without_a_peer_has_handed_over_at_once() {
     let mut world = World::new();
     world.start_with(A, true);
-    world.settle();
-    assert_eq!(world.role(A), RoleName::Alone);
+    world.run_to_rest();
+    assert_eq!(world.role(A), RoleName::Standalone);
     world.end(A);
     assert!(has_handed_over(&world, A));
     let mut world = World::new();
@@ -111,7 +111,7 @@ fn a_server_without_a_peer_has_handed_over_at_once() {
 #[test]
 fn a_primary_that_syncs_its_peer_ends_when_the_peer_has_joined() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
     world.halt(B);
     world.run(PEER_TIMEOUT / 100);
@@ -121,16 +121,16 @@ fn a_primary_that_syncs_its_peer_ends_when_the_peer_has_joined() {
     world.run_but(PEER_TIMEOUT / 2, to_b);
     assert!(world.wire.iter().any(to_b), "the copy is on its way");
     world.end(A);
-    assert_eq!(world.role(A), RoleName::Alone, "it serves on");
-    world.settle();
-    assert_eq!(world.role(B), RoleName::Alone);
+    assert_eq!(world.role(A), RoleName::Standalone, "it serves on");
+    world.run_to_rest();
+    assert_eq!(world.role(B), RoleName::Standalone);
     assert!(world.is_held(B, "x") && has_handed_over(&world, A));
 }
 
 #[test]
 fn a_primary_whose_backup_hangs_ends_once_that_counts_as_dead() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.stop(B);
     let call = world.ask(A, client.lock("x"));
     world.end(A);
@@ -157,17 +157,17 @@ fn a_backup_whose_primary_hangs_waits_no_longer_than_a_peer_timeout_to_tell_it()
 fn a_server_in_doubt_goes_on_when_its_peer_has_retired_from_their_common_view() {
     for (sleeper, retires) in [(A, B), (B, A)] {
         let mut world = World::new().whole();
-        let mut client = world.open_record(A, 1);
+        let mut client = world.open_session(A, 1);
         assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
         world.stop(sleeper);
         world.run(PEER_TIMEOUT * 9 / 10);
         world.end(retires);
         world.wake(sleeper);
         world.input(sleeper, Input::Wake);
-        world.settle();
-        let doubted = |event: &Event| matches!(event, Event::Doubt { .. });
+        world.run_to_rest();
+        let doubted = |event: &Event| matches!(event, Event::Unconfirmed { .. });
         assert!(world.events(sleeper).iter().any(doubted), "{sleeper}");
-        assert_eq!(world.role(sleeper), RoleName::Alone);
+        assert_eq!(world.role(sleeper), RoleName::Standalone);
         assert!(world.is_held(sleeper, "x"));
     }
 }
@@ -176,7 +176,7 @@ fn a_server_in_doubt_goes_on_when_its_peer_has_retired_from_their_common_view() 
 #[test]
 fn a_server_does_not_go_on_from_an_older_view_than_the_one_that_retired() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.stop(A);
     world.run(PEER_TIMEOUT * 2);
     assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
@@ -194,25 +194,25 @@ fn a_primary_whose_peer_retired_before_it_joined_goes_on_alone() {
         let mut core = world.core(A).clone();
         let mut effects = Vec::new();
         let now = Now(world.now);
-        let link = super::super::InLink(u64::MAX);
-        let asker = World::says(Standing::Starting);
-        core.step(now, Input::Who { link, asker }, &mut effects);
+        let stream = super::super::InStream(u64::MAX);
+        let asker = World::says(PeerState::Starting);
+        core.step(now, Input::Probe { stream, asker }, &mut effects);
         let probe = effects.iter().find_map(|effect| match effect {
             super::super::Effect::Probe { probe, .. } => Some(*probe),
             _ => None,
         });
         let probe = probe.expect("it asks");
-        let result = ProbeResult::Answered(World::says(Standing::Retired { view }));
+        let result = ProbeResult::Answered(World::says(PeerState::Retired { view }));
         core.step(now, Input::Probed { probe, result }, &mut effects);
-        assert_eq!(core.overview(now).role, RoleName::Alone, "{view:?}");
+        assert_eq!(core.overview(now).role, RoleName::Standalone, "{view:?}");
     }
-    world.settle();
+    world.run_to_rest();
 }
 
 #[test]
 fn a_relay_that_the_primary_sends_back_is_asked_again_and_then_refused() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     let is_relay = |envelope: &Envelope| matches!(envelope.message, Message::Relay { .. });
     let call = world.ask(B, client.lock("x"));
     for _ in 0..3 {
@@ -226,7 +226,7 @@ fn a_relay_that_the_primary_sends_back_is_asked_again_and_then_refused() {
         };
         let result = Some(Err(Refusal::NotReady));
         world.input(B, Input::Relayed { relay, result });
-        world.settle_but(is_relay);
+        world.run_to_rest_but(is_relay);
     }
     assert_eq!(world.reply_to(call), Some(Err(Refusal::NotReady)));
     let retry = client.clone().lock("x");

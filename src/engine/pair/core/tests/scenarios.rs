@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::config::Limits;
-use crate::engine::pair::core::{Death, Event, Input, Now};
+use crate::engine::pair::core::{Event, FailureCause, Input, Now};
 use crate::engine::pair::protocol::{Frame, FrameAnswer};
 use crate::service::{Answer, Refusal, Request, Resource, RoleName};
 use crate::types::ServerId::{A, B};
@@ -32,9 +32,9 @@ fn a_server_answers_nobody_before_it_has_met_its_peer() {
     assert_eq!(
         world.answer(
             A,
-            Request::Open {
+            Request::OpenSession {
                 client,
-                session: None
+                terms: None
             }
         ),
         Err(Refusal::NotReady)
@@ -46,8 +46,8 @@ fn a_server_that_may_be_alone_forms_a_pair_of_one_when_nobody_listens() {
     let mut world = World::new();
     world.start_with(B, true);
     world.run(PEER_TIMEOUT);
-    assert_eq!(world.role(B), RoleName::Alone);
-    let mut client = world.open_record(B, 1);
+    assert_eq!(world.role(B), RoleName::Standalone);
+    let mut client = world.open_session(B, 1);
     assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
     world.start(A);
     world.run(PEER_TIMEOUT * 3);
@@ -58,7 +58,7 @@ fn a_server_that_may_be_alone_forms_a_pair_of_one_when_nobody_listens() {
 #[test]
 fn a_server_that_may_be_alone_yields_to_a_peer_that_answers() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
     world.halt(B);
     world.start_with(B, true);
@@ -73,9 +73,9 @@ fn an_answer_waits_for_the_backup() {
     let client = crate::types::ClientId::from_u128(1);
     let token = world.ask(
         A,
-        Request::Open {
+        Request::OpenSession {
             client,
-            session: None,
+            terms: None,
         },
     );
     let acks = |envelope: &Envelope| {
@@ -87,9 +87,9 @@ fn an_answer_waits_for_the_backup() {
             }
         )
     };
-    world.settle_but(acks);
+    world.run_to_rest_but(acks);
     assert_eq!(world.reply_to(token), None);
-    world.settle();
+    world.run_to_rest();
     let answer = world.reply_to(token);
     assert!(matches!(answer, Some(Ok(Answer::Opened(_)))), "{answer:?}");
     world.assert_whole(A);
@@ -98,7 +98,7 @@ fn an_answer_waits_for_the_backup() {
 #[test]
 fn calls_that_queue_up_share_one_forward() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let tokens: Vec<_> = (0..50)
         .map(|n| world.ask(A, client.lock(&format!("lock {n}"))))
         .collect();
@@ -108,7 +108,7 @@ fn calls_that_queue_up_share_one_forward() {
         .filter(|envelope| matches!(envelope.message, Message::Frame { .. }))
         .count();
     assert_eq!(forwards, 1, "the first leaves at once, the rest queue up");
-    world.settle();
+    world.run_to_rest();
     for token in tokens {
         assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
     }
@@ -118,7 +118,7 @@ fn calls_that_queue_up_share_one_forward() {
 #[test]
 fn a_backup_relays_to_its_primary() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
     assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(false)));
     assert_eq!(world.view(A), Some(View::first(A)), "no failover");
@@ -127,18 +127,18 @@ fn a_backup_relays_to_its_primary() {
 #[test]
 fn the_backup_takes_over_from_a_halted_primary_and_answers_the_retry_from_its_record() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let call = client.lock("x");
     world.ask(A, call.clone());
-    world.settle_but(|envelope| matches!(envelope.message, Message::FrameAnswer { .. }));
+    world.run_to_rest_but(|envelope| matches!(envelope.message, Message::FrameAnswer { .. }));
     world.halt(A);
     world.run(PEER_TIMEOUT / 100);
-    assert_eq!(world.role(B), RoleName::Alone);
+    assert_eq!(world.role(B), RoleName::Standalone);
     let took_over = |event: &&Event| {
         matches!(
             event,
             Event::TookOver {
-                death: Death::Refused,
+                cause: FailureCause::Refused,
                 ..
             }
         )
@@ -151,7 +151,7 @@ fn the_backup_takes_over_from_a_halted_primary_and_answers_the_retry_from_its_re
 #[test]
 fn a_call_that_the_backup_had_relayed_is_answered_when_it_takes_over() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     world.stop(A);
     let token = world.ask(B, client.lock("x"));
     world.run(PEER_TIMEOUT / 2);
@@ -166,32 +166,32 @@ fn a_hang_is_found_in_little_more_than_one_peer_timeout() {
         let mut world = World::new().whole();
         world.stop(hung);
         world.run(PEER_TIMEOUT * 120 / 100);
-        assert_eq!(world.role(survivor), RoleName::Alone, "{hung} hangs");
+        assert_eq!(world.role(survivor), RoleName::Standalone, "{hung} hangs");
     }
 }
 
 #[test]
 fn a_primary_whose_backup_halts_goes_on_alone() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.halt(B);
     let token = world.ask(A, client.lock("x"));
     world.run(PEER_TIMEOUT / 100);
     assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
-    assert_eq!(world.role(A), RoleName::Alone);
+    assert_eq!(world.role(A), RoleName::Standalone);
 }
 
 #[test]
 fn a_restarted_server_joins_with_the_state_while_clients_go_on() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     for n in 0..2_000 {
         world.ask(
             A,
             client.lock(&format!("a lock with a longer name, number {n}")),
         );
     }
-    world.settle();
+    world.run_to_rest();
     for server in [A, B] {
         world.halt(server);
         world.run(PEER_TIMEOUT / 100);
@@ -209,11 +209,11 @@ fn a_restarted_server_joins_with_the_state_while_clients_go_on() {
 #[test]
 fn a_reset_link_is_resumed_without_failover() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     for n in 0..20 {
         let token = world.ask(A, client.lock(&format!("{n}")));
         world.reset();
-        world.settle();
+        world.run_to_rest();
         assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
     }
     world.run(PEER_TIMEOUT);
@@ -224,10 +224,10 @@ fn a_reset_link_is_resumed_without_failover() {
 #[test]
 fn a_stopped_primary_finds_out_and_hands_its_waiting_calls_to_the_new_one() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.stop(A);
     world.run(PEER_TIMEOUT * 2);
-    assert_eq!(world.role(B), RoleName::Alone);
+    assert_eq!(world.role(B), RoleName::Standalone);
     world.wake(A);
     let token = world.ask(A, client.lock("x"));
     world.run(PEER_TIMEOUT * 3);
@@ -239,7 +239,7 @@ fn a_stopped_primary_finds_out_and_hands_its_waiting_calls_to_the_new_one() {
 #[test]
 fn three_failures_in_a_row_lose_nothing_when_the_pair_is_whole_between_them() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     for (n, victim) in [A, B, A].into_iter().enumerate() {
         let call = client.lock(&format!("{n}"));
         assert_eq!(world.answer(victim, call), Ok(Answer::Call(true)));
@@ -257,7 +257,7 @@ fn three_failures_in_a_row_lose_nothing_when_the_pair_is_whole_between_them() {
 #[test]
 fn a_new_pair_after_both_halted_is_empty_and_numbers_on_above_the_old_one() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let old = client.record;
     assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
     world.halt(A);
@@ -270,19 +270,19 @@ fn a_new_pair_after_both_halted_is_empty_and_numbers_on_above_the_old_one() {
     assert!(!world.is_held(A, "x"));
     assert_eq!(
         world.answer(A, client.lock("x")),
-        Err(Refusal::UnknownRecord)
+        Err(Refusal::UnknownSession)
     );
-    assert!(world.open_record(A, 2).record > old);
+    assert!(world.open_session(A, 2).record > old);
 }
 
 #[test]
 fn a_backup_that_has_diverged_drops_its_state_and_is_synced() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
     world.corrupt(B);
     world.run(PEER_TIMEOUT * 3);
-    let diverged = |event: &Event| matches!(event, Event::SteppedDown { descent, .. } if descent.to_string().contains("differs"));
+    let diverged = |event: &Event| matches!(event, Event::SteppedDown { reason, .. } if reason.to_string().contains("differs"));
     assert!(world.events(B).iter().any(diverged));
     world.assert_whole(A);
 }
@@ -295,15 +295,15 @@ fn a_limit_is_a_refusal_and_changes_nothing() {
         ..Limits::default()
     };
     let mut world = World::new().with_limits(limits).whole();
-    let mut one = world.open_record(A, 1);
-    let mut two = world.open_record(A, 2);
+    let mut one = world.open_session(A, 1);
+    let mut two = world.open_session(A, 2);
     let client = crate::types::ClientId::from_u128(3);
     assert_eq!(
         world.answer(
             A,
-            Request::Open {
+            Request::OpenSession {
                 client,
-                session: None
+                terms: None
             }
         ),
         Err(Refusal::Overloaded(Resource::Clients))
@@ -323,19 +323,19 @@ fn a_limit_is_a_refusal_and_changes_nothing() {
 fn the_record_of_a_silent_client_expires_and_one_that_is_kept_alive_does_not() {
     let ttl = Duration::from_mins(1);
     let mut world = World::new().with_time_to_live(ttl).whole();
-    let mut silent = world.open_record(A, 1);
-    let mut alive = world.open_record(A, 2);
+    let mut silent = world.open_session(A, 1);
+    let mut alive = world.open_session(A, 2);
     for _ in 0..10 {
         world.run(ttl / 5);
         let keep_alive = Request::KeepAlive {
             client: alive.id,
-            record: alive.record,
+            session: alive.record,
         };
         assert_eq!(world.answer(B, keep_alive), Ok(Answer::Done));
     }
     assert_eq!(
         world.answer(A, silent.lock("x")),
-        Err(Refusal::UnknownRecord)
+        Err(Refusal::UnknownSession)
     );
     assert_eq!(world.answer(A, alive.lock("x")), Ok(Answer::Call(true)));
     world.assert_whole(A);
@@ -345,7 +345,7 @@ fn the_record_of_a_silent_client_expires_and_one_that_is_kept_alive_does_not() {
 fn a_new_primary_counts_every_record_as_heard() {
     let ttl = Duration::from_mins(1);
     let mut world = World::new().with_time_to_live(ttl).whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.run(ttl * 9 / 10);
     world.halt(A);
     world.run(ttl * 9 / 10);
@@ -358,7 +358,7 @@ fn a_server_is_in_sync_only_while_its_link_is_open_and_speaks_and_nobody_doubts(
 
     let mut cut = World::new().whole();
     cut.reset();
-    cut.settle_but(|envelope| matches!(envelope.message, Message::Who { .. }));
+    cut.run_to_rest_but(|envelope| matches!(envelope.message, Message::Probe { .. }));
     assert!(!in_sync(&cut, A) && !in_sync(&cut, B));
 
     let mut silent = World::new().whole();
@@ -396,10 +396,10 @@ fn a_primary_is_not_in_sync_before_its_backup_has_taken_the_join() {
 fn a_record_whose_client_said_goodbye_does_not_expire_as_well() {
     let ttl = Duration::from_mins(1);
     let mut world = World::new().with_time_to_live(ttl).whole();
-    let client = world.open_record(A, 1);
-    assert_eq!(world.answer(A, client.goodbye()), Ok(Answer::Done));
+    let client = world.open_session(A, 1);
+    assert_eq!(world.answer(A, client.close_session()), Ok(Answer::Done));
     world.run(ttl * 2);
-    let expired = |event: &Event| matches!(event, Event::RecordsExpired { .. });
+    let expired = |event: &Event| matches!(event, Event::SessionsExpired { .. });
     assert!(!world.events(A).iter().any(expired));
 }
 
@@ -421,14 +421,14 @@ fn every_change_is_told_in_one_line() {
             );
         }
     }
-    let why = Death::Silent.to_string();
-    let told = |event: &Event| {
+    let why = FailureCause::Silent.to_string();
+    let notified = |event: &Event| {
         matches!(event, Event::TookOver { .. }) && event.to_string().ends_with(&why)
     };
-    assert!(!why.is_empty() && world.events(B).iter().any(told));
-    let doubts = super::super::Suspicion::Doubt.to_string();
-    let told = |event: &Event| !doubts.is_empty() && event.to_string().contains(&doubts);
-    assert!(world.events(A).iter().any(told));
+    assert!(!why.is_empty() && world.events(B).iter().any(notified));
+    let doubts = super::super::Suspicion::Unconfirmed.to_string();
+    let notified = |event: &Event| !doubts.is_empty() && event.to_string().contains(&doubts);
+    assert!(world.events(A).iter().any(notified));
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn is_large(envelope: &Envelope) -> bool {
 #[test]
 fn a_burst_that_gets_lost_on_the_way_is_sent_again_in_small_frames() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let name = "n".repeat(600);
     let tokens: Vec<_> = (0..64)
         .map(|n| world.ask(A, client.lock(&format!("{name}{n}"))))
@@ -482,10 +482,13 @@ fn a_burst_that_gets_lost_on_the_way_is_sent_again_in_small_frames() {
     }
     world.assert_whole(A);
     assert_eq!(world.view(A), Some(View::first(A)), "no failover");
-    let told =
+    let notified =
         |wanted: fn(&Event) -> bool| world.events(A).iter().filter(|event| wanted(event)).count();
-    assert_eq!(told(|event| matches!(event, Event::FrameLost { .. })), 1);
-    assert_eq!(told(|event| matches!(event, Event::Resumed)), 0);
+    assert_eq!(
+        notified(|event| matches!(event, Event::FrameLost { .. })),
+        1
+    );
+    assert_eq!(notified(|event| matches!(event, Event::Resumed)), 0);
 }
 
 /// Heartbeats and probes pass, and nothing else does.
@@ -495,7 +498,7 @@ fn has_commands(envelope: &Envelope) -> bool {
     };
     match frame {
         Frame::Forward { commands, .. } => !commands.is_empty(),
-        Frame::Copy { .. } => true,
+        Frame::SnapshotChunk { .. } => true,
         Frame::Open { .. } | Frame::Join { .. } => false,
     }
 }
@@ -503,7 +506,7 @@ fn has_commands(envelope: &Envelope) -> bool {
 #[test]
 fn a_backup_that_answers_and_cannot_be_fed_is_let_go_after_a_while() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let call = world.ask(A, client.lock("x"));
     world.lose(PEER_TIMEOUT * 7 / 2, has_commands);
     assert_eq!(world.reply_to(call), None);
@@ -515,7 +518,7 @@ fn a_backup_that_answers_and_cannot_be_fed_is_let_go_after_a_while() {
     assert_eq!(world.reply_to(call), Some(Ok(Answer::Call(true))));
     assert_eq!(
         (world.role(A), world.role(B)),
-        (RoleName::Alone, RoleName::Starting)
+        (RoleName::Standalone, RoleName::Starting)
     );
     world.lose(PEER_TIMEOUT * 8, has_commands);
     assert_eq!(world.answer(A, client.lock("y")), Ok(Answer::Call(true)));
@@ -528,7 +531,7 @@ fn a_backup_that_answers_and_cannot_be_fed_is_let_go_after_a_while() {
 #[test]
 fn a_frame_that_is_late_for_its_sender_slept_is_not_taken_for_lost() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let call = world.ask(A, client.lock("x"));
     world.stop(A);
     world.run(PEER_TIMEOUT / 2);

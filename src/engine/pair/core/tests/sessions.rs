@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::world::{Client, Envelope, Message, PEER_TIMEOUT, World, name};
 use crate::config::Limits;
-use crate::engine::pair::core::{Effect, Event, Input, Now, Who};
+use crate::engine::pair::core::{Effect, Event, Input, Now, SessionOwner};
 use crate::engine::pair::protocol::Frame;
-use crate::service::{Acquired, Answer, CallId, How, Mark, Mode, News, Refusal, Request, Resource};
+use crate::service::{
+    AcquireOptions, Acquired, Answer, CallId, LockMode, Notifications, Refusal, Request, Resource,
+    Revision,
+};
 use crate::types::ServerId::{self, A, B};
 use crate::types::{ClientAddress, Lease, Seq, Token, View};
 
@@ -15,15 +18,15 @@ pub(super) const LEASE: Duration = PEER_TIMEOUT.saturating_mul(4);
 /// Less than the poll's quarter of a lease.
 const SOON: Duration = PEER_TIMEOUT.checked_div(4).expect("not by zero");
 
-const WAITS: How = How {
-    mode: Mode::Exclusive,
+const WAITS: AcquireOptions = AcquireOptions {
+    mode: LockMode::Exclusive,
     waits: true,
 };
 
 /// A session with the number of its next call.
-pub(super) struct Session(pub(super) Client, u64);
+pub(super) struct TestSession(pub(super) Client, u64);
 
-impl Session {
+impl TestSession {
     pub(super) fn open(world: &mut World, server: ServerId, client: u128) -> Self {
         let lease = Lease::new(LEASE).expect("a lease");
         Self(world.open_as(server, client, Some(lease)), 0)
@@ -34,9 +37,9 @@ impl Session {
         self.1 += 1;
         CallId {
             client: self.0.id,
-            record: self.0.record,
+            session: self.0.record,
             seq,
-            done_below: seq,
+            first_incomplete: seq,
         }
     }
 
@@ -44,7 +47,7 @@ impl Session {
         Request::Acquire {
             id: self.next(),
             name: name(lock),
-            how: WAITS,
+            options: WAITS,
         }
     }
 
@@ -58,7 +61,7 @@ impl Session {
     pub(super) fn keep_alive(&self) -> Request {
         Request::KeepAlive {
             client: self.0.id,
-            record: self.0.record,
+            session: self.0.record,
         }
     }
 
@@ -70,8 +73,8 @@ impl Session {
     pub(super) fn poll_in(&self, view: View, since: u64) -> Request {
         Request::Poll {
             client: self.0.id,
-            record: self.0.record,
-            since: Mark(since),
+            session: self.0.record,
+            since: Revision(since),
             view,
         }
     }
@@ -79,7 +82,7 @@ impl Session {
     pub(super) fn holdings(&self, from: u64) -> Request {
         Request::Holdings {
             client: self.0.id,
-            record: self.0.record,
+            session: self.0.record,
             from: Seq(from),
         }
     }
@@ -92,18 +95,18 @@ pub(super) fn granted(answer: Result<Answer, Refusal>) -> Token {
     }
 }
 
-pub(super) fn news(answer: Option<Result<Answer, Refusal>>) -> News {
+pub(super) fn notifications(answer: Option<Result<Answer, Refusal>>) -> Notifications {
     match answer {
-        Some(Ok(Answer::News(news))) => news.answer,
+        Some(Ok(Answer::Notifications(notifications))) => notifications.answer,
         other => panic!("no news: {other:?}"),
     }
 }
 
 /// Alice has the lock `job`, and Bob waits for it.
-fn contended() -> (World, Session, Session) {
+fn contended() -> (World, TestSession, TestSession) {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
-    let mut bob = Session::open(&mut world, B, 2);
+    let mut alice = TestSession::open(&mut world, A, 1);
+    let mut bob = TestSession::open(&mut world, B, 2);
     granted(world.answer(A, alice.acquire("job")));
     let queued = world.answer(B, bob.acquire("job"));
     assert_eq!(queued, Ok(Answer::Acquired(Acquired::Queued)));
@@ -117,10 +120,13 @@ fn a_poll_is_answered_when_the_turn_has_come_and_not_before() {
     world.run(SOON);
     assert_eq!(world.reply_to(poll), None);
     assert_eq!(world.answer(A, alice.release(0)), Ok(Answer::Call(true)));
-    let news = news(world.reply_to(poll));
-    assert_eq!(news.changes.len(), 1);
-    assert_eq!(news.changes[0].acquired, Seq(0));
-    assert_eq!(news.through, Mark(news.changes[0].token.0));
+    let notifications = notifications(world.reply_to(poll));
+    assert_eq!(notifications.changes.len(), 1);
+    assert_eq!(notifications.changes[0].acquired, Seq(0));
+    assert_eq!(
+        notifications.through,
+        Revision(notifications.changes[0].token.0)
+    );
 }
 
 /// Alice gives the lock back, and before the backup hears of that, Bob polls.
@@ -143,10 +149,10 @@ fn has_commands(envelope: &Envelope) -> bool {
 fn news_waits_for_what_it_tells_of_also_on_a_new_link() {
     let (mut world, poll) = released_and_polled();
     world.reset();
-    world.settle_but(has_commands);
+    world.run_to_rest_but(has_commands);
     assert_eq!(world.reply_to(poll), None);
-    world.settle();
-    assert_eq!(news(world.reply_to(poll)).changes.len(), 1);
+    world.run_to_rest();
+    assert_eq!(notifications(world.reply_to(poll)).changes.len(), 1);
 }
 
 #[test]
@@ -154,8 +160,8 @@ fn news_waits_for_what_it_tells_of_also_when_a_heartbeat_is_acknowledged_before(
     let (mut world, poll) = released_and_polled();
     world.run_but(PEER_TIMEOUT / 4, has_commands);
     assert_eq!(world.reply_to(poll), None);
-    world.settle();
-    assert_eq!(news(world.reply_to(poll)).changes.len(), 1);
+    world.run_to_rest();
+    assert_eq!(notifications(world.reply_to(poll)).changes.len(), 1);
 }
 
 #[test]
@@ -165,13 +171,16 @@ fn a_poll_without_news_is_answered_after_a_quarter_of_the_lease() {
     world.run(LEASE.saturating_sub(PEER_TIMEOUT / 2) / 4);
     assert_eq!(world.reply_to(poll), None);
     world.run(PEER_TIMEOUT / 4);
-    assert_eq!(news(world.reply_to(poll)), News::default());
+    assert_eq!(
+        notifications(world.reply_to(poll)),
+        Notifications::default()
+    );
 }
 
 /// Alice's poll waits at A, and then she is granted the lock `job` at once.
-fn granted_beside_a_poll() -> (World, Session, Request, u32, Token) {
+fn granted_beside_a_poll() -> (World, TestSession, Request, u32, Token) {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
+    let mut alice = TestSession::open(&mut world, A, 1);
     let poll = world.ask(A, alice.poll(0));
     let acquire = alice.acquire("job");
     let token = granted(world.answer(A, acquire.clone()));
@@ -183,9 +192,9 @@ fn a_grant_at_once_is_told_by_its_answer_and_does_not_end_the_poll() {
     let (mut world, alice, _, poll, token) = granted_beside_a_poll();
     assert_eq!(world.reply_to(poll), None);
     world.run(LEASE / 4 + SOON);
-    let told = news(world.reply_to(poll));
-    assert_eq!(told.through, Mark(token.0), "{told:?}");
-    let next = world.ask(A, alice.poll(told.through.0));
+    let notified = notifications(world.reply_to(poll));
+    assert_eq!(notified.through, Revision(token.0), "{notified:?}");
+    let next = world.ask(A, alice.poll(notified.through.0));
     world.run(SOON);
     assert_eq!(world.reply_to(next), None, "it is told once");
 }
@@ -196,8 +205,8 @@ fn a_grant_whose_answer_was_lost_is_told_by_the_repeated_call_and_by_the_next_po
     for server in [B, A] {
         assert_eq!(granted(world.answer(server, acquire.clone())), token);
     }
-    let told = news(Some(world.answer(B, alice.poll(0))));
-    assert_eq!(told.through, Mark(token.0), "{told:?}");
+    let notified = notifications(Some(world.answer(B, alice.poll(0))));
+    assert_eq!(notified.through, Revision(token.0), "{notified:?}");
 }
 
 #[test]
@@ -206,8 +215,8 @@ fn a_grant_is_told_to_a_session_that_moves_to_the_server_that_takes_over() {
     world.halt(A);
     world.run(PEER_TIMEOUT / 2);
     let view = world.view(B).expect("it is primary");
-    let told = news(Some(world.answer(B, alice.poll_in(view, 0))));
-    assert_eq!(told.through, Mark(token.0), "{told:?}");
+    let notified = notifications(Some(world.answer(B, alice.poll_in(view, 0))));
+    assert_eq!(notified.through, Revision(token.0), "{notified:?}");
     assert_eq!(granted(world.answer(B, acquire)), token);
 }
 
@@ -218,15 +227,18 @@ fn a_grant_that_was_queued_for_ends_the_poll_that_was_there_before() {
     let queued = world.answer(A, bob.acquire("job"));
     assert_eq!(queued, Ok(Answer::Acquired(Acquired::Queued)));
     assert_eq!(world.answer(A, alice.release(0)), Ok(Answer::Call(true)));
-    assert_eq!(news(world.reply_to(poll)).changes[0].acquired, Seq(0));
+    assert_eq!(
+        notifications(world.reply_to(poll)).changes[0].acquired,
+        Seq(0)
+    );
 }
 
 #[test]
 fn who_holds_a_lock_hears_at_once_that_somebody_waits() {
     let (mut world, _, _, poll, token) = granted_beside_a_poll();
-    let mut bob = Session::open(&mut world, B, 2);
+    let mut bob = TestSession::open(&mut world, B, 2);
     world.answer(B, bob.acquire("job")).expect("it is queued");
-    let changes = news(world.reply_to(poll)).changes;
+    let changes = notifications(world.reply_to(poll)).changes;
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert_eq!((changes[0].token, changes[0].contended), (token, true));
 }
@@ -238,7 +250,10 @@ fn a_newer_poll_of_a_session_sends_the_older_one_away() {
     world.run(SOON);
     let newer = world.ask(A, bob.poll(0));
     world.run(SOON);
-    assert_eq!(news(world.reply_to(older)), News::default());
+    assert_eq!(
+        notifications(world.reply_to(older)),
+        Notifications::default()
+    );
     assert_eq!(world.reply_to(newer), None);
 }
 
@@ -256,19 +271,19 @@ fn a_lease_that_is_renewed_does_not_end_and_one_that_is_not_ends_after_one_lease
         "{silent:?}"
     );
     let gone = world.answer(A, alice.poll(0));
-    assert_eq!(gone, Err(Refusal::UnknownRecord));
+    assert_eq!(gone, Err(Refusal::UnknownSession));
 }
 
 /// How long it takes until the lock that a session waits for is its own.
-fn until_granted(world: &mut World, server: ServerId, waiter: &Session) -> Duration {
+fn until_granted(world: &mut World, server: ServerId, waiter: &TestSession) -> Duration {
     let mut elapsed = Duration::ZERO;
     let view = world.view(server).expect("it is primary");
     while elapsed < LEASE * 4 {
         let poll = world.ask(server, waiter.poll_in(view, 0));
-        world.settle();
+        world.run_to_rest();
         if world
             .reply_to(poll)
-            .is_some_and(|answer| news(Some(answer)) != News::default())
+            .is_some_and(|answer| notifications(Some(answer)) != Notifications::default())
         {
             break;
         }
@@ -285,13 +300,13 @@ fn the_queue_survives_a_failover_and_so_does_a_poll_at_the_backup() {
     world.run(SOON);
     world.halt(A);
     world.run(PEER_TIMEOUT / 2);
-    let Some(Ok(Answer::News(told))) = world.reply_to(poll) else {
+    let Some(Ok(Answer::Notifications(notified))) = world.reply_to(poll) else {
         panic!("it is told of the view");
     };
-    let next = world.ask(B, bob.poll_in(told.view, told.answer.through.0));
+    let next = world.ask(B, bob.poll_in(notified.view, notified.answer.through.0));
     assert_eq!(world.reply_to(next), None);
     assert_eq!(world.answer(B, alice.release(0)), Ok(Answer::Call(true)));
-    assert_eq!(news(world.reply_to(next)).changes.len(), 1);
+    assert_eq!(notifications(world.reply_to(next)).changes.len(), 1);
 }
 
 #[test]
@@ -343,26 +358,26 @@ fn a_server_that_is_asked_to_end_lets_no_poll_wait() {
         let (mut world, mut alice, bob) = contended();
         let relayed = world.ask(B, bob.poll(0));
         let direct = world.ask(A, alice.poll(u64::MAX));
-        world.settle();
+        world.run_to_rest();
         world.end(ends);
-        world.settle();
+        world.run_to_rest();
         let gone = if ends == A { direct } else { relayed };
         assert_eq!(world.reply_to(gone), Some(Err(Refusal::NotReady)));
         if ends == A {
             // Nor at the other one, which has another view.
-            news(world.reply_to(relayed));
+            notifications(world.reply_to(relayed));
             continue;
         }
         assert_eq!(world.reply_to(direct), None, "it waits at A");
         world.answer(A, alice.release(0)).expect("it was held");
         world.run(LEASE / 4);
-        news(world.reply_to(direct));
+        notifications(world.reply_to(direct));
     }
 }
 
 /// When each holder of `job` got it, as the server `server` shows it.
 fn since(world: &World, server: ServerId) -> Vec<u64> {
-    let places = world.machine(server).show(&name("job")).places;
+    let places = world.machine(server).show(&name("job")).entries;
     let since = places.iter().filter_map(|place| place.since);
     since.map(|since| since.0).collect()
 }
@@ -372,12 +387,12 @@ fn a_grant_keeps_the_time_of_the_primary_that_made_it_through_a_failover() {
     let mut world = World::new().whole();
     world.tell_time(A, 100);
     world.tell_time(B, 70);
-    let mut alice = Session::open(&mut world, B, 1);
-    let mut bob = Session::open(&mut world, A, 2);
+    let mut alice = TestSession::open(&mut world, B, 1);
+    let mut bob = TestSession::open(&mut world, A, 2);
     granted(world.answer(B, alice.acquire("job")));
     world.tell_time(A, 103);
     world.answer(A, bob.acquire("job")).expect("it is queued");
-    world.settle();
+    world.run_to_rest();
     assert_eq!((since(&world, A), since(&world, B)), (vec![100], vec![100]));
     world.halt(A);
     world.run(PEER_TIMEOUT / 2);
@@ -402,7 +417,7 @@ fn what_ends_with_a_lease_is_granted_at_the_time_of_that() {
 #[test]
 fn the_time_costs_a_command_a_second_and_plain_calls_none() {
     let (mut world, mut alice, mut bob) = contended();
-    let mut plain = world.open_record(A, 3);
+    let mut plain = world.open_session(A, 3);
     let ops = |world: &mut World, request| {
         let before = world.machine(A).op().0;
         world.answer(A, request).expect("an answer");
@@ -418,7 +433,7 @@ fn the_time_costs_a_command_a_second_and_plain_calls_none() {
     assert_eq!(ops(&mut world, bob.release(0)), 1);
     world.tell_time(A, 102);
     assert_eq!(ops(&mut world, plain.unlock("other")), 1);
-    assert_eq!(ops(&mut world, plain.goodbye()), 1);
+    assert_eq!(ops(&mut world, plain.close_session()), 1);
     // A clock that is put back is followed too.
     world.tell_time(A, 7);
     assert_eq!(ops(&mut world, alice.release(0)), 2);
@@ -427,8 +442,8 @@ fn the_time_costs_a_command_a_second_and_plain_calls_none() {
 #[test]
 fn an_unlock_that_lets_a_waiter_in_tells_the_time() {
     let mut world = World::new().whole();
-    let mut plain = world.open_record(A, 3);
-    let mut alice = Session::open(&mut world, A, 1);
+    let mut plain = world.open_session(A, 3);
+    let mut alice = TestSession::open(&mut world, A, 1);
     world.answer(A, plain.lock("job")).expect("it is free");
     world.answer(A, alice.acquire("job")).expect("it is queued");
     world.tell_time(A, 100);
@@ -443,7 +458,7 @@ fn places_count_as_locks_do_against_the_limit() {
         ..Limits::default()
     };
     let mut world = World::new().with_limits(limits).whole();
-    let mut alice = Session::open(&mut world, A, 1);
+    let mut alice = TestSession::open(&mut world, A, 1);
     granted(world.answer(A, alice.acquire("one")));
     let refused = world.answer(A, alice.acquire("other"));
     assert_eq!(refused, Err(Refusal::Overloaded(Resource::Locks)));
@@ -454,12 +469,12 @@ fn a_primary_wakes_when_a_poll_has_waited_long_enough() {
     let (mut world, _, bob) = contended();
     world.halt(B);
     world.run(PEER_TIMEOUT);
-    let (asked, instant) = (world.now, Duration::from_millis(1));
+    let (pending, instant) = (world.now, Duration::from_millis(1));
     let view = world.view(A).expect("it is alone");
     world.ask(A, bob.poll_in(view, 0));
-    world.now = asked + (LEASE / 4).saturating_sub(instant);
+    world.now = pending + (LEASE / 4).saturating_sub(instant);
     world.input(A, Input::Wake);
-    assert!(world.core(A).next_wake() <= Now(asked + LEASE / 4));
+    assert!(world.core(A).next_wake() <= Now(pending + LEASE / 4));
 }
 
 #[test]
@@ -469,7 +484,7 @@ fn a_poll_that_waits_at_a_primary_that_is_fenced_is_handed_to_the_new_one() {
     let view = world.view(A).expect("A has a view").next(B);
     let mut effects = Vec::new();
     let mut core = world.core(A).clone();
-    core.step(Now(world.now), Input::Fenced { view }, &mut effects);
+    core.step(Now(world.now), Input::ViewAnnounced { view }, &mut effects);
     let handed_on = effects.iter().filter_map(|effect| match effect {
         Effect::Relay { request, .. } => Some(request.clone()),
         _ => None,
@@ -480,8 +495,8 @@ fn a_poll_that_waits_at_a_primary_that_is_fenced_is_handed_to_the_new_one() {
 #[test]
 fn that_a_lock_was_broken_is_reported_and_that_it_was_not_is_not() {
     let mut world = World::new().whole();
-    let mut alice = Session::open(&mut world, A, 1);
-    let mut admin = Session::open(&mut world, A, 2);
+    let mut alice = TestSession::open(&mut world, A, 1);
+    let mut admin = TestSession::open(&mut world, A, 2);
     let held = granted(world.answer(A, alice.acquire("job")));
     for (token, is_broken) in [(Token(held.get() + 1), false), (held, true)] {
         let request = Request::Break {
@@ -495,7 +510,7 @@ fn that_a_lock_was_broken_is_reported_and_that_it_was_not_is_not() {
         let reported = world.events(A).contains(&Event::LockBroken {
             name: name("job"),
             token,
-            holder: Some(Who {
+            holder: Some(SessionOwner {
                 client: alice.0.id,
                 session: alice.0.record,
                 name: None,

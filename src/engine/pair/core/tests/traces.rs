@@ -3,19 +3,19 @@
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use crate::engine::pair::core::{Event, Input, ProbeId, ProbeResult};
-use crate::engine::pair::protocol::{Frame, FrameAnswer, Standing};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, PeerState};
 use crate::service::{Answer, Refusal, Request, RoleName};
 use crate::types::ServerId::{self, A, B};
 use crate::types::View;
 
 fn is_probe_result(to: ServerId) -> impl Fn(&Envelope) -> bool {
-    move |envelope| envelope.to == to && matches!(envelope.message, Message::WhoResult { .. })
+    move |envelope| envelope.to == to && matches!(envelope.message, Message::ProbeResult { .. })
 }
 
 fn is_probe(envelope: &Envelope) -> bool {
     matches!(
         envelope.message,
-        Message::Who { .. } | Message::WhoResult { .. }
+        Message::Probe { .. } | Message::ProbeResult { .. }
     )
 }
 
@@ -24,19 +24,23 @@ fn is_probe(envelope: &Envelope) -> bool {
 #[test]
 fn m1_a_verdict_counts_only_if_the_prober_ran_throughout() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.reset();
-    world.settle_but(|envelope| is_probe(envelope) || envelope.to == B);
+    world.run_to_rest_but(|envelope| is_probe(envelope) || envelope.to == B);
     world.stop(A);
-    world.settle();
+    world.run_to_rest();
     world.run(PEER_TIMEOUT * 2);
-    assert_eq!(world.role(B), RoleName::Alone);
+    assert_eq!(world.role(B), RoleName::Standalone);
     assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
 
     world.wake(A);
     world.input(A, Input::Wake);
-    assert_ne!(world.role(A), RoleName::Alone, "the timer is not believed");
-    world.settle();
+    assert_ne!(
+        world.role(A),
+        RoleName::Standalone,
+        "the timer is not believed"
+    );
+    world.run_to_rest();
     let stepped_down = |event: &Event| matches!(event, Event::SteppedDown { .. });
     assert!(world.events(A).iter().any(stepped_down));
     world.run(PEER_TIMEOUT * 2);
@@ -48,14 +52,14 @@ fn m1_a_verdict_counts_only_if_the_prober_ran_throughout() {
 #[test]
 fn m1_an_answer_that_lay_unread_is_void() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.reset();
-    world.settle_but(is_probe);
-    world.settle_but(is_probe_result(A));
+    world.run_to_rest_but(is_probe);
+    world.run_to_rest_but(is_probe_result(A));
     world.stop(A);
-    world.settle();
+    world.run_to_rest();
     world.run(PEER_TIMEOUT * 2);
-    assert_eq!(world.role(B), RoleName::Alone);
+    assert_eq!(world.role(B), RoleName::Standalone);
     assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
     let unread = world.take(is_probe_result(A));
     world.halt(B);
@@ -73,9 +77,9 @@ fn m1_an_answer_that_lay_unread_is_void() {
 fn m2_a_probe_whose_connection_breaks_says_nothing() {
     let mut world = World::new().whole();
     world.reset();
-    world.settle_but(is_probe);
+    world.run_to_rest_but(is_probe);
     world.reset();
-    world.settle();
+    world.run_to_rest();
     world.run(PEER_TIMEOUT * 2);
     world.assert_whole(A);
     assert_eq!(world.view(A), Some(View::first(A)), "neither went alone");
@@ -90,14 +94,14 @@ fn m3_nothing_of_an_older_link_reaches_a_server_that_said_starting() {
     world.start(B);
     let old_link =
         |envelope: &Envelope| envelope.to == B && matches!(envelope.message, Message::Frame { .. });
-    world.settle_but(old_link);
+    world.run_to_rest_but(old_link);
     assert_eq!(world.role(A), RoleName::Primary);
     let client = crate::types::ClientId::from_u128(1);
     world.ask(
         A,
-        Request::Open {
+        Request::OpenSession {
             client,
-            session: None,
+            terms: None,
         },
     );
     let unread = world.take(old_link);
@@ -106,7 +110,7 @@ fn m3_nothing_of_an_older_link_reaches_a_server_that_said_starting() {
 
     world.start(A);
     // A asks B, which says `Starting`; A forms again; only now does B read the first forming.
-    world.settle_but(old_link);
+    world.run_to_rest_but(old_link);
     assert_eq!(world.role(A), RoleName::Primary);
     let second = world.take(old_link);
     for envelope in unread {
@@ -126,7 +130,7 @@ fn m3_nothing_of_an_older_link_reaches_a_server_that_said_starting() {
 #[test]
 fn m4_from_the_join_on_an_answer_needs_the_peer() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     world.halt(A);
     world.run(PEER_TIMEOUT / 100);
     world.start(A);
@@ -139,7 +143,7 @@ fn m4_from_the_join_on_an_answer_needs_the_peer() {
     world.run_but(PEER_TIMEOUT / 2, join);
     assert!(world.wire.iter().any(&join), "the join is on its way");
     let token = world.ask(B, client.lock("x"));
-    world.settle_but(join);
+    world.run_to_rest_but(join);
     let answered = world.reply_to(token).is_some();
     for envelope in world.take(join) {
         world.deliver(envelope);
@@ -147,7 +151,7 @@ fn m4_from_the_join_on_an_answer_needs_the_peer() {
     assert_eq!(world.role(A), RoleName::Backup);
     world.stop(B);
     world.run(PEER_TIMEOUT * 2);
-    assert_eq!(world.role(A), RoleName::Alone);
+    assert_eq!(world.role(A), RoleName::Standalone);
     assert!(
         !answered || world.is_held(A, "x"),
         "an answered call is lost"
@@ -161,7 +165,7 @@ fn m5_a_refusal_waits_for_the_backup_too() {
     let mut world = World::new().whole();
     world.stop(A);
     world.run(PEER_TIMEOUT * 2);
-    let mut client = world.open_record(B, 1);
+    let mut client = world.open_session(B, 1);
     world.wake(A);
     let token = world.ask(A, client.lock("x"));
     assert_eq!(world.reply_to(token), None, "A does not know yet");
@@ -173,15 +177,15 @@ fn m5_a_refusal_waits_for_the_backup_too() {
 #[test]
 fn m6_a_late_copy_of_an_open_and_a_call_changes_nothing() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let lock = client.lock("x");
     let unlock = client.unlock("x");
     assert_eq!(world.answer(A, lock.clone()), Ok(Answer::Call(true)));
     assert_eq!(world.answer(A, unlock), Ok(Answer::Call(true)));
-    assert_eq!(world.answer(A, client.goodbye()), Ok(Answer::Done));
+    assert_eq!(world.answer(A, client.close_session()), Ok(Answer::Done));
 
-    world.open_record(A, 1);
-    assert_eq!(world.answer(A, lock), Err(Refusal::UnknownRecord));
+    world.open_session(A, 1);
+    assert_eq!(world.answer(A, lock), Err(Refusal::UnknownSession));
     assert!(!world.is_held(A, "x"));
 }
 
@@ -199,13 +203,13 @@ fn m7_a_late_fence_changes_nothing() {
     assert!(whole > old);
 
     for view in [old, whole] {
-        world.input(A, Input::Fenced { view });
+        world.input(A, Input::ViewAnnounced { view });
         assert_eq!(world.role(A), RoleName::Backup);
     }
     world.halt(A);
     world.run(PEER_TIMEOUT / 100);
     world.start(A);
-    world.input(A, Input::Fenced { view: old });
+    world.input(A, Input::ViewAnnounced { view: old });
     world.run(PEER_TIMEOUT * 3);
     world.assert_whole(B);
 }
@@ -214,14 +218,14 @@ fn m7_a_late_fence_changes_nothing() {
 #[test]
 fn m7_what_was_sent_under_a_lower_view_is_fenced() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.ask(A, client.lock("x"));
     let late =
         |envelope: &Envelope| envelope.to == B && matches!(envelope.message, Message::Frame { .. });
     let held = world.take(late);
     world.stop(A);
     world.run(PEER_TIMEOUT * 2);
-    assert_eq!(world.role(B), RoleName::Alone);
+    assert_eq!(world.role(B), RoleName::Standalone);
     let (op, digest) = (world.machine(B).op(), world.machine(B).digest());
     for envelope in held {
         world.deliver(envelope);
@@ -230,7 +234,7 @@ fn m7_what_was_sent_under_a_lower_view_is_fenced() {
         matches!(
             envelope.message,
             Message::FrameAnswer {
-                answer: FrameAnswer::Fenced { .. },
+                answer: FrameAnswer::HigherView { .. },
                 ..
             }
         )
@@ -246,7 +250,7 @@ fn m7_what_was_sent_under_a_lower_view_is_fenced() {
 #[test]
 fn m8_a_server_in_doubt_does_not_go_on_from_its_old_state() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.stop(A);
     world.run(PEER_TIMEOUT * 2);
     assert_eq!(world.answer(B, client.lock("x")), Ok(Answer::Call(true)));
@@ -261,7 +265,7 @@ fn m8_a_server_in_doubt_does_not_go_on_from_its_old_state() {
 #[test]
 fn m8_a_backup_in_doubt_does_not_take_over() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.stop(B);
     world.run(PEER_TIMEOUT * 2);
     assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
@@ -276,18 +280,18 @@ fn m8_a_backup_in_doubt_does_not_take_over() {
 fn m8_doubt_ends_when_the_peer_has_answered() {
     for stopped in [A, B] {
         let mut world = World::new().whole();
-        let mut client = world.open_record(A, 1);
+        let mut client = world.open_session(A, 1);
         assert_eq!(world.answer(A, client.lock("x")), Ok(Answer::Call(true)));
         world.stop(stopped);
         world.run(PEER_TIMEOUT * 9 / 10);
         world.wake(stopped);
         world.run(PEER_TIMEOUT);
-        let doubted = |event: &Event| matches!(event, Event::Doubt { .. });
+        let doubted = |event: &Event| matches!(event, Event::Unconfirmed { .. });
         assert!(world.events(stopped).iter().any(doubted), "{stopped}");
         world.assert_whole(A);
         world.halt(stopped.peer());
         world.run(PEER_TIMEOUT);
-        assert_eq!(world.role(stopped), RoleName::Alone);
+        assert_eq!(world.role(stopped), RoleName::Standalone);
         assert!(world.is_held(stopped, "x"));
     }
 }
@@ -297,9 +301,9 @@ fn m8_doubt_ends_when_the_peer_has_answered() {
 #[test]
 fn m9_the_op_that_a_probe_names_counts_as_an_acknowledgement() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let token = world.ask(A, client.lock("x"));
-    world.settle_but(|envelope| matches!(envelope.message, Message::FrameAnswer { .. }));
+    world.run_to_rest_but(|envelope| matches!(envelope.message, Message::FrameAnswer { .. }));
     world.reset();
     let frames = |envelope: &Envelope| {
         matches!(
@@ -307,13 +311,13 @@ fn m9_the_op_that_a_probe_names_counts_as_an_acknowledgement() {
             Message::Frame { .. } | Message::FrameAnswer { .. }
         )
     };
-    world.settle_but(frames);
+    world.run_to_rest_but(frames);
     assert_eq!(
         world.reply_to(token),
         Some(Ok(Answer::Call(true))),
         "answered by the probe alone"
     );
-    world.settle();
+    world.run_to_rest();
     assert_eq!(world.view(A), Some(View::first(A)));
 }
 
@@ -326,17 +330,17 @@ fn m10_being_asked_decides_nothing() {
     world.start(A);
     let copy =
         |envelope: &Envelope| envelope.to == A && matches!(envelope.message, Message::Frame { .. });
-    world.settle_but(copy);
+    world.run_to_rest_but(copy);
     let view = world.view(B).expect("B has a view");
     for _ in 0..20 {
-        let who = Message::Who {
+        let who = Message::Probe {
             probe: ProbeId(u64::MAX),
-            asker: World::says(Standing::Starting),
+            asker: World::says(PeerState::Starting),
         };
         world.send_from(A, who);
-        world.settle_but(copy);
+        world.run_to_rest_but(copy);
     }
-    world.settle();
+    world.run_to_rest();
     world.run(PEER_TIMEOUT * 3);
     world.assert_whole(B);
     let grown = world.view(B).expect("B has a view").number - view.number;
@@ -353,18 +357,18 @@ fn m10_a_late_question_only_makes_the_asked_one_ask() {
     let view = world.view(A);
     for server in [A, B] {
         for asker in [
-            Standing::Starting,
-            Standing::Backup {
+            PeerState::Starting,
+            PeerState::Backup {
                 view: View::first(B),
                 op: crate::types::OpNumber(0),
             },
         ] {
-            let who = Message::Who {
+            let who = Message::Probe {
                 probe: ProbeId(u64::MAX),
                 asker: World::says(asker),
             };
             world.send_from(server, who);
-            world.settle();
+            world.run_to_rest();
         }
     }
     world.run(PEER_TIMEOUT * 2);
@@ -380,19 +384,19 @@ fn m10_a_late_question_does_not_break_off_a_join() {
     world.halt(A);
     world.run(PEER_TIMEOUT / 100);
     world.start(A);
-    let question =
-        |envelope: &Envelope| envelope.to == B && matches!(envelope.message, Message::Who { .. });
+    let request =
+        |envelope: &Envelope| envelope.to == B && matches!(envelope.message, Message::Probe { .. });
     let alone = world.view(B).expect("B has a view");
     let join = move |envelope: &Envelope| match &envelope.message {
         Message::Frame { frame, .. } => envelope.to == A && frame.view() > alone,
         _ => false,
     };
     world.run_but(PEER_TIMEOUT / 2, |envelope| {
-        question(envelope) || join(envelope)
+        request(envelope) || join(envelope)
     });
     assert!(world.wire.iter().any(join), "the join is on its way");
-    world.settle_but(join);
-    world.settle();
+    world.run_to_rest_but(join);
+    world.run_to_rest();
     world.run(PEER_TIMEOUT);
     world.assert_whole(B);
     assert_eq!(world.view(B), Some(alone.next(B)), "one view, for the join");
@@ -404,7 +408,7 @@ fn m10_a_late_question_does_not_break_off_a_join() {
 #[test]
 fn what_comes_on_the_old_link_while_a_new_one_is_opened_counts_as_sent() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     world.stop(A);
     world.run(PEER_TIMEOUT * 21 / 20);
     world.wake(A);
@@ -416,9 +420,9 @@ fn what_comes_on_the_old_link_while_a_new_one_is_opened_counts_as_sent() {
         );
         by_link && envelope.to == B
     };
-    world.settle_but(by_link);
+    world.run_to_rest_but(by_link);
     assert!(world.events(A).contains(&Event::Resumed));
-    world.settle();
+    world.run_to_rest();
     assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));
     world.assert_whole(A);
     assert_eq!(world.view(A), Some(View::first(A)));
@@ -430,7 +434,7 @@ fn a_void_probe_decides_nothing() {
     let mut world = World::new().whole();
     for result in [
         ProbeResult::Refused,
-        ProbeResult::Answered(World::says(Standing::Starting)),
+        ProbeResult::Answered(World::says(PeerState::Starting)),
     ] {
         let probe = ProbeId(u64::MAX);
         world.input(A, Input::Probed { probe, result });
@@ -444,10 +448,10 @@ fn a_void_probe_decides_nothing() {
 #[test]
 fn m11_a_server_retires_when_nothing_waits_and_answers_nobody_after_that() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let is_ack = |envelope: &Envelope| matches!(envelope.message, Message::FrameAnswer { .. });
     let before = world.ask(A, client.lock("x"));
-    world.settle_but(is_ack);
+    world.run_to_rest_but(is_ack);
     world.end(A);
     let after = world.ask(A, client.lock("y"));
     assert_eq!(world.reply_to(after), Some(Err(Refusal::NotReady)));
@@ -458,10 +462,13 @@ fn m11_a_server_retires_when_nothing_waits_and_answers_nobody_after_that() {
         (RoleName::Backup, None)
     );
 
-    world.settle();
+    world.run_to_rest();
     assert_eq!(world.reply_to(before), Some(Ok(Answer::Call(true))));
-    assert!(matches!(world.core(A).standing(), Standing::Retired { .. }));
-    assert_eq!(world.role(B), RoleName::Alone);
+    assert!(matches!(
+        world.core(A).peer_state(),
+        PeerState::Retired { .. }
+    ));
+    assert_eq!(world.role(B), RoleName::Standalone);
     assert!(world.is_held(B, "x") && !world.is_held(B, "y"));
     assert_eq!(world.answer(A, client.lock("z")), Err(Refusal::NotReady));
 }
@@ -471,7 +478,7 @@ fn m11_a_server_retires_when_nothing_waits_and_answers_nobody_after_that() {
 #[test]
 fn m12_a_late_dismissal_changes_nothing() {
     let mut world = World::new().whole();
-    let mut client = world.open_record(A, 1);
+    let mut client = world.open_session(A, 1);
     let call = world.ask(A, client.lock("x"));
     let is_late = |envelope: &Envelope| match &envelope.message {
         Message::Frame { frame, .. } => {
@@ -486,7 +493,7 @@ fn m12_a_late_dismissal_changes_nothing() {
     }
     assert_eq!(world.role(A), RoleName::Primary, "B has not agreed");
     assert_eq!(world.reply_to(call), None);
-    let link = world.accept();
+    let stream = world.accept();
     let late = world.take(dismissal);
     let Message::Dismiss { probe, view } = late[0].message else {
         unreachable!()
@@ -496,11 +503,11 @@ fn m12_a_late_dismissal_changes_nothing() {
     }
     let result = ProbeResult::Broken;
     world.input(A, Input::Probed { probe, result });
-    world.settle();
+    world.run_to_rest();
     world.assert_whole(A);
     assert_eq!(world.reply_to(call), Some(Ok(Answer::Call(true))));
 
-    world.dismiss(B, link, view);
+    world.dismiss(B, stream, view);
     assert_eq!(world.role(B), RoleName::Backup);
     world.halt(A);
     world.run(PEER_TIMEOUT);

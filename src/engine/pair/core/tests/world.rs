@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::{
-    Core, Effect, Event, FrameNumber, InLink, Input, Now, OutLink, ProbeId, ProbeResult, RelayId,
-    Reply, Settings, Via,
+    Core, Effect, Event, FrameNumber, InStream, Input, Now, OutStream, ProbeId, ProbeResult,
+    RelayId, Reply, Settings, Via,
 };
-use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, Standing};
+use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction, PeerState};
 use crate::machine::Machine;
 use crate::service::{Answer, CallId, Refusal, Request, RoleName, SessionTerms, Verb};
-use crate::types::{
-    ClientId, Lease, LockName, OpNumber, RecordNumber, Seq, ServerId, UnixTime, View,
-};
+use crate::types::{ClientId, Lease, LockName, OpNumber, Seq, ServerId, SessionId, UnixTime, View};
 
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_millis(800);
 const FEED_TIMEOUT: Duration = PEER_TIMEOUT.saturating_mul(4);
@@ -42,7 +40,7 @@ pub(super) enum Message {
     Closed {
         conn: usize,
     },
-    Who {
+    Probe {
         probe: ProbeId,
         asker: Introduction,
     },
@@ -50,7 +48,7 @@ pub(super) enum Message {
         probe: ProbeId,
         view: View,
     },
-    WhoResult {
+    ProbeResult {
         probe: ProbeId,
         result: ProbeResult,
     },
@@ -62,7 +60,7 @@ pub(super) enum Message {
         relay: RelayId,
         result: Option<Result<Answer, Refusal>>,
     },
-    Fence {
+    AnnounceView {
         view: View,
     },
 }
@@ -80,8 +78,8 @@ pub(super) struct Envelope {
 struct Conn {
     /// The server that dialled, as primary.
     from: ServerId,
-    out: OutLink,
-    accepted: InLink,
+    out: OutStream,
+    accepted: InStream,
 }
 
 #[derive(Debug, Default)]
@@ -149,9 +147,9 @@ impl World {
     }
 
     /// What a server with the usual timeout says of itself.
-    pub(super) const fn says(standing: Standing) -> Introduction {
+    pub(super) const fn says(state: PeerState) -> Introduction {
         Introduction {
-            standing,
+            state,
             peer_timeout: PEER_TIMEOUT,
             highest: OpNumber(0),
             dropped: None,
@@ -170,7 +168,7 @@ impl World {
         let timing = Timing {
             peer_timeout,
             feed_timeout: FEED_TIMEOUT,
-            record_time_to_live: self.ttl,
+            session_time_to_live: self.ttl,
             ..Timing::default()
         };
         let settings = Settings::new(server, alone, timing, self.limits, 1_000);
@@ -191,9 +189,9 @@ impl World {
         let op = backup.machine.op();
         let mut other = Machine::new(OpNumber(op.0 - 1));
         other.apply(
-            &crate::machine::Command::Open {
+            &crate::machine::Command::OpenSession {
                 client: ClientId::from_u128(999),
-                session: None,
+                terms: None,
             },
             ServerId::A,
         );
@@ -274,7 +272,7 @@ impl World {
         self.is_cut = true;
         self.run(PEER_TIMEOUT * 2);
         for server in ServerId::BOTH {
-            assert_eq!(self.role(server), RoleName::Alone, "{server}");
+            assert_eq!(self.role(server), RoleName::Standalone, "{server}");
         }
     }
 
@@ -298,7 +296,7 @@ impl World {
             self.hosts[index(envelope.to)].life,
         );
         let message = match &envelope.message {
-            Message::Who { probe, .. } | Message::Dismiss { probe, .. } => Message::WhoResult {
+            Message::Probe { probe, .. } | Message::Dismiss { probe, .. } => Message::ProbeResult {
                 probe: *probe,
                 result: ProbeResult::Broken,
             },
@@ -307,9 +305,9 @@ impl World {
                 result: None,
             },
             // The asker's connection breaks before it has read the answer.
-            Message::WhoResult { probe, .. } => {
+            Message::ProbeResult { probe, .. } => {
                 let result = ProbeResult::Broken;
-                let message = Message::WhoResult {
+                let message = Message::ProbeResult {
                     probe: *probe,
                     result,
                 };
@@ -408,12 +406,13 @@ impl World {
         }
     }
 
-    fn perform(&mut self, me: ServerId, effect: Effect<Caller>, asked: Option<&Envelope>) {
+    fn perform(&mut self, me: ServerId, effect: Effect<Caller>, pending: Option<&Envelope>) {
         let life = self.hosts[index(me)].life;
         match effect {
             Effect::Reply(reply) => self.reply(me, &reply),
             Effect::FrameAnswer(answer) => {
-                let Some(Message::Frame { conn, number, .. }) = asked.map(|asked| &asked.message)
+                let Some(Message::Frame { conn, number, .. }) =
+                    pending.map(|pending| &pending.message)
                 else {
                     panic!("an answer without a frame");
                 };
@@ -429,26 +428,26 @@ impl World {
                 );
             }
             Effect::Introduction(peer) => {
-                let asked = asked.map(|asked| &asked.message);
-                let Some(Message::Who { probe, .. } | Message::Dismiss { probe, .. }) = asked
+                let pending = pending.map(|pending| &pending.message);
+                let Some(Message::Probe { probe, .. } | Message::Dismiss { probe, .. }) = pending
                 else {
                     panic!("an answer without a question");
                 };
                 let (probe, result) = (*probe, ProbeResult::Answered(peer));
-                self.send(me, life, Message::WhoResult { probe, result });
+                self.send(me, life, Message::ProbeResult { probe, result });
             }
-            Effect::OpenLink {
-                link,
+            Effect::OpenStream {
+                stream,
                 number,
                 frame,
                 ..
-            } => self.open(me, link, number, frame),
+            } => self.open(me, stream, number, frame),
             Effect::Send {
-                link,
+                stream,
                 number,
                 frame,
             } => {
-                if let Some(conn) = self.conn_of(me, link) {
+                if let Some(conn) = self.conn_of(me, stream) {
                     self.send(
                         me,
                         life,
@@ -460,13 +459,13 @@ impl World {
                     );
                 }
             }
-            Effect::CloseOutLink(link) => {
-                if let Some(conn) = self.conn_of(me, link) {
+            Effect::CloseOutStream(stream) => {
+                if let Some(conn) = self.conn_of(me, stream) {
                     self.send(me, life, Message::Closed { conn });
                 }
             }
-            Effect::CloseInLink(link) => {
-                let conn = self.conns.iter().position(|conn| conn.accepted == link);
+            Effect::CloseInStream(stream) => {
+                let conn = self.conns.iter().position(|conn| conn.accepted == stream);
                 if let Some(conn) = conn {
                     // Nothing of it is read any more.
                     self.wire.retain(|envelope| {
@@ -476,12 +475,12 @@ impl World {
                 }
             }
             Effect::Probe { probe, asker, .. } => {
-                self.question(me, probe, Message::Who { probe, asker });
+                self.question(me, probe, Message::Probe { probe, asker });
             }
             Effect::Dismiss { probe, view } => {
                 self.question(me, probe, Message::Dismiss { probe, view });
             }
-            Effect::Fence { view } => self.send(me, life, Message::Fence { view }),
+            Effect::AnnounceView { view } => self.send(me, life, Message::AnnounceView { view }),
             Effect::Relay { relay, request } => {
                 if self.is_running(me.peer()) {
                     self.send(me, life, Message::Relay { relay, request });
@@ -496,44 +495,44 @@ impl World {
     }
 
     /// A connection that the peer dials; what comes on it comes later.
-    pub(super) fn accept(&mut self) -> InLink {
+    pub(super) fn accept(&mut self) -> InStream {
         self.next_accepted += 1;
-        InLink(self.next_accepted)
+        InStream(self.next_accepted)
     }
 
-    /// Asks a server to step down on `link`. Nobody hears its answer.
-    pub(super) fn dismiss(&mut self, server: ServerId, link: InLink, view: View) {
+    /// Asks a server to step down on `stream`. Nobody hears its answer.
+    pub(super) fn dismiss(&mut self, server: ServerId, stream: InStream, view: View) {
         let now = Now(self.now);
         let core = self.hosts[index(server)].core.as_mut().expect("it runs");
         let mut effects = Vec::new();
-        core.step(now, Input::Dismissed { link, view }, &mut effects);
+        core.step(now, Input::Dismissed { stream, view }, &mut effects);
         effects.retain(|effect| !matches!(effect, Effect::Introduction(_)));
         for effect in effects {
             self.perform(server, effect, None);
         }
     }
 
-    fn question(&mut self, me: ServerId, probe: ProbeId, question: Message) {
+    fn question(&mut self, me: ServerId, probe: ProbeId, request: Message) {
         if self.is_running(me.peer()) {
             let life = self.hosts[index(me)].life;
-            return self.send(me, life, question);
+            return self.send(me, life, request);
         }
         let result = ProbeResult::Refused;
-        self.push(me, me.peer(), 0, Message::WhoResult { probe, result });
+        self.push(me, me.peer(), 0, Message::ProbeResult { probe, result });
     }
 
     fn is_running(&self, server: ServerId) -> bool {
         self.hosts[index(server)].core.is_some()
     }
 
-    fn open(&mut self, me: ServerId, link: OutLink, number: FrameNumber, frame: Frame) {
+    fn open(&mut self, me: ServerId, stream: OutStream, number: FrameNumber, frame: Frame) {
         let life = self.hosts[index(me)].life;
         self.next_accepted += 1;
         let conn = self.conns.len();
         self.conns.push(Conn {
             from: me,
-            out: OutLink(link.0 + u64::from(life) * 1_000_000),
-            accepted: InLink(self.next_accepted),
+            out: OutStream(stream.0 + u64::from(life) * 1_000_000),
+            accepted: InStream(self.next_accepted),
         });
         if self.is_running(me.peer()) {
             self.send(
@@ -550,20 +549,20 @@ impl World {
         }
     }
 
-    fn conn_of(&self, me: ServerId, link: OutLink) -> Option<usize> {
+    fn conn_of(&self, me: ServerId, stream: OutStream) -> Option<usize> {
         let life = u64::from(self.hosts[index(me)].life);
-        let out = OutLink(link.0 + life * 1_000_000);
+        let out = OutStream(stream.0 + life * 1_000_000);
         self.conns
             .iter()
             .position(|conn| conn.from == me && conn.out == out)
     }
 
     /// The link as its dialler knows it, if this life of it dialled.
-    fn out_link(&self, me: ServerId, conn: usize) -> Option<OutLink> {
+    fn out_link(&self, me: ServerId, conn: usize) -> Option<OutStream> {
         let base = u64::from(self.hosts[index(me)].life) * 1_000_000;
         let conn = &self.conns[conn];
         let ours = conn.from == me && conn.out.0 >= base;
-        ours.then(|| OutLink(conn.out.0 - base))
+        ours.then(|| OutStream(conn.out.0 - base))
     }
 
     fn reply(&mut self, me: ServerId, reply: &Reply<Caller>) {
@@ -598,7 +597,7 @@ impl World {
         }
         let input = match envelope.message.clone() {
             Message::Frame { conn, frame, .. } => Input::Frame {
-                link: self.conns[conn].accepted,
+                stream: self.conns[conn].accepted,
                 frame,
             },
             Message::FrameAnswer {
@@ -606,37 +605,37 @@ impl World {
                 number,
                 answer,
             } => {
-                let Some(link) = self.out_link(to, conn) else {
+                let Some(stream) = self.out_link(to, conn) else {
                     return;
                 };
                 Input::FrameAnswered {
-                    link,
+                    stream,
                     frame: number,
                     answer,
                 }
             }
             Message::Closed { conn } => match self.out_link(to, conn) {
-                Some(link) => Input::OutLinkClosed { link },
-                None if self.conns[conn].from != to => Input::InLinkClosed {
-                    link: self.conns[conn].accepted,
+                Some(stream) => Input::OutStreamClosed { stream },
+                None if self.conns[conn].from != to => Input::InStreamClosed {
+                    stream: self.conns[conn].accepted,
                 },
                 None => return,
             },
-            Message::Who { asker, .. } => {
+            Message::Probe { asker, .. } => {
                 self.next_accepted += 1;
-                Input::Who {
-                    link: InLink(self.next_accepted),
+                Input::Probe {
+                    stream: InStream(self.next_accepted),
                     asker,
                 }
             }
             Message::Dismiss { view, .. } => {
                 self.next_accepted += 1;
                 Input::Dismissed {
-                    link: InLink(self.next_accepted),
+                    stream: InStream(self.next_accepted),
                     view,
                 }
             }
-            Message::WhoResult { probe, result } => Input::Probed { probe, result },
+            Message::ProbeResult { probe, result } => Input::Probed { probe, result },
             Message::Relay { relay, request } => Input::Request {
                 to: Caller::Server {
                     life: envelope.from_life,
@@ -646,7 +645,7 @@ impl World {
                 request,
             },
             Message::RelayResult { relay, result } => Input::Relayed { relay, result },
-            Message::Fence { view } => Input::Fenced { view },
+            Message::AnnounceView { view } => Input::ViewAnnounced { view },
         };
         let now = Now(self.now);
         let core = self.hosts[index(to)].core.as_mut().expect("it runs");
@@ -671,12 +670,12 @@ impl World {
     }
 
     /// Delivers everything that can be, and what comes of it.
-    pub(super) fn settle(&mut self) {
-        self.settle_but(|_| false);
+    pub(super) fn run_to_rest(&mut self) {
+        self.run_to_rest_but(|_| false);
     }
 
-    /// Like [`Self::settle`], but holds back what fits.
-    pub(super) fn settle_but(&mut self, held: impl Fn(&Envelope) -> bool) {
+    /// Like [`Self::run_to_rest`], but holds back what fits.
+    pub(super) fn run_to_rest_but(&mut self, held: impl Fn(&Envelope) -> bool) {
         for _ in 0..10_000 {
             let next = self
                 .wire
@@ -697,7 +696,7 @@ impl World {
     /// Like [`Self::run`], but holds back what fits.
     pub(super) fn run_but(&mut self, span: Duration, held: impl Fn(&Envelope) -> bool) {
         let end = self.now + span;
-        self.settle_but(&held);
+        self.run_to_rest_but(&held);
         loop {
             let due = ServerId::BOTH
                 .into_iter()
@@ -712,7 +711,7 @@ impl World {
             };
             self.now = self.now.max(wake.0);
             self.input(server, Input::Wake);
-            self.settle_but(&held);
+            self.run_to_rest_but(&held);
         }
     }
 
@@ -755,12 +754,12 @@ impl World {
     /// Asks, and lets everything be delivered.
     pub(super) fn answer(&mut self, server: ServerId, request: Request) -> Result<Answer, Refusal> {
         let token = self.ask(server, request);
-        self.settle();
+        self.run_to_rest();
         self.reply_to(token).expect("an answer")
     }
 
     /// Opens a record at `server`.
-    pub(super) fn open_record(&mut self, server: ServerId, client: u128) -> Client {
+    pub(super) fn open_session(&mut self, server: ServerId, client: u128) -> Client {
         self.open_as(server, client, None)
     }
 
@@ -774,14 +773,14 @@ impl World {
         let id = ClientId::from_u128(client);
         match self.answer(
             server,
-            Request::Open {
+            Request::OpenSession {
                 client: id,
-                session: lease.map(SessionTerms::nameless),
+                terms: lease.map(SessionTerms::nameless),
             },
         ) {
             Ok(Answer::Opened(opened)) => Client {
                 id,
-                record: opened.record,
+                record: opened.session,
                 next: 0,
             },
             other => panic!("not opened: {other:?}"),
@@ -793,16 +792,16 @@ impl World {
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) id: ClientId,
-    pub(super) record: RecordNumber,
+    pub(super) record: SessionId,
     next: u64,
 }
 
 impl Client {
     /// The one that a test opened a record for by itself.
-    pub(super) const fn new(id: ClientId, record: RecordNumber) -> Self {
+    pub(super) const fn new(id: ClientId, session: SessionId) -> Self {
         Self {
             id,
-            record,
+            record: session,
             next: 0,
         }
     }
@@ -813,9 +812,9 @@ impl Client {
         Request::Call {
             id: CallId {
                 client: self.id,
-                record: self.record,
+                session: self.record,
                 seq,
-                done_below: seq,
+                first_incomplete: seq,
             },
             verb,
             name: name(lock),
@@ -830,10 +829,10 @@ impl Client {
         self.call(Verb::Unlock, lock)
     }
 
-    pub(super) fn goodbye(&self) -> Request {
-        Request::Goodbye {
+    pub(super) fn close_session(&self) -> Request {
+        Request::CloseSession {
             client: self.id,
-            record: self.record,
+            session: self.record,
         }
     }
 }
@@ -858,6 +857,6 @@ impl ExtractTo for VecDeque<Envelope> {
 fn leaves_the_peer_alone(effect: &Effect<Caller>) -> bool {
     !matches!(
         effect,
-        Effect::Probe { .. } | Effect::CloseInLink(_) | Effect::CloseOutLink(_)
+        Effect::Probe { .. } | Effect::CloseInStream(_) | Effect::CloseOutStream(_)
     )
 }

@@ -145,10 +145,10 @@ impl World {
             actions.extend([Action::Overdue(server), Action::Unfed(server)]);
         }
         let peer_is_stopped = self.host(server.peer()).stopped.is_some();
-        if (scope.beats || still) && core.is_linked() {
+        if (scope.beats || still) && core.has_stream() {
             actions.push(Action::Beat(server));
         }
-        if !core.is_linked() || peer_is_stopped || scope.idle_probes || still {
+        if !core.has_stream() || peer_is_stopped || scope.idle_probes || still {
             actions.push(Action::Quiet(server));
         }
         // What is on the way arrives long before a timeout; only silence makes one.
@@ -168,17 +168,19 @@ impl World {
             actions.push(Action::RetentionEnds(token, server));
         }
         for (client, state) in (0..).zip(&self.clients) {
-            let Some(record) = state.record else { continue };
-            if core.lets_wait(record).is_some() {
+            let Some(session_id) = state.record else {
+                continue;
+            };
+            if core.lets_wait(session_id).is_some() {
                 actions.push(Action::PollEnds(client, server));
             }
             let has_place = || {
                 let locks =
                     (0..LOCKS).map(|lock| core.machine().map(|it| it.queue_of(&name_of(lock))));
-                let mut places = locks.flatten().flat_map(|queue| queue.places);
-                places.any(|((session, _), _)| session == record)
+                let mut places = locks.flatten().flat_map(|queue| queue.entries);
+                places.any(|((session, _), _)| session == session_id)
             };
-            if !core.leases(record) {
+            if !core.leases(session_id) {
                 continue;
             }
             if !state.is_finished() && self.budget.leases > 0 {

@@ -6,12 +6,12 @@ use super::actions::Action;
 use super::checks::Violation;
 use super::clients::{self, Step};
 use super::cores::{Caller, Cores, Drive, Late, Try};
-use super::effects::Asked;
+use super::effects::Answered;
 use super::history::{Call, Moment};
-use super::network::{Conn, Flight, Message, Question};
+use super::network::{Conn, Flight, Message, PeerQuestion};
 use super::scope::Scope;
 use super::world::{Host, World};
-use crate::engine::pair::core::{Event, Input, OutLink, ProbeId, Via};
+use crate::engine::pair::core::{Event, Input, OutStream, ProbeId, Via};
 use crate::engine::pair::protocol::FrameAnswer;
 use crate::service::Request;
 use crate::types::ServerId::{self, A, B};
@@ -61,8 +61,8 @@ impl World {
                 self.drive(server, Drive::RetentionEnds(token), None, context)?;
             }
             Action::PollEnds(client, server) => {
-                let record = self.clients[usize::from(client)].record;
-                let drive = Drive::PollEnds(record.unwrap_or_default());
+                let session = self.clients[usize::from(client)].record;
+                let drive = Drive::PollEnds(session.unwrap_or_default());
                 self.drive(server, drive, None, context)?;
             }
             Action::Ask(client, server) => self.ask(client, server, context)?,
@@ -112,7 +112,7 @@ impl World {
             Action::LateFence(at) => {
                 self.budget.fences -= 1;
                 let (to, view) = self.fences[at];
-                self.input(to, Input::Fenced { view }, None, context)?;
+                self.input(to, Input::ViewAnnounced { view }, None, context)?;
             }
         }
         self.tidy(context.cores);
@@ -127,17 +127,17 @@ impl World {
     pub(super) fn deliver(&mut self, at: usize, context: &mut Context) -> Outcome {
         let Flight { to, message } = self.flights.remove(at);
         let via = Via::Client;
-        let (input, asked) = match message {
-            Message::Who {
+        let (input, pending) = match message {
+            Message::Probe {
                 asks,
-                link,
+                link: stream,
                 awaited,
             } => {
                 let input = match asks {
-                    Question::Who(asker) => Input::Who { link, asker },
-                    Question::StepDown(view) => Input::Dismissed { link, view },
+                    PeerQuestion::Who(asker) => Input::Probe { stream, asker },
+                    PeerQuestion::StepDown(view) => Input::Dismissed { stream, view },
                 };
-                (input, Some(Asked::Who { awaited }))
+                (input, Some(Answered::Who { awaited }))
             }
             Message::Probed(result) => {
                 let probe = ProbeId(0);
@@ -156,40 +156,40 @@ impl World {
                 };
                 (Input::Relayed { relay, result }, None)
             }
-            Message::Fence(view) => (Input::Fenced { view }, None),
+            Message::AnnounceView(view) => (Input::ViewAnnounced { view }, None),
             Message::Request { who, request } => {
                 let (to, request) = (Caller::Client(who), Rc::unwrap_or_clone(request));
                 (Input::Request { to, via, request }, None)
             }
         };
-        self.input(to, input, asked, context)
+        self.input(to, input, pending, context)
     }
 
     pub(super) fn forth(&mut self, at: usize, context: &mut Context) -> Outcome {
         let conn = &mut self.conns[at];
-        let (acceptor, link) = (conn.from.peer(), conn.accepted);
+        let (acceptor, stream) = (conn.from.peer(), conn.accepted);
         let Some((number, frame)) = conn.forth.queue.pop_front() else {
             conn.close_by_acceptor();
-            return self.input(acceptor, Input::InLinkClosed { link }, None, context);
+            return self.input(acceptor, Input::InStreamClosed { stream }, None, context);
         };
         let frame = Rc::unwrap_or_clone(frame);
-        let asked = Some(Asked::Frame { at, number });
-        self.input(acceptor, Input::Frame { link, frame }, asked, context)
+        let pending = Some(Answered::Frame { at, number });
+        self.input(acceptor, Input::Frame { stream, frame }, pending, context)
     }
 
     pub(super) fn back(&mut self, at: usize, context: &mut Context) -> Outcome {
         let conn = &mut self.conns[at];
         let dialler = conn.from;
-        let link = OutLink(0);
+        let stream = OutStream(0);
         let Some((frame, answer)) = conn.back.queue.pop_front() else {
             conn.close_by_dialler();
-            return self.input(dialler, Input::OutLinkClosed { link }, None, context);
+            return self.input(dialler, Input::OutStreamClosed { stream }, None, context);
         };
-        if let FrameAnswer::Fenced { view } = answer {
+        if let FrameAnswer::HigherView { view } = answer {
             self.remember_fence(dialler, view);
         }
         let input = Input::FrameAnswered {
-            link,
+            stream,
             frame,
             answer,
         };
@@ -222,9 +222,9 @@ impl World {
     fn let_end(&mut self, client: u8, server: ServerId, context: &mut Context) -> Outcome {
         let state = &mut self.clients[usize::from(client)];
         state.ended = true;
-        let record = state.record.unwrap_or_default();
+        let session = state.record.unwrap_or_default();
         self.history.push(Moment::Ended(client));
-        self.drive(server, Drive::LeaseEnds(record), None, context)
+        self.drive(server, Drive::LeaseEnds(session), None, context)
     }
 
     pub(super) fn ask(&mut self, client: u8, server: ServerId, context: &mut Context) -> Outcome {
@@ -352,7 +352,7 @@ impl World {
 fn orphaned(mut flight: Flight) -> Flight {
     match &mut flight.message {
         Message::Relay { who, .. } => *who = Caller::Nobody,
-        Message::Who { awaited, .. } => *awaited = false,
+        Message::Probe { awaited, .. } => *awaited = false,
         _ => {}
     }
     flight

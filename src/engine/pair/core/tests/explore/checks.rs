@@ -6,7 +6,7 @@ use super::history::{Moment, Said};
 use super::owned;
 use super::scope::Scope;
 use super::world::World;
-use crate::machine::{Machine, Recall};
+use crate::machine::{DuplicateLookup, Machine};
 use crate::service::{Acquired, Answer, Refusal, RoleName};
 use crate::types::ServerId::{self, A, B};
 use crate::types::Token;
@@ -35,9 +35,9 @@ pub(super) fn told(
     match result {
         Ok(Answer::Opened(opened)) => {
             // A relayed answer may have been on the way when a new pair was formed.
-            let is_old = epoch > 0 && opened.record.0 < clients::base(epoch - 1).0;
+            let is_old = epoch > 0 && opened.session.0 < clients::base(epoch - 1).0;
             if current && !is_old {
-                client.record = Some(opened.record);
+                client.record = Some(opened.session);
                 client.epoch = epoch;
                 client.view = (step == Step::Session).then_some(opened.view);
                 advance(world, of.client, scope);
@@ -56,9 +56,9 @@ pub(super) fn told(
             };
             said(world, of, outcome, token, scope)?;
         }
-        Ok(Answer::News(news)) if !client.lost => {
-            let is_met = client.view.replace(news.view) == Some(news.view);
-            owned::news(world, of.client, &news.answer, scope)?;
+        Ok(Answer::Notifications(notifications)) if !client.lost => {
+            let is_met = client.view.replace(notifications.view) == Some(notifications.view);
+            owned::notifications(world, of.client, &notifications.answer, scope)?;
             is_one_order(world, scope)?;
             let waits = step.waits() && !has_come(world, of.client, scope) || !is_met;
             if current && !waits {
@@ -68,7 +68,7 @@ pub(super) fn told(
         Ok(Answer::Done) if current => advance(world, of.client, scope),
         Ok(
             Answer::Done
-            | Answer::News(_)
+            | Answer::Notifications(_)
             | Answer::Holdings(_)
             | Answer::Lock(_)
             | Answer::Page(_),
@@ -78,7 +78,7 @@ pub(super) fn told(
         Err(Refusal::Owned) if matches!(step, Step::Unlock(_)) => {
             said(world, of, Said::Owned, None, scope)?;
         }
-        Err(Refusal::UnknownRecord) if client.ended => client.lost |= !client.is_finished(),
+        Err(Refusal::UnknownSession) if client.ended => client.lost |= !client.is_finished(),
         Err(refusal) => {
             let said_goodbye = client.is_finished();
             if current && !said_goodbye {
@@ -167,7 +167,7 @@ pub(super) fn answers(world: &World, server: ServerId, cores: &Cores) -> Outcome
 pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
     let look = |server: ServerId| Some(cores.look(world.host(server).core?));
     let role = |server| look(server).map(|core| core.overview_now().role);
-    if role(A) == Some(RoleName::Alone) && role(B) == Some(RoleName::Alone) {
+    if role(A) == Some(RoleName::Standalone) && role(B) == Some(RoleName::Standalone) {
         return violation("both servers answer, apart from each other");
     }
     let mut answering = Vec::new();
@@ -177,9 +177,9 @@ pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
             continue;
         };
         owned::are_notified(world, scope, server, core)?;
-        owned::places(world, scope, server, machine)?;
+        owned::entries(world, scope, server, machine)?;
         never_ran(world, scope, server, machine)?;
-        let answers = role(server) == Some(RoleName::Alone);
+        let answers = role(server) == Some(RoleName::Standalone);
         if answers {
             nothing_acknowledged_is_missing(world, scope, server, machine)?;
             is_explained(world, scope, cores, (server, machine))?;
@@ -210,7 +210,7 @@ fn nothing_acknowledged_is_missing(
     owned::are_kept(world, scope, server, machine)?;
     for (client, steps) in (0..).zip(scope.clients) {
         let state = &world.clients[usize::from(client)];
-        let Some(record) = state.record.filter(|_| !state.lost) else {
+        let Some(session) = state.record.filter(|_| !state.lost) else {
             continue;
         };
         let leaving = steps.iter().position(|step| *step == Step::Goodbye);
@@ -218,7 +218,7 @@ fn nothing_acknowledged_is_missing(
         if left || state.epoch != world.epoch {
             continue;
         }
-        if machine.record(record).is_none() {
+        if machine.session(session).is_none() {
             if state.ended {
                 continue;
             }
@@ -229,12 +229,12 @@ fn nothing_acknowledged_is_missing(
             .answered()
             .filter(|(call, _)| call.0 == client)
         {
-            let id = clients::call_id(client, steps, call.1, record);
-            let recall = machine.recall(&id);
+            let id = clients::call_id(client, steps, call.1, session);
+            let recall = machine.find_duplicate(&id);
             let known = match recall {
-                Recall::Done(known) => outcome == known.into(),
-                Recall::Refused(_) => true,
-                Recall::Fresh => outcome == Said::Owned,
+                DuplicateLookup::Done(known) => outcome == known.into(),
+                DuplicateLookup::Refused(_) => true,
+                DuplicateLookup::Fresh => outcome == Said::Owned,
             };
             if !known {
                 return violation(format!(
@@ -271,7 +271,7 @@ fn is_explained(
 fn never_ran(world: &World, scope: &Scope, server: ServerId, machine: &Machine) -> Outcome {
     for (client, steps) in (0..).zip(scope.clients) {
         let state = &world.clients[usize::from(client)];
-        let (Some(record), false) = (state.record, state.is_finished()) else {
+        let (Some(session), false) = (state.record, state.is_finished()) else {
             continue;
         };
         let out = state.slots[usize::from(state.done)];
@@ -279,8 +279,8 @@ fn never_ran(world: &World, scope: &Scope, server: ServerId, machine: &Machine) 
         if !steps[usize::from(state.done)].is_call() || !state.asked || may_run {
             continue;
         }
-        let id = clients::call_id(client, steps, state.done, record);
-        if matches!(machine.recall(&id), Recall::Done(_)) {
+        let id = clients::call_id(client, steps, state.done, session);
+        if matches!(machine.find_duplicate(&id), DuplicateLookup::Done(_)) {
             return violation(format!(
                 "{server} has executed what was refused as not executed"
             ));

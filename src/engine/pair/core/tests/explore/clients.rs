@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use super::cores::{LEASE, RETENTION, Try};
-use crate::service::{CallId, How, Mark, Mode, Request, SessionTerms, Verb};
+use crate::service::{AcquireOptions, CallId, LockMode, Request, Revision, SessionTerms, Verb};
 use crate::types::{
-    ClientId, Lease, LockName, OpNumber, RecordNumber, Retention, Seq, ServerId, Token, View,
+    ClientId, Lease, LockName, OpNumber, Retention, Seq, ServerId, SessionId, Token, View,
 };
 
 /// What a client does next.
@@ -72,13 +72,13 @@ impl Step {
     }
 
     /// How many may hold the lock that it acquires.
-    pub(super) fn mode(self) -> Mode {
+    pub(super) fn mode(self) -> LockMode {
         match self {
-            Self::Share(_) => Mode::Shared,
+            Self::Share(_) => LockMode::Shared,
             Self::Permit(_, most) => {
-                Mode::Permits(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))
+                LockMode::Permits(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))
             }
-            _ => Mode::Exclusive,
+            _ => LockMode::Exclusive,
         }
     }
 }
@@ -93,7 +93,7 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct Client {
-    pub(super) record: Option<RecordNumber>,
+    pub(super) record: Option<SessionId>,
     /// The pair in which the record was opened.
     pub(super) epoch: u8,
     /// The steps that are answered.
@@ -108,7 +108,7 @@ pub(super) struct Client {
     /// The lease of its session was over at a server.
     pub(super) ended: bool,
     /// What it has been told of by polls.
-    pub(super) through: Mark,
+    pub(super) through: Revision,
     /// The view of the servers, if it has a session: the last that it was told of.
     pub(super) view: Option<View>,
     /// For each step, the tries at A and at B.
@@ -125,7 +125,7 @@ impl Client {
             unsure: false,
             lost: false,
             ended: false,
-            through: Mark(0),
+            through: Revision(0),
             view: None,
             slots: vec![[Slot::default(); 2]; steps],
         }
@@ -160,15 +160,15 @@ fn id_of(client: u8) -> ClientId {
 }
 
 /// How a client names a call.
-pub(super) fn call_id(client: u8, steps: &[Step], step: u8, record: RecordNumber) -> CallId {
+pub(super) fn call_id(client: u8, steps: &[Step], step: u8, session: SessionId) -> CallId {
     let before = &steps[..usize::from(step)];
     let calls = before.iter().filter(|step| step.is_call());
     let seq = Seq(calls.count() as u64);
     CallId {
         client: id_of(client),
-        record,
+        session,
         seq,
-        done_below: seq,
+        first_incomplete: seq,
     }
 }
 
@@ -205,8 +205,8 @@ pub(super) fn request(
     state: &Client,
     breaks: Option<(u8, Token)>,
 ) -> Request {
-    let record = state.record.unwrap_or_default();
-    let id = call_id(number, steps, step, record);
+    let session_id = state.record.unwrap_or_default();
+    let id = call_id(number, steps, step, session_id);
     let client = id_of(number);
     let call = |verb, lock| Request::Call {
         id,
@@ -217,14 +217,14 @@ pub(super) fn request(
     let acquire = |waits, lock| Request::Acquire {
         id,
         name: name_of(lock),
-        how: How {
+        options: AcquireOptions {
             mode: of_step.mode(),
             waits,
         },
     };
-    let open = |lease: Option<Lease>| Request::Open {
+    let open = |lease: Option<Lease>| Request::OpenSession {
         client,
-        session: lease.map(SessionTerms::nameless),
+        terms: lease.map(SessionTerms::nameless),
     };
     match of_step {
         Step::Open => open(None),
@@ -235,11 +235,11 @@ pub(super) fn request(
         Step::Try(lock) => acquire(false, lock),
         Step::Release | Step::Return(_) => Request::Release {
             id,
-            acquired: call_id(number, steps, acquired_by(steps, step), record).seq,
+            acquired: call_id(number, steps, acquired_by(steps, step), session_id).seq,
         },
         Step::Retain => Request::Retain {
             id,
-            acquired: call_id(number, steps, acquired_by(steps, step), record).seq,
+            acquired: call_id(number, steps, acquired_by(steps, step), session_id).seq,
             retention: Retention::new(RETENTION).expect("less than a day"),
         },
         Step::Break(..) => {
@@ -254,11 +254,14 @@ pub(super) fn request(
         }
         Step::Await | Step::Poll | Step::Lose => Request::Poll {
             client,
-            record,
+            session: session_id,
             since: state.through,
             view: state.view.unwrap_or(View::first(ServerId::A)),
         },
-        Step::Goodbye => Request::Goodbye { client, record },
+        Step::Goodbye => Request::CloseSession {
+            client,
+            session: session_id,
+        },
     }
 }
 

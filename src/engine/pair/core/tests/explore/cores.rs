@@ -10,15 +10,15 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 
 use super::names::InUse;
-use super::network::Question;
+use super::network::PeerQuestion;
 use crate::config::{Limits, Timing};
 use crate::engine::pair::core::{
-    Core, Effect, Event, FrameNumber, InLink, Input, Now, Overview, Reply, Role, Settings,
+    Core, Effect, Event, FrameNumber, InStream, Input, Now, Overview, Reply, Role, Settings,
 };
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::machine::Machine;
-use crate::service::{Answer, Mark, Refusal, Request};
-use crate::types::{OpNumber, RecordNumber, ServerId, Token, View};
+use crate::service::{Answer, Refusal, Request, Revision};
+use crate::types::{OpNumber, ServerId, SessionId, Token, View};
 
 /// The moment at which every kept core stands.
 pub(super) const NOW: Now = Now(Duration::from_secs(10));
@@ -92,11 +92,11 @@ pub(super) enum Drive {
     Unfed,
     /// Nothing was heard of a session for as long as its lease. What else there was in that time
     /// has happened already, so the clock is not turned: the last renewal is put back.
-    LeaseEnds(RecordNumber),
+    LeaseEnds(SessionId),
     /// The time is over for which a lock is retained, likewise.
     RetentionEnds(Token),
     /// The poll of a session has waited for a quarter of its lease, likewise.
-    PollEnds(RecordNumber),
+    PollEnds(SessionId),
 }
 
 /// An effect, with canonical names.
@@ -109,8 +109,8 @@ pub(super) enum Deed {
     Send(FrameNumber, Rc<Frame>),
     CloseOutLink,
     /// By its name before the step.
-    CloseInLink(InLink),
-    Probe(Question),
+    CloseInLink(InStream),
+    Probe(PeerQuestion),
     Fence(View),
     Relay(Caller, Rc<Request>),
     Event(Event),
@@ -144,7 +144,7 @@ impl Cores {
         let timing = Timing {
             peer_timeout: PEER_TIMEOUT,
             feed_timeout: FEED_TIMEOUT,
-            record_time_to_live: Duration::from_hours(1_000_000),
+            session_time_to_live: Duration::from_hours(1_000_000),
             ..Timing::default()
         };
         let settings = Settings::new(me, false, timing, Limits::default(), 0);
@@ -201,15 +201,15 @@ fn drive_core(
     base: OpNumber,
     effects: &mut Vec<Effect<Caller>>,
 ) -> Now {
-    let (beat, quiet) = (core.watch.heartbeat_interval(), core.watch.quiet());
+    let (beat, quiet) = (core.detector.heartbeat_interval(), core.detector.quiet());
     if let Role::Primary(primary) = &mut core.role {
         match drive {
-            Drive::LeaseEnds(record) => primary.leases.let_end(record, NOW),
+            Drive::LeaseEnds(session) => primary.leases.let_end(session, NOW),
             Drive::RetentionEnds(token) => primary.retentions.let_end(token, NOW),
-            Drive::PollEnds(record) => primary.polls.let_end(record, NOW),
+            Drive::PollEnds(session) => primary.polls.let_end(session, NOW),
             Drive::Overdue | Drive::Unfed => {
-                if let Some((outbox, _)) = primary.sending() {
-                    outbox.delay(NOW, PEER_TIMEOUT);
+                if let Some((queue, _)) = primary.sending() {
+                    queue.delay(NOW, PEER_TIMEOUT);
                 }
                 if drive == Drive::Unfed {
                     primary.passage.starve(NOW, FEED_TIMEOUT);
@@ -287,17 +287,17 @@ fn deed(effect: Effect<Caller>, names: &InUse, core: &Servant) -> Option<Deed> {
         Effect::Reply(Reply { to, result }) => Deed::Reply(to, result),
         Effect::FrameAnswer(answer) => Deed::FrameAnswer(answer),
         Effect::Introduction(introduction) => Deed::Introduction(introduction),
-        Effect::OpenLink { number, frame, .. } => {
+        Effect::OpenStream { number, frame, .. } => {
             Deed::OpenLink(names.frame(number).unwrap_or(unknown), Rc::new(frame))
         }
         Effect::Send { number, frame, .. } => {
             Deed::Send(names.frame(number).unwrap_or(unknown), Rc::new(frame))
         }
-        Effect::CloseOutLink(_) => Deed::CloseOutLink,
-        Effect::CloseInLink(link) => Deed::CloseInLink(link),
-        Effect::Probe { asker, .. } => Deed::Probe(Question::Who(asker)),
-        Effect::Dismiss { view, .. } => Deed::Probe(Question::StepDown(view)),
-        Effect::Fence { view } => Deed::Fence(view),
+        Effect::CloseOutStream(_) => Deed::CloseOutLink,
+        Effect::CloseInStream(stream) => Deed::CloseInLink(stream),
+        Effect::Probe { asker, .. } => Deed::Probe(PeerQuestion::Who(asker)),
+        Effect::Dismiss { view, .. } => Deed::Probe(PeerQuestion::StepDown(view)),
+        Effect::AnnounceView { view } => Deed::Fence(view),
         Effect::Relay { relay, request } => {
             let (_, caller) = core.relays.callers().find(|(id, _)| *id == relay)?;
             Deed::Relay(*caller, Rc::new(request))
@@ -318,11 +318,11 @@ pub(super) trait Look {
     fn is_probing(&self) -> bool;
     fn is_primary(&self) -> bool;
     /// It is a primary that may find the lease of this session over.
-    fn leases(&self, record: RecordNumber) -> bool;
+    fn leases(&self, session: SessionId) -> bool;
     /// The locks that are retained, at a primary that counts the time.
     fn retentions(&self) -> Vec<Token>;
     /// It is a primary at which a poll of this session waits: for what is after this mark.
-    fn lets_wait(&self, record: RecordNumber) -> Option<Mark>;
+    fn lets_wait(&self, session: SessionId) -> Option<Revision>;
 }
 
 impl Look for Servant {
@@ -350,16 +350,16 @@ impl Look for Servant {
         let Role::Primary(primary) = &self.role else {
             return false;
         };
-        let mut outbox = primary.outbox().into_iter();
-        outbox.any(|outbox| outbox.overdue_at(Duration::ZERO).is_some())
+        let mut queue = primary.queue().into_iter();
+        queue.any(|queue| queue.overdue_at(Duration::ZERO).is_some())
     }
 
     fn is_primary(&self) -> bool {
         matches!(self.role, Role::Primary(_))
     }
 
-    fn leases(&self, record: RecordNumber) -> bool {
-        matches!(&self.role, Role::Primary(primary) if primary.leases.knows(record))
+    fn leases(&self, session: SessionId) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.leases.knows(session))
     }
 
     fn retentions(&self) -> Vec<Token> {
@@ -369,14 +369,14 @@ impl Look for Servant {
         }
     }
 
-    fn lets_wait(&self, record: RecordNumber) -> Option<Mark> {
+    fn lets_wait(&self, session: SessionId) -> Option<Revision> {
         match &self.role {
-            Role::Primary(primary) => primary.polls.waits_from(record),
+            Role::Primary(primary) => primary.polls.waits_from(session),
             Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => None,
         }
     }
 
     fn is_probing(&self) -> bool {
-        self.watch.is_probing()
+        self.detector.is_probing()
     }
 }

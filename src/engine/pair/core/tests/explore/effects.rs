@@ -7,9 +7,11 @@ use super::checks::{self, Violation};
 use super::clients::{self, slot_of};
 use super::cores::{Caller, Deed, Drive, Late, Look as _, Moved, Try};
 use super::names::FLOOR;
-use super::network::{Conn, Flight, Message, Question};
+use super::network::{Conn, Flight, Message, PeerQuestion};
 use super::world::World;
-use crate::engine::pair::core::{Death, Descent, Event, FrameNumber, InLink, Input, ProbeResult};
+use crate::engine::pair::core::{
+    Event, FailureCause, FrameNumber, InStream, Input, ProbeResult, StepDownReason,
+};
 use crate::engine::pair::protocol::Frame;
 use crate::service::{Answer, Refusal, Request};
 use crate::types::ServerId;
@@ -18,7 +20,7 @@ type Outcome = Result<(), Violation>;
 
 /// What a step answers.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Asked {
+pub(super) enum Answered {
     Frame { at: usize, number: FrameNumber },
     Who { awaited: bool },
 }
@@ -28,18 +30,18 @@ impl World {
         &mut self,
         server: ServerId,
         input: Input<Caller>,
-        asked: Option<Asked>,
+        pending: Option<Answered>,
         context: &mut Context,
     ) -> Outcome {
         let late = std::mem::replace(&mut self.host_mut(server).late, Late::No);
-        self.drive(server, Drive::Input(late, input), asked, context)
+        self.drive(server, Drive::Input(late, input), pending, context)
     }
 
     pub(super) fn drive(
         &mut self,
         server: ServerId,
         drive: Drive,
-        asked: Option<Asked>,
+        pending: Option<Answered>,
         context: &mut Context,
     ) -> Outcome {
         let Some(core) = self.host(server).core else {
@@ -51,7 +53,7 @@ impl World {
         self.host_mut(server).core = Some(moved.core);
         self.rename_frames(server, &moved);
         for deed in &moved.deeds {
-            self.perform(server, deed, asked, context)?;
+            self.perform(server, deed, pending, context)?;
         }
         self.rename_links(server, &moved);
         Ok(())
@@ -71,25 +73,25 @@ impl World {
     }
 
     pub(super) fn rename_links(&mut self, server: ServerId, moved: &Moved) {
-        for link in self.accepted(server) {
-            *link = moved
+        for stream in self.accepted(server) {
+            *stream = moved
                 .names
-                .in_link(*link)
-                .unwrap_or(InLink(link.0 + FLOOR.0));
+                .in_link(*stream)
+                .unwrap_or(InStream(stream.0 + FLOOR.0));
         }
     }
 
     /// The name of the next connection that `server` accepts.
-    pub(super) fn next_link(&mut self, server: ServerId) -> InLink {
-        let newest = self.accepted(server).map(|link| link.0).max();
-        InLink(newest.unwrap_or(0).max(FLOOR.0) + 1)
+    pub(super) fn next_link(&mut self, server: ServerId) -> InStream {
+        let newest = self.accepted(server).map(|stream| stream.0).max();
+        InStream(newest.unwrap_or(0).max(FLOOR.0) + 1)
     }
 
     pub(super) fn perform(
         &mut self,
         me: ServerId,
         effect: &Deed,
-        asked: Option<Asked>,
+        pending: Option<Answered>,
         context: &mut Context,
     ) -> Outcome {
         let peer = me.peer();
@@ -104,12 +106,12 @@ impl World {
             }
             Deed::Reply(Caller::Nobody, _) => {}
             Deed::FrameAnswer(answer) => {
-                if let Some(Asked::Frame { at, number }) = asked {
+                if let Some(Answered::Frame { at, number }) = pending {
                     self.conns[at].back.send((number, *answer));
                 }
             }
             Deed::Introduction(introduction) => {
-                if let Some(Asked::Who { awaited: true }) = asked {
+                if let Some(Answered::Who { awaited: true }) = pending {
                     let answered = ProbeResult::Answered(*introduction);
                     self.send(peer, Message::Probed(answered));
                 }
@@ -125,15 +127,15 @@ impl World {
                     .into_iter()
                     .for_each(Conn::close_by_dialler);
             }
-            Deed::CloseInLink(link) => {
+            Deed::CloseInLink(stream) => {
                 let conns = self.conns.iter_mut();
-                let closed = conns.filter(|conn| conn.from == peer && conn.accepted == *link);
+                let closed = conns.filter(|conn| conn.from == peer && conn.accepted == *stream);
                 closed.for_each(Conn::close_by_acceptor);
             }
             Deed::Probe(asks) => self.probe(me, *asks),
             Deed::Fence(view) => {
                 self.remember_fence(peer, *view);
-                self.send(peer, Message::Fence(*view));
+                self.send(peer, Message::AnnounceView(*view));
             }
             Deed::Relay(caller, request) => self.relay(me, *caller, request),
             Deed::Event(event) => self.report(me, event, context)?,
@@ -141,19 +143,19 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn probe(&mut self, me: ServerId, asks: Question) {
+    pub(super) fn probe(&mut self, me: ServerId, asks: PeerQuestion) {
         self.void_probe(me);
         if self.is_halted(me.peer()) {
             let message = Message::Probed(ProbeResult::Refused);
             return self.flights.push(Flight { to: me, message });
         }
-        let link = self.next_link(me.peer());
+        let stream = self.next_link(me.peer());
         let awaited = true;
         self.send(
             me.peer(),
-            Message::Who {
+            Message::Probe {
                 asks,
-                link,
+                link: stream,
                 awaited,
             },
         );
@@ -203,7 +205,8 @@ impl World {
     /// read; one such question stays on the way at the most, the newest.
     pub(super) fn void_probe(&mut self, me: ServerId) {
         let is_question = |flight: &Flight, wanted: bool| {
-            let who = matches!(&flight.message, Message::Who { awaited, .. } if *awaited == wanted);
+            let who =
+                matches!(&flight.message, Message::Probe { awaited, .. } if *awaited == wanted);
             who && flight.to != me
         };
         if self.flights.iter().any(|flight| is_question(flight, true)) {
@@ -213,7 +216,7 @@ impl World {
             .retain(|flight| flight.to != me || !matches!(flight.message, Message::Probed(_)));
         for flight in &mut self.flights {
             if flight.to != me
-                && let Message::Who { awaited, .. } = &mut flight.message
+                && let Message::Probe { awaited, .. } = &mut flight.message
             {
                 *awaited = false;
             }
@@ -237,16 +240,16 @@ impl World {
     pub(super) fn report(&mut self, me: ServerId, event: &Event, context: &mut Context) -> Outcome {
         context.events.push((me, event.clone()));
         match event {
-            Event::Formed { .. } | Event::FormedAlone { .. } => self.form(),
+            Event::Formed { .. } | Event::FormedStandalone { .. } => self.form(),
             Event::SteppedDown {
-                descent: Descent::Diverged { .. },
+                reason: StepDownReason::Diverged { .. },
                 ..
             }
-            | Event::WentAlone {
-                death: Death::Diverged,
+            | Event::WentStandalone {
+                cause: FailureCause::Diverged,
                 ..
             } => Err(Violation(format!("{me} found a divergence: {event}"))),
-            Event::WentAlone { view, .. }
+            Event::WentStandalone { view, .. }
             | Event::TookOver { view, .. }
             | Event::BackupJoining { view } => {
                 let most = context.scope.views;

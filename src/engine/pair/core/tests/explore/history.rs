@@ -3,8 +3,8 @@
 //! leases that end.
 
 use super::clients::{self, LOCKS, Step, call_id, name_of};
-use crate::machine::{Machine, Recall};
-use crate::types::{RecordNumber, Token};
+use crate::machine::{DuplicateLookup, Machine};
+use crate::types::{SessionId, Token};
 
 /// A call, by its client and step.
 pub(super) type Call = (u8, u8);
@@ -70,7 +70,7 @@ impl History {
 
     pub(super) fn told(&self, call: Call) -> Option<Said> {
         self.answered()
-            .find_map(|(told, said)| (told == call).then_some(said))
+            .find_map(|(notified, said)| (notified == call).then_some(said))
     }
 
     pub(super) fn answered(&self) -> impl Iterator<Item = (Call, Said)> {
@@ -113,8 +113,8 @@ impl History {
     }
 
     fn deeds(&self, steps: &[Vec<Step>]) -> Vec<Deed> {
-        let asked = self.0.iter().enumerate();
-        let deeds = asked.filter_map(|(at, moment)| {
+        let pending = self.0.iter().enumerate();
+        let deeds = pending.filter_map(|(at, moment)| {
             let (call, step) = match *moment {
                 Moment::Asked(call) => {
                     let step = steps[usize::from(call.0)][usize::from(call.1)];
@@ -124,7 +124,8 @@ impl History {
                 Moment::Elapsed((client, step)) => ((client, ELAPSED + step), None),
                 Moment::Told(..) | Moment::Granted(..) | Moment::Broken(_) => return None,
             };
-            let told = self.position(|it| matches!(it, Moment::Told(told, _) if *told == call));
+            let notified =
+                self.position(|it| matches!(it, Moment::Told(notified, _) if *notified == call));
             let granted = self.position(|it| matches!(it, Moment::Granted(of, _) if *of == call));
             let broken = match step {
                 Some(Step::Break(client, step)) => {
@@ -136,12 +137,12 @@ impl History {
                 call,
                 step,
                 asked: at,
-                told,
+                told: notified,
                 said: self.told(call),
                 granted,
                 token: self.token(call),
                 broken,
-                must: told.is_some() || broken.is_some(),
+                must: notified.is_some() || broken.is_some(),
             })
         });
         deeds.collect()
@@ -156,22 +157,22 @@ impl History {
     pub(super) fn explains(
         &self,
         steps: &[Vec<Step>],
-        records: &[Option<RecordNumber>],
+        records: &[Option<SessionId>],
         machine: &Machine,
     ) -> bool {
         let mut deeds = self.deeds(steps);
         deeds.retain_mut(|deed| {
             let (client, step) = deed.call;
-            let record = records[usize::from(client)].unwrap_or_default();
+            let session = records[usize::from(client)].unwrap_or_default();
             if deed.elapses().is_some() {
                 return true;
             }
             if deed.step.is_none() {
                 deed.must = true;
-                return machine.record(record).is_none();
+                return machine.session(session).is_none();
             }
-            let id = call_id(client, &steps[usize::from(client)], step, record);
-            if let Recall::Done(outcome) = machine.recall(&id) {
+            let id = call_id(client, &steps[usize::from(client)], step, session);
+            if let DuplicateLookup::Done(outcome) = machine.find_duplicate(&id) {
                 deed.said.get_or_insert_with(|| outcome.into());
                 deed.must = true;
             }
@@ -180,12 +181,12 @@ impl History {
         let places = |lock| machine.queue_of(&name_of(lock));
         let queues: Vec<_> = (0..LOCKS).map(places).collect();
         let id_of = |(client, step): Call| {
-            let record = records[usize::from(client)].unwrap_or_default();
-            let id = call_id(client, &steps[usize::from(client)], step, record);
-            (id.record, id.seq)
+            let session = records[usize::from(client)].unwrap_or_default();
+            let id = call_id(client, &steps[usize::from(client)], step, session);
+            (id.session, id.seq)
         };
         for deed in &mut deeds {
-            let mut places = queues.iter().flat_map(|queue| &queue.places);
+            let mut places = queues.iter().flat_map(|queue| &queue.entries);
             let place = places.find(|place| deed.step.is_some() && place.0 == id_of(deed.call));
             deed.token = deed.token.or_else(|| place.and_then(|place| place.1));
         }
@@ -196,9 +197,9 @@ impl History {
                     let call = order.deeds[*at].call;
                     (id_of(call), table.has_granted(*at))
                 });
-                let found = queue.places.iter();
+                let found = queue.entries.iter();
                 let found = found.map(|(id, token)| (*id, token.is_some()));
-                lock.ownerless == queue.ownerless && expected.eq(found)
+                lock.unowned == queue.unowned && expected.eq(found)
             })
         })
     }
@@ -261,7 +262,7 @@ impl Table {
 
 #[derive(Debug, Clone, Default)]
 struct Lock {
-    ownerless: bool,
+    unowned: bool,
     /// Whoever acquired it, in turn.
     places: Vec<usize>,
     /// The last token that is known.
@@ -347,14 +348,14 @@ impl Order {
         let first = self.acquired[at];
         let held = first.is_some_and(|first| table.has_granted(first));
         let state = &mut table.locks[usize::from(lock)];
-        let is_free = !state.ownerless && state.places.is_empty();
+        let is_free = !state.unowned && state.places.is_empty();
         let said = match step {
             Step::Lock(_) => {
-                state.ownerless |= is_free;
+                state.unowned |= is_free;
                 is_free.into()
             }
-            Step::Unlock(_) if !state.ownerless && !is_free => Said::Owned,
-            Step::Unlock(_) => std::mem::take(&mut state.ownerless).into(),
+            Step::Unlock(_) if !state.unowned && !is_free => Said::Owned,
+            Step::Unlock(_) => std::mem::take(&mut state.unowned).into(),
             Step::Acquire(_) | Step::Share(_) | Step::Permit(..) => {
                 state.places.push(at);
                 Said::Yes
@@ -385,7 +386,7 @@ impl Order {
         };
         let as_known = deed.said.is_none_or(|known| known == said)
             && (deed.broken.is_none() || said == Said::Yes);
-        (as_known && self.pass_on(lock, &mut table)).then_some(table)
+        (as_known && self.grant_to_next(lock, &mut table)).then_some(table)
     }
 
     /// What was acquired by `first` is not retained any more.
@@ -400,7 +401,7 @@ impl Order {
             let places = &mut table.locks[usize::from(lock)].places;
             places.retain(|place| *place != first);
         }
-        self.pass_on(lock, &mut table).then_some(table)
+        self.grant_to_next(lock, &mut table).then_some(table)
     }
 
     fn end(&self, client: u8, mut table: Table) -> Option<Table> {
@@ -414,19 +415,19 @@ impl Order {
             let goes = |at: usize| table.left & 1 << at != 0 && table.retained & 1 << at == 0;
             lock.places.retain(|at| !goes(*at));
         }
-        let in_order = (0..LOCKS).all(|lock| self.pass_on(lock, &mut table));
+        let in_order = (0..LOCKS).all(|lock| self.grant_to_next(lock, &mut table));
         in_order.then_some(table)
     }
 
     /// Whoever fits in has the lock, in turn: as many as each of them was promised at the most.
     /// False if a token is not above the one before.
-    fn pass_on(&self, lock: u8, table: &mut Table) -> bool {
+    fn grant_to_next(&self, lock: u8, table: &mut Table) -> bool {
         let lock = &mut table.locks[usize::from(lock)];
         let mut most = u32::MAX;
         for (before, at) in (0..).zip(&lock.places) {
             let deed = &self.deeds[*at];
             most = most.min(deed.step.map_or(1, |step| step.mode().most_holders()));
-            if lock.ownerless || before >= most {
+            if lock.unowned || before >= most {
                 break;
             }
             let is_new = table.granted & 1 << at == 0;

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cores::{LEASE, NOW, RETENTION, Servant};
-use crate::engine::pair::core::primary::Mode;
-use crate::engine::pair::core::{FrameNumber, InLink, Now, OutLink, ProbeId, RelayId, Role};
+use crate::engine::pair::core::primary::ReplicationMode;
+use crate::engine::pair::core::{FrameNumber, InStream, Now, OutStream, ProbeId, RelayId, Role};
 
 /// Is shown everything in a core that may have another name.
 pub(in super::super::super) trait Names {
@@ -20,48 +20,51 @@ pub(in super::super::super) trait Names {
     fn frame(&mut self, number: &mut FrameNumber);
     fn probe(&mut self, id: &mut ProbeId);
     fn relay(&mut self, id: &mut RelayId);
-    fn out_link(&mut self, link: &mut OutLink);
+    fn out_link(&mut self, stream: &mut OutStream);
     /// The current link.
-    fn in_link(&mut self, link: &mut InLink);
+    fn in_link(&mut self, stream: &mut InStream);
     /// The newest link that is closed, or current.
-    fn floor(&mut self, link: &mut InLink);
+    fn floor(&mut self, stream: &mut InStream);
 }
 
 /// The current link, in a core whose names are canonical; every link that is neither current nor
 /// newer than the floor; and the floor, if it is above the current link. Newer links have higher
 /// numbers.
-pub(super) const CURRENT: InLink = InLink(2);
-pub(super) const DEAD: InLink = InLink(1);
-pub(super) const FLOOR: InLink = InLink(3);
+pub(super) const CURRENT: InStream = InStream(2);
+pub(super) const DEAD: InStream = InStream(1);
+pub(super) const FLOOR: InStream = InStream(3);
 
 fn show(core: &mut Servant, names: &mut impl Names) {
-    let interval = core.watch.heartbeat_interval();
+    let interval = core.detector.heartbeat_interval();
     let (peer_timeout, feed_timeout) = (core.settings.peer_timeout, core.settings.feed_timeout);
-    let ttl = core.settings.record_time_to_live;
-    core.watch.name(names);
-    core.floor.name(names);
+    let ttl = core.settings.session_time_to_live;
+    core.detector.name(names);
+    core.minimum_stream.name(names);
     core.relays.name(names);
-    names.out_link(&mut core.next_link);
+    names.out_link(&mut core.next_stream);
     names.frame(&mut core.next_frame);
     match &mut core.role {
         Role::Starting(starting) => starting.name(names),
         Role::Retired(_) => {}
-        Role::Backup(backup) => backup.link.iter_mut().for_each(|link| names.in_link(link)),
+        Role::Backup(backup) => backup
+            .stream
+            .iter_mut()
+            .for_each(|stream| names.in_link(stream)),
         Role::Primary(primary) => {
-            primary.heard.name(ttl, names);
+            primary.last_seen.name(ttl, names);
             primary.leases.name(names);
             primary.retentions.name(RETENTION, names);
             primary.polls.name(LEASE / 4, names);
             primary.passage.name(feed_timeout, names);
             match &mut primary.mode {
-                Mode::Alone { since, sync } => {
+                ReplicationMode::Standalone { since, sync } => {
                     names.forget(since);
-                    if let Some(outbox) = sync {
-                        outbox.name(interval, peer_timeout, names);
+                    if let Some(queue) = sync {
+                        queue.name(interval, peer_timeout, names);
                     }
                 }
-                Mode::Paired { outbox, waiting } => {
-                    outbox.name(interval, peer_timeout, names);
+                ReplicationMode::Replicated { queue, waiting } => {
+                    queue.name(interval, peer_timeout, names);
                     waiting.name(names);
                 }
             }
@@ -75,9 +78,9 @@ pub(super) struct InUse {
     frames: BTreeSet<FrameNumber>,
     probes: BTreeSet<ProbeId>,
     relays: BTreeSet<RelayId>,
-    out_links: BTreeSet<OutLink>,
-    current: Option<InLink>,
-    floor: Option<InLink>,
+    out_links: BTreeSet<OutStream>,
+    current: Option<InStream>,
+    floor: Option<InStream>,
 }
 
 impl InUse {
@@ -94,20 +97,20 @@ impl InUse {
     }
 
     /// The new name of a link that this server accepts; none if it is newer than all that it knows.
-    pub(super) fn in_link(&self, link: InLink) -> Option<InLink> {
-        if Some(link) == self.current {
+    pub(super) fn in_link(&self, stream: InStream) -> Option<InStream> {
+        if Some(stream) == self.current {
             Some(CURRENT)
         } else {
-            (Some(link) <= self.floor).then_some(DEAD)
+            (Some(stream) <= self.floor).then_some(DEAD)
         }
     }
 
     /// Gives everything its new name.
     pub(super) fn rename(&self, core: &mut Servant, now: Now) {
         show(core, &mut Rename { names: self, now });
-        if !core.is_linked() {
+        if !core.has_stream() {
             // The silence of a link is nothing without one.
-            core.watch.hear_on_link(NOW);
+            core.detector.note_seen_on_stream(NOW);
         }
     }
 }
@@ -129,14 +132,14 @@ impl Names for InUse {
     fn relay(&mut self, id: &mut RelayId) {
         self.relays.insert(*id);
     }
-    fn out_link(&mut self, link: &mut OutLink) {
-        self.out_links.insert(*link);
+    fn out_link(&mut self, stream: &mut OutStream) {
+        self.out_links.insert(*stream);
     }
-    fn in_link(&mut self, link: &mut InLink) {
-        self.current = Some(*link);
+    fn in_link(&mut self, stream: &mut InStream) {
+        self.current = Some(*stream);
     }
-    fn floor(&mut self, link: &mut InLink) {
-        self.floor = Some(*link);
+    fn floor(&mut self, stream: &mut InStream) {
+        self.floor = Some(*stream);
     }
 }
 
@@ -170,14 +173,14 @@ impl Names for Rename<'_> {
     fn relay(&mut self, id: &mut RelayId) {
         id.0 = rank(&self.names.relays, id);
     }
-    fn out_link(&mut self, link: &mut OutLink) {
-        link.0 = rank(&self.names.out_links, link);
+    fn out_link(&mut self, stream: &mut OutStream) {
+        stream.0 = rank(&self.names.out_links, stream);
     }
-    fn in_link(&mut self, link: &mut InLink) {
-        *link = CURRENT;
+    fn in_link(&mut self, stream: &mut InStream) {
+        *stream = CURRENT;
     }
-    fn floor(&mut self, link: &mut InLink) {
-        let is_current = self.names.current == Some(*link);
-        *link = if is_current { CURRENT } else { FLOOR };
+    fn floor(&mut self, stream: &mut InStream) {
+        let is_current = self.names.current == Some(*stream);
+        *stream = if is_current { CURRENT } else { FLOOR };
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::cores::{Caller, Try};
-use crate::engine::pair::core::{FrameNumber, InLink, ProbeResult};
+use crate::engine::pair::core::{FrameNumber, InStream, ProbeResult};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::service::{Answer, Refusal, Request};
 use crate::types::{ServerId, View};
@@ -60,13 +60,13 @@ impl<M> Pipe<M> {
 pub(super) struct Conn {
     pub(super) from: ServerId,
     /// Its name at the other end.
-    pub(super) accepted: InLink,
+    pub(super) accepted: InStream,
     pub(super) forth: Pipe<(FrameNumber, Rc<Frame>)>,
     pub(super) back: Pipe<(FrameNumber, FrameAnswer)>,
 }
 
 impl Conn {
-    pub(super) const fn new(from: ServerId, accepted: InLink) -> Self {
+    pub(super) const fn new(from: ServerId, accepted: InStream) -> Self {
         Self {
             from,
             accepted,
@@ -104,7 +104,7 @@ impl Conn {
 
 /// What a probe asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Question {
+pub(super) enum PeerQuestion {
     Who(Introduction),
     StepDown(View),
 }
@@ -113,9 +113,9 @@ pub(super) enum Question {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Message {
     /// A probe, on a connection of its own. Unless it is awaited, its sender has begun another one.
-    Who {
-        asks: Question,
-        link: InLink,
+    Probe {
+        asks: PeerQuestion,
+        link: InStream,
         awaited: bool,
     },
     /// How the receiver's probe ended.
@@ -128,7 +128,7 @@ pub(super) enum Message {
         who: Try,
         result: Option<Result<Answer, Refusal>>,
     },
-    Fence(View),
+    AnnounceView(View),
     /// A client's, to a server that is stopped.
     Request {
         who: Try,
@@ -147,7 +147,7 @@ impl Flight {
     pub(super) fn bounce(self) -> Option<Self> {
         let sender = self.to.peer();
         let (to, message) = match self.message {
-            Message::Who { awaited: true, .. } => (sender, Message::Probed(ProbeResult::Broken)),
+            Message::Probe { awaited: true, .. } => (sender, Message::Probed(ProbeResult::Broken)),
             Message::Probed(ProbeResult::Answered(_)) => {
                 (self.to, Message::Probed(ProbeResult::Broken))
             }
@@ -158,7 +158,9 @@ impl Flight {
             } => (sender, Message::Relayed { who, result: None }),
             Message::Relayed { who, .. } => (self.to, Message::Relayed { who, result: None }),
             Message::Request { who, request } => (self.to, Message::Request { who, request }),
-            Message::Who { .. } | Message::Relay { .. } | Message::Fence(_) => return None,
+            Message::Probe { .. } | Message::Relay { .. } | Message::AnnounceView(_) => {
+                return None;
+            }
         };
         Some(Self { to, message })
     }

@@ -7,8 +7,8 @@ use super::history::{Call, Moment, Said};
 use super::scope::Scope;
 use super::world::World;
 use crate::machine::Machine;
-use crate::service::{Acquired, Mark, News};
-use crate::types::{RecordNumber, Seq, ServerId, Token};
+use crate::service::{Acquired, Notifications, Revision};
+use crate::types::{Seq, ServerId, SessionId, Token};
 
 type Outcome = Result<(), Violation>;
 
@@ -37,35 +37,40 @@ pub(super) fn granted(world: &mut World, call: Call, token: Token, scope: &Scope
 }
 
 /// A client is told what has changed.
-pub(super) fn news(world: &mut World, client: u8, news: &News, scope: &Scope) -> Outcome {
+pub(super) fn notifications(
+    world: &mut World,
+    client: u8,
+    notifications: &Notifications,
+    scope: &Scope,
+) -> Outcome {
     let steps = scope.clients[usize::from(client)];
-    let Some(record) = world.clients[usize::from(client)].record else {
+    let Some(session) = world.clients[usize::from(client)].record else {
         return Ok(());
     };
-    for change in &news.changes {
+    for change in &notifications.changes {
         let acquires = (0..).zip(steps).filter(|(_, it)| it.acquires().is_some());
         let mut calls = acquires.map(|(step, _)| step);
-        let call = calls.find(|step| call_id(client, steps, *step, record).seq == change.acquired);
+        let call = calls.find(|step| call_id(client, steps, *step, session).seq == change.acquired);
         let Some(step) = call else {
             return violation(format!(
-                "client {client} hears of what it never asked: {news:?}"
+                "client {client} hears of what it never asked: {notifications:?}"
             ));
         };
         granted(world, (client, step), change.token, scope)?;
     }
-    for acquired in &news.broken {
+    for acquired in &notifications.broken {
         let acquires = (0..).zip(steps).filter(|(_, it)| it.acquires().is_some());
         let mut calls = acquires.map(|(step, _)| (client, step));
-        let call = calls.find(|call| call_id(client, steps, call.1, record).seq == *acquired);
+        let call = calls.find(|call| call_id(client, steps, call.1, session).seq == *acquired);
         let Some(call) = call.filter(|call| breaks(world, scope, *call).next().is_some()) else {
             return violation(format!(
-                "client {client} hears of a lock as broken that nobody breaks: {news:?}"
+                "client {client} hears of a lock as broken that nobody breaks: {notifications:?}"
             ));
         };
         world.history.push(Moment::Broken(call));
     }
     let state = &mut world.clients[usize::from(client)];
-    state.through = state.through.max(news.through);
+    state.through = state.through.max(notifications.through);
     Ok(())
 }
 
@@ -113,29 +118,34 @@ fn most_holders(scope: &Scope, (client, step): Call) -> usize {
 fn holds(world: &World, scope: &Scope, (client, step): Call, machine: &Machine) -> bool {
     let state = &world.clients[usize::from(client)];
     let steps = scope.clients[usize::from(client)];
-    let Some(record) = state.record.filter(|_| !state.lost) else {
+    let Some(session) = state.record.filter(|_| !state.lost) else {
         return false;
     };
-    let id = call_id(client, steps, step, record);
+    let id = call_id(client, steps, step, session);
     let is_held = || matches!(machine.acquired(&id), Acquired::Granted(_));
-    !state.may_have_released(steps, step) && machine.record(record).is_some() && is_held()
+    !state.may_have_released(steps, step) && machine.session(session).is_some() && is_held()
 }
 
 /// In a server's lock table every place is one of a living session, no more have the lock than each
 /// of them was promised, and nobody waits who could come in.
-pub(super) fn places(world: &World, scope: &Scope, server: ServerId, machine: &Machine) -> Outcome {
+pub(super) fn entries(
+    world: &World,
+    scope: &Scope,
+    server: ServerId,
+    machine: &Machine,
+) -> Outcome {
     for lock in 0..LOCKS {
         let queue = machine.queue_of(&name_of(lock));
         let mut most = usize::MAX;
         let mut waits = false;
-        for (before, ((session, seq), token)) in queue.places.iter().enumerate() {
+        for (before, ((session, seq), token)) in queue.entries.iter().enumerate() {
             let is_retained = token.is_some_and(|token| machine.retention(token).is_some());
-            if machine.record(*session).is_none() && !is_retained {
+            if machine.session(*session).is_none() && !is_retained {
                 return violation(format!("{server} keeps a place for the dead: {queue:?}"));
             }
             let call = call_of(world, scope, *session, *seq);
             most = most.min(call.map_or(1, |call| most_holders(scope, call)));
-            let has_room = !queue.ownerless && before < most;
+            let has_room = !queue.unowned && before < most;
             if token.is_some() && (waits || !has_room) {
                 return violation(format!(
                     "{server} grants it to too many, or out of turn: {queue:?}"
@@ -150,7 +160,7 @@ pub(super) fn places(world: &World, scope: &Scope, server: ServerId, machine: &M
     Ok(())
 }
 
-fn call_of(world: &World, scope: &Scope, session: RecordNumber, seq: Seq) -> Option<Call> {
+fn call_of(world: &World, scope: &Scope, session: SessionId, seq: Seq) -> Option<Call> {
     let mut clients = (0..).zip(&world.clients);
     let (client, _) = clients.find(|(_, client)| client.record == Some(session))?;
     let steps = scope.clients[usize::from(client)];
@@ -174,20 +184,24 @@ pub(super) fn are_notified(
         return Ok(());
     };
     for state in &world.clients {
-        let Some(record) = state.record else { continue };
-        let Some(since) = core.lets_wait(record) else {
+        let Some(session) = state.record else {
             continue;
         };
-        let news = machine.news(record, since, usize::MAX);
-        let mut changes = news.changes.iter();
+        let Some(since) = core.lets_wait(session) else {
+            continue;
+        };
+        let notifications = machine.notifications(session, since, usize::MAX);
+        let mut changes = notifications.changes.iter();
         let is_hidden = changes.any(|change| {
-            let call = call_of(world, scope, record, change.acquired);
+            let call = call_of(world, scope, session, change.acquired);
             let is_answered = call.is_some_and(|call| world.history.told(call).is_some());
             let is_known = call.and_then(|call| world.history.token(call)).is_some();
             change.contended || is_answered && !is_known
         });
-        if is_hidden || !news.broken.is_empty() {
-            return violation(format!("{server} lets a poll wait, and has {news:?}"));
+        if is_hidden || !notifications.broken.is_empty() {
+            return violation(format!(
+                "{server} lets a poll wait, and has {notifications:?}"
+            ));
         }
     }
     Ok(())
@@ -202,10 +216,10 @@ pub(super) fn are_kept(
 ) -> Outcome {
     for (client, steps) in (0..).zip(scope.clients) {
         let state = &world.clients[usize::from(client)];
-        let Some(record) = state.record.filter(|_| state.epoch == world.epoch) else {
+        let Some(session) = state.record.filter(|_| state.epoch == world.epoch) else {
             continue;
         };
-        if machine.record(record).is_none() {
+        if machine.session(session).is_none() {
             continue;
         }
         if state.lost && state.ended {
@@ -221,7 +235,7 @@ pub(super) fn are_kept(
                 continue;
             }
             let known = world.history.token(call);
-            let id = call_id(client, steps, step, record);
+            let id = call_id(client, steps, step, session);
             let found = machine.acquired(&id);
             let is_broken = world.history.is_broken(call)
                 || breaks(world, scope, call).any(|by| world.history.told(by) == Some(Said::Yes));
@@ -229,8 +243,9 @@ pub(super) fn are_kept(
                 Acquired::Granted(token) => !is_broken && known.is_none_or(|known| known == token),
                 Acquired::Queued => known.is_none(),
                 Acquired::Ended => {
-                    let news = machine.news(record, Mark(0), usize::MAX);
-                    news.broken.contains(&id.seq) && breaks(world, scope, call).next().is_some()
+                    let notifications = machine.notifications(session, Revision(0), usize::MAX);
+                    notifications.broken.contains(&id.seq)
+                        && breaks(world, scope, call).next().is_some()
                 }
                 Acquired::Held => false,
             };

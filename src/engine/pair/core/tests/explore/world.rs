@@ -11,7 +11,7 @@ use super::history::History;
 use super::names::{CURRENT, FLOOR};
 use super::network::{Conn, Flight, Message};
 use super::scope::Scope;
-use crate::engine::pair::core::InLink;
+use crate::engine::pair::core::InStream;
 use crate::service::RoleName;
 use crate::types::ServerId::{self, A, B};
 use crate::types::View;
@@ -178,12 +178,12 @@ impl World {
     }
 
     /// The connections that `server` accepts, or will.
-    pub(super) fn accepted(&mut self, server: ServerId) -> impl Iterator<Item = &mut InLink> {
+    pub(super) fn accepted(&mut self, server: ServerId) -> impl Iterator<Item = &mut InStream> {
         let conns = self.conns.iter_mut();
         let conns = conns.filter(move |conn| conn.from != server && conn.forth.read);
         let whos = self.flights.iter_mut();
         let whos = whos.filter_map(move |flight| match &mut flight.message {
-            Message::Who { link, .. } if flight.to == server => Some(link),
+            Message::Probe { link: stream, .. } if flight.to == server => Some(stream),
             _ => None,
         });
         conns.map(|conn| &mut conn.accepted).chain(whos)
@@ -191,10 +191,10 @@ impl World {
 
     /// Counts the connections anew that are newer than all that `server` knows.
     pub(super) fn count_links(&mut self, server: ServerId) {
-        let newer = self.accepted(server).map(|link| *link);
-        let newer: BTreeSet<_> = newer.filter(|link| *link > FLOOR).collect();
-        for link in self.accepted(server).filter(|link| **link > FLOOR) {
-            link.0 = FLOOR.0 + 1 + newer.range(..*link).count() as u64;
+        let newer = self.accepted(server).map(|stream| *stream);
+        let newer: BTreeSet<_> = newer.filter(|stream| *stream > FLOOR).collect();
+        for stream in self.accepted(server).filter(|stream| **stream > FLOOR) {
+            stream.0 = FLOOR.0 + 1 + newer.range(..*stream).count() as u64;
         }
     }
 }

@@ -1,0 +1,511 @@
+//! Which locks a session waits for or holds, each by the call that asked for it; and which of them
+//! are to be given back.
+//!
+//! A place is entered before its call is sent, because the news of its grant can overtake the
+//! call's answer. News of a place that is not here any more is of one that was given up: its
+//! release is on its way.
+//!
+//! Two servers that were cut off from each other have two histories, of which one is kept. So
+//! whenever the servers' view changes the session reconciles: it asks for what the servers have of
+//! it, page by page ([`Reconciliation`]). What it knew to hold when it asked, and the servers do
+//! not have, is lost; what the servers have and nobody here believes in is given back.
+//!
+//! What was asked before the session met the current view may have been answered by the history
+//! that was not kept, however late the answer comes. So such an answer makes the session reconcile
+//! again, and such a release is repeated.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use super::LossReason;
+use crate::service::{Change, Holding, HoldingState, Holdings, InView, Notifications, Revision};
+use crate::types::{LockName, Seq, Token, View};
+
+/// One lock that a session waits for or holds.
+#[derive(Debug)]
+pub(in crate::clerk) struct Acquisition {
+    pub(in crate::clerk) name: LockName,
+    /// The call that asked for it.
+    pub(super) acquired: Seq,
+    /// The view that was met last when it was asked for.
+    pub(super) asked_in: View,
+    state: watch::Sender<AcquisitionState>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct AcquisitionState {
+    token: Option<Token>,
+    is_contended: bool,
+    /// Why it is not held or waited for any more, though its session lives.
+    lost: Option<LossReason>,
+    /// Its guard is gone.
+    is_over: bool,
+}
+
+/// What is known of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    Queued,
+    Granted(Token),
+}
+
+impl Acquisition {
+    /// Waits until the lock is granted, or lost before that was heard of.
+    pub(super) async fn granted(&self) -> Result<Token, LossReason> {
+        let outcome = |grant: &AcquisitionState| {
+            let token = grant.token.map(Ok);
+            grant.lost.map(Err).or(token)
+        };
+        self.wait_for(outcome).await
+    }
+
+    /// Waits until somebody else waits for the lock.
+    pub(in crate::clerk) async fn contended(&self) {
+        self.wait_for(|grant| grant.is_contended.then_some(()))
+            .await;
+    }
+
+    /// Waits until the lock is lost, though its session lives.
+    pub(super) async fn lost(&self) -> LossReason {
+        self.wait_for(|grant| grant.lost).await
+    }
+
+    /// Waits until the lock is lost, or its guard is gone: then there is no reason.
+    pub(super) async fn lost_or_over(&self) -> Option<LossReason> {
+        let over = |grant: &AcquisitionState| grant.is_over.then_some(None);
+        let outcome = |grant: &AcquisitionState| grant.lost.map(Some).or_else(|| over(grant));
+        self.wait_for(outcome).await
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state.borrow().is_over
+    }
+
+    /// Its guard is gone. Wakes those who watch it: mostly nobody, and to look for them in vain
+    /// would take longer than all else here.
+    pub(super) fn end(&self) {
+        self.state.send_if_modified(|grant| {
+            grant.is_over = true;
+            self.state.receiver_count() > 0
+        });
+    }
+
+    /// Why it is lost, if it is and its session lives.
+    pub(super) fn loss(&self) -> Option<LossReason> {
+        self.state.borrow().lost
+    }
+
+    fn lose(&self, reason: LossReason) {
+        self.state.send_modify(|grant| {
+            grant.lost.get_or_insert(reason);
+        });
+    }
+
+    fn contend(&self, is_contended: bool) {
+        self.state.send_if_modified(|grant| {
+            std::mem::replace(&mut grant.is_contended, is_contended) != is_contended
+        });
+    }
+
+    async fn wait_for<V>(&self, outcome: impl Fn(&AcquisitionState) -> Option<V>) -> V {
+        let mut changes = self.state.subscribe();
+        loop {
+            let found = outcome(&changes.borrow_and_update());
+            if let Some(found) = found {
+                return found;
+            }
+            // Its sender is `self`.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+/// All places of a session.
+#[derive(Debug)]
+pub(super) struct Acquisitions {
+    table: Mutex<AcquisitionTable>,
+    given_up: Notify,
+    doubted: Notify,
+}
+
+#[derive(Debug)]
+struct AcquisitionTable {
+    acquisitions: BTreeMap<Seq, Entry>,
+    given_up: VecDeque<Seq>,
+    /// Up to where the news has been told.
+    revision: Revision,
+    /// The view of the servers, as far as it was met.
+    view: View,
+    /// How often there was reason to reconcile.
+    doubts: u64,
+    /// How many of these reasons reconciling has removed.
+    resolved: u64,
+    /// How many pages were asked for.
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    place: Arc<Acquisition>,
+    known: Option<Known>,
+    /// How many pages had been asked for when that became known.
+    known_since: u64,
+    /// It is being given back.
+    is_leaving: bool,
+}
+
+/// What is under way to reconcile a session with its servers.
+#[derive(Debug)]
+pub(super) struct Reconciliation {
+    view: View,
+    /// The doubts that it removes.
+    doubts: u64,
+    /// The number of the page that is asked for.
+    page: u64,
+    from: Seq,
+    /// From when on the news tells what the pages do not.
+    through: Option<Revision>,
+}
+
+impl Acquisitions {
+    /// `view`: in which the session was opened.
+    pub(super) fn new(view: View) -> Self {
+        Self {
+            table: Mutex::new(AcquisitionTable {
+                acquisitions: BTreeMap::new(),
+                given_up: VecDeque::new(),
+                revision: Revision::default(),
+                view,
+                doubts: 0,
+                resolved: 0,
+                asked: 0,
+            }),
+            given_up: Notify::new(),
+            doubted: Notify::new(),
+        }
+    }
+
+    pub(super) fn enter(&self, acquired: Seq, name: LockName) -> Arc<Acquisition> {
+        let mut table = self.table();
+        let acquisition = Arc::new(Acquisition {
+            name,
+            acquired,
+            asked_in: table.view,
+            state: watch::Sender::default(),
+        });
+        let entry = Entry {
+            place: acquisition.clone(),
+            known: None,
+            known_since: 0,
+            is_leaving: false,
+        };
+        table.acquisitions.insert(acquired, entry);
+        acquisition
+    }
+
+    /// The call that acquires is answered. Returns what is known of its place then: news may have
+    /// told more.
+    pub(super) fn answered(&self, acquired: Seq, answer: Known) -> Known {
+        let table = &mut *self.table();
+        let Some(entry) = table.acquisitions.get_mut(&acquired) else {
+            return answer;
+        };
+        let is_late = entry.place.asked_in != table.view;
+        let known = match entry.known {
+            Some(known @ Known::Granted(_)) => known,
+            _ => entry.learn(answer, table.asked),
+        };
+        if is_late {
+            self.doubt(table);
+        }
+        known
+    }
+
+    /// A place is about to be given back. Returns the view that was met last, for
+    /// [`settle`](Self::settle).
+    pub(super) fn leave(&self, acquired: Seq) -> View {
+        let mut table = self.table();
+        if let Some(entry) = table.acquisitions.get_mut(&acquired) {
+            entry.is_leaving = true;
+        }
+        table.view
+    }
+
+    /// The view that was met last.
+    pub(super) fn view(&self) -> View {
+        self.table().view
+    }
+
+    /// A server has answered that a place holds nothing and waits for nothing. It is taken off; and
+    /// given back, if another view than `asked_in` was met meanwhile.
+    pub(super) fn settle(&self, acquired: Seq, asked_in: View) {
+        let is_late = {
+            let mut table = self.table();
+            let is_late = table.view != asked_in;
+            if !is_late {
+                table.acquisitions.remove(&acquired);
+            }
+            is_late
+        };
+        if is_late {
+            self.give_up(acquired);
+        }
+    }
+
+    /// Takes a place off that holds nothing and waits for nothing.
+    pub(super) fn remove(&self, acquired: Seq) {
+        self.table().acquisitions.remove(&acquired);
+    }
+
+    /// Takes a place off and lets it be given back.
+    pub(super) fn give_up(&self, acquired: Seq) {
+        let mut table = self.table();
+        table.acquisitions.remove(&acquired);
+        table.given_up.push_back(acquired);
+        drop(table);
+        self.given_up.notify_one();
+    }
+
+    /// Waits for a place that is to be given back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: none is lost.
+    pub(super) async fn next_given_up(&self) -> Seq {
+        loop {
+            if let Some(acquired) = self.table().given_up.pop_front() {
+                return acquired;
+            }
+            self.given_up.notified().await;
+        }
+    }
+
+    /// What to poll for: up to where the news has been told, and in which view.
+    pub(super) fn revision(&self) -> (Revision, View) {
+        let table = self.table();
+        (table.revision, table.view)
+    }
+
+    /// Tells the places what there is news of. An answer that comes late, when newer news has been
+    /// told, tells nothing; nor does one of another view.
+    pub(super) fn apply_notifications(&self, notifications: &InView<Notifications>) {
+        let table = &mut *self.table();
+        self.meet(table, notifications.view);
+        let notifications = &notifications.answer;
+        if table.is_doubtful() || notifications.through < table.revision {
+            return;
+        }
+        table.revision = notifications.through;
+        for Change {
+            acquired,
+            token,
+            contended,
+        } in &notifications.changes
+        {
+            if let Some(entry) = table.acquisitions.get_mut(acquired) {
+                entry.granted(*token, *contended, table.asked);
+            }
+        }
+        for broken in &notifications.broken {
+            if let Some(entry) = table.acquisitions.get(broken) {
+                entry.place.lose(LossReason::Broken);
+            }
+        }
+    }
+
+    /// Waits until the session has to reconcile.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(super) async fn doubted(&self) {
+        loop {
+            let doubted = self.doubted.notified();
+            if self.table().is_doubtful() {
+                return;
+            }
+            doubted.await;
+        }
+    }
+
+    pub(super) fn reconcile(&self) -> Reconciliation {
+        let table = self.table();
+        Reconciliation {
+            view: table.view,
+            doubts: table.doubts,
+            page: 0,
+            from: Seq::default(),
+            through: None,
+        }
+    }
+
+    /// A page of what the servers have is about to be asked for. Returns where it begins.
+    pub(super) fn ask_for_page(&self, reconciliation: &mut Reconciliation) -> Seq {
+        let mut table = self.table();
+        table.asked += 1;
+        reconciliation.page = table.asked;
+        reconciliation.from
+    }
+
+    /// Compares the places with a page of what the servers have. Returns whether there is another
+    /// page to ask for: not after the last one, nor when the view has changed since the first.
+    pub(super) fn compare(
+        &self,
+        reconciliation: &mut Reconciliation,
+        page: InView<Holdings>,
+    ) -> bool {
+        let table = &mut *self.table();
+        self.meet(table, page.view);
+        if page.view != reconciliation.view {
+            return false;
+        }
+        let Holdings {
+            through,
+            holdings,
+            next,
+        } = page.answer;
+        let unclaimed = table.compare(reconciliation, &holdings, next);
+        if !unclaimed.is_empty() {
+            table.given_up.extend(unclaimed);
+            self.given_up.notify_one();
+        }
+        let through = *reconciliation.through.get_or_insert(through);
+        if let Some(next) = next.filter(|next| *next > reconciliation.from) {
+            reconciliation.from = next;
+            return true;
+        }
+        table.revision = through;
+        table.resolved = table.resolved.max(reconciliation.doubts);
+        false
+    }
+
+    /// A server has answered in `view`.
+    fn meet(&self, table: &mut AcquisitionTable, view: View) {
+        if table.view != view {
+            table.view = view;
+            self.doubt(table);
+        }
+    }
+
+    fn doubt(&self, table: &mut AcquisitionTable) {
+        table.doubts += 1;
+        self.doubted.notify_waiters();
+    }
+
+    /// The table is whole after every step, so a poisoned lock is sound.
+    fn table(&self) -> MutexGuard<'_, AcquisitionTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AcquisitionTable {
+    const fn is_doubtful(&self) -> bool {
+        self.doubts > self.resolved
+    }
+
+    /// Compares the places of a page with what the servers have. Returns what to give back: what
+    /// the servers have, and nobody here believes in.
+    fn compare(
+        &mut self,
+        reconciliation: &Reconciliation,
+        holdings: &[Holding],
+        next: Option<Seq>,
+    ) -> Vec<Seq> {
+        let (from, asked) = (reconciliation.from, self.asked);
+        let holdings = holdings.iter().map(|it| (it.acquired, it.state));
+        let mut unclaimed: BTreeMap<_, _> = holdings.collect();
+        let places = self.acquisitions.range_mut(from..);
+        for (acquired, entry) in places.take_while(|(it, _)| next.is_none_or(|next| **it < next)) {
+            let found = unclaimed.get(acquired).copied();
+            if entry.compare(found, reconciliation.page, asked) {
+                unclaimed.remove(acquired);
+            }
+        }
+        unclaimed.into_keys().collect()
+    }
+}
+
+impl Entry {
+    fn learn(&mut self, known: Known, asked: u64) -> Known {
+        self.known = Some(known);
+        self.known_since = asked;
+        known
+    }
+
+    fn granted(&mut self, token: Token, is_contended: bool, asked: u64) {
+        self.learn(Known::Granted(token), asked);
+        self.place.state.send_modify(|grant| {
+            grant.token = Some(token);
+            grant.is_contended = is_contended;
+        });
+    }
+
+    /// Compares it with what the servers have, as a page tells that was the `page`th to be asked
+    /// for. Returns whether somebody believes in it.
+    fn compare(&mut self, found: Option<HoldingState>, page: u64, asked: u64) -> bool {
+        if self.is_leaving {
+            return true;
+        }
+        if self.place.loss().is_some() {
+            return false;
+        }
+        let is_known_before = self.known_since < page;
+        match (self.known, found) {
+            (_, Some(HoldingState::Broken)) => self.place.lose(LossReason::Broken),
+            (Some(Known::Granted(known)), Some(HoldingState::Held { token, contended }))
+                if known == token =>
+            {
+                self.place.contend(contended);
+            }
+            (Some(Known::Granted(_)), _) if is_known_before => {
+                self.place.lose(LossReason::Diverged);
+                return false;
+            }
+            (Some(Known::Queued), None) if is_known_before => {
+                self.place.lose(LossReason::Diverged);
+            }
+            (None | Some(Known::Queued), Some(HoldingState::Held { token, contended })) => {
+                self.granted(token, contended, asked);
+            }
+            (_, _) => {}
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Change;
+    use crate::types::ServerId;
+
+    fn notifications(through: u64, contended: bool) -> InView<Notifications> {
+        let change = Change {
+            acquired: Seq(1),
+            token: Token(7),
+            contended,
+        };
+        InView {
+            view: View::first(ServerId::A),
+            answer: Notifications {
+                through: Revision(through),
+                changes: vec![change],
+                broken: Vec::new(),
+            },
+        }
+    }
+
+    /// Two polls may be under way: that of a runtime that was blocked, and that of the thread that
+    /// stood in for it.
+    #[test]
+    fn an_answer_that_comes_after_newer_news_tells_nothing() {
+        let places = Acquisitions::new(View::first(ServerId::A));
+        let acquisition = places.enter(Seq(1), LockName::new("x").expect("a name"));
+        places.apply_notifications(&notifications(9, true));
+        places.apply_notifications(&notifications(8, false));
+        assert_eq!(places.revision().0, Revision(9));
+        assert!(acquisition.state.borrow().is_contended);
+    }
+}

@@ -1,0 +1,17 @@
+//! What is said on a connection first, and how messages are framed and encoded.
+//!
+//! The [`preface`] says what a stream is for; [`framing`] makes a transport for tarpc of it.
+
+mod codec;
+pub mod framing;
+pub mod preface;
+mod stub;
+
+pub use framing::{
+    ClientTransport, ServerTransport, Transport, client_transport, server_transport,
+};
+pub use preface::{
+    DialError, GreetError, Purpose, Rejection, RunId, accept, dial, dial_as_client, greet, reject,
+    welcome,
+};
+pub use stub::Checked;
