@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use rustix::termios::tcgetwinsize;
 
 use crate::output::stderr;
+use crate::text::abridged;
 
 /// How wide a terminal is that does not tell.
 const USUAL_WIDTH: u16 = 80;
@@ -55,8 +56,9 @@ impl Line {
         }
     }
 
-    pub(super) fn say(&self, what: String) {
-        self.0.set_message(what);
+    /// Says `what`, or both ends of it where the terminal is too narrow for all.
+    pub(super) fn say(&self, what: &str) {
+        self.0.set_message(abridged(what, columns().into()));
     }
 }
 
@@ -71,6 +73,13 @@ fn target() -> ProgressDrawTarget {
         ProgressDrawTarget::term_like(Box::new(Terminal::default()))
     } else {
         ProgressDrawTarget::hidden()
+    }
+}
+
+fn columns() -> u16 {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col,
+        _ => USUAL_WIDTH,
     }
 }
 
@@ -98,10 +107,7 @@ impl Terminal {
 
 impl TermLike for Terminal {
     fn width(&self) -> u16 {
-        match tcgetwinsize(io::stderr()) {
-            Ok(size) if size.ws_col > 0 => size.ws_col,
-            _ => USUAL_WIDTH,
-        }
+        columns()
     }
 
     fn move_cursor_up(&self, count: usize) -> io::Result<()> {

@@ -43,7 +43,7 @@ pub(super) async fn tell(clerk: &Clerk, name: &LockName) -> Infallible {
         if tcgetpgrp(io::stderr()) == Ok(getpgrp()) {
             let looked = timeout(EVERY, clerk.show(name.as_str())).await;
             let seen = looked.ok().and_then(Result::ok);
-            line.say(waiting(
+            line.say(&waiting(
                 name,
                 seen.as_ref(),
                 clerk.client(),
