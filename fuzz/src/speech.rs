@@ -119,7 +119,7 @@ pub(crate) struct Call {
     who: Who,
     record: Record,
     seq: Number,
-    done_below: Number,
+    first_incomplete: Number,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -358,7 +358,7 @@ impl Call {
             client: self.who.id(known),
             session: self.record.number(known),
             seq: Seq(self.seq.value()),
-            first_incomplete: Seq(self.done_below.value()),
+            first_incomplete: Seq(self.first_incomplete.value()),
         }
     }
 }

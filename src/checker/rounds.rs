@@ -25,11 +25,11 @@ const EARLIER: u32 = 0;
 /// # Examples
 ///
 /// ```
-/// use lockservice::testkit::Auditor;
+/// use lockservice::testkit::HistoryChecker;
 ///
-/// let mut auditor = Auditor::default();
-/// auditor.judge(&"c1 lock 0..1 true jobs".parse()?)?;
-/// let granted_twice = auditor.judge(&"c2 lock 2..3 true jobs".parse()?);
+/// let mut checker = HistoryChecker::default();
+/// checker.judge(&"c1 lock 0..1 true jobs".parse()?)?;
+/// let granted_twice = checker.judge(&"c2 lock 2..3 true jobs".parse()?);
 /// assert!(granted_twice.is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -210,10 +210,10 @@ mod tests {
                 }
             }
             let whole = check(&operations.iter().cloned().collect());
-            let mut auditor = HistoryChecker::default();
+            let mut checker = HistoryChecker::default();
             let parts = rounds(operations)
                 .iter()
-                .try_for_each(|round| auditor.judge(round));
+                .try_for_each(|round| checker.judge(round));
             prop_assert_eq!(parts.is_ok(), whole.is_ok());
         }
     }

@@ -73,11 +73,11 @@ impl OpenSession {
     }
 
     fn issue(self: Arc<Self>) -> NumberedCall {
-        let (seq, done_below) = self.calls().issue();
+        let (seq, first_incomplete) = self.calls().issue();
         NumberedCall {
             session: self,
             seq,
-            first_incomplete: done_below,
+            first_incomplete,
         }
     }
 

@@ -161,10 +161,10 @@ pub enum CallRefusal {
     /// The client has no record of that number.
     #[error("the client's record is not known")]
     UnknownSession,
-    /// The call is below `done_below`, so its outcome has been forgotten.
+    /// The call is below `first_incomplete`, so its outcome has been forgotten.
     #[error("the call was given up by its client")]
     GivenUp,
-    /// The call is [`CALL_WINDOW`](crate::config::CALL_WINDOW) or more above `done_below`.
+    /// The call is [`CALL_WINDOW`](crate::config::CALL_WINDOW) or more above `first_incomplete`.
     #[error("too many calls of one client are unanswered")]
     WindowFull,
     /// The lock is owned by a session, and cannot be unlocked.

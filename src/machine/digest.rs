@@ -87,12 +87,16 @@ pub(super) fn of_lock(name: &LockName) -> EntryHash {
     EntryHash::new(Kind::Lock, name.as_str().as_bytes())
 }
 
-pub(super) fn of_session(number: SessionId, info: &SessionInfo, done_below: Seq) -> EntryHash {
+pub(super) fn of_session(
+    number: SessionId,
+    info: &SessionInfo,
+    first_incomplete: Seq,
+) -> EntryHash {
     let lease = info.lease.map_or(0, Lease::millis);
     let mut bytes = [0; 44];
     bytes[..8].copy_from_slice(&number.0.to_le_bytes());
     bytes[8..24].copy_from_slice(&info.client.as_u128().to_le_bytes());
-    bytes[24..32].copy_from_slice(&done_below.0.to_le_bytes());
+    bytes[24..32].copy_from_slice(&first_incomplete.0.to_le_bytes());
     bytes[32..40].copy_from_slice(&info.next_seq.0.to_le_bytes());
     bytes[40..].copy_from_slice(&lease.to_le_bytes());
     EntryHash::new(Kind::Record, &bytes)

@@ -81,21 +81,25 @@ impl Outcomes {
 
     /// Raises `first_incomplete` if that is higher than it was, and names each outcome that is
     /// forgotten.
-    pub(super) fn forget_below(&mut self, done_below: Seq, mut forgotten: impl FnMut(Seq, bool)) {
-        if done_below <= self.first_incomplete {
+    pub(super) fn forget_below(
+        &mut self,
+        first_incomplete: Seq,
+        mut forgotten: impl FnMut(Seq, bool),
+    ) {
+        if first_incomplete <= self.first_incomplete {
             return;
         }
         self.iter()
-            .take_while(|(seq, _)| *seq < done_below)
+            .take_while(|(seq, _)| *seq < first_incomplete)
             .for_each(|(seq, outcome)| forgotten(seq, outcome));
-        if done_below >= self.next_seq() {
+        if first_incomplete >= self.next_seq() {
             self.words.clear();
-        } else if let Some(passed) = self.index(done_below) {
+        } else if let Some(passed) = self.index(first_incomplete) {
             self.words.drain(..passed);
         }
-        self.first_incomplete = done_below;
+        self.first_incomplete = first_incomplete;
         if let Some(first) = self.words.front_mut() {
-            *first &= u64::MAX << (2 * slot_of(done_below));
+            *first &= u64::MAX << (2 * slot_of(first_incomplete));
         }
         self.give_room_back();
     }

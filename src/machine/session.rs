@@ -48,14 +48,14 @@ impl Session {
     }
 
     pub(super) fn find_duplicate(&self, id: &CallId) -> DuplicateLookup {
-        let done_below = self.first_incomplete().max(id.first_incomplete);
+        let first_incomplete = self.first_incomplete().max(id.first_incomplete);
         if id.client != self.client {
             DuplicateLookup::Refused(CallRefusal::UnknownSession)
         } else if let Some(outcome) = self.outcomes.find(id.seq) {
             DuplicateLookup::Done(outcome)
-        } else if id.seq < done_below {
+        } else if id.seq < first_incomplete {
             DuplicateLookup::Refused(CallRefusal::GivenUp)
-        } else if id.seq.0 >= done_below.0.saturating_add(CALL_WINDOW) {
+        } else if id.seq.0 >= first_incomplete.0.saturating_add(CALL_WINDOW) {
             DuplicateLookup::Refused(CallRefusal::WindowFull)
         } else {
             DuplicateLookup::Fresh
@@ -69,8 +69,8 @@ impl Session {
 
     /// Raises `first_incomplete` if that is higher than it was, and names each outcome that is
     /// forgotten.
-    pub(super) fn forget_below(&mut self, done_below: Seq, forgotten: impl FnMut(Seq, bool)) {
-        self.outcomes.forget_below(done_below, forgotten);
+    pub(super) fn forget_below(&mut self, first_incomplete: Seq, forgotten: impl FnMut(Seq, bool)) {
+        self.outcomes.forget_below(first_incomplete, forgotten);
     }
 
     /// Stores the outcome of a call that [`find_duplicate`](Self::find_duplicate) found fresh.

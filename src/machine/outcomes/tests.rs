@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::*;
 
 /// Raises `first_incomplete` and stores, as a call does.
-fn put(outcomes: &mut Outcomes, seq: u64, done_below: u64) {
-    outcomes.forget_below(Seq(done_below), |_, _| {});
+fn put(outcomes: &mut Outcomes, seq: u64, first_incomplete: u64) {
+    outcomes.forget_below(Seq(first_incomplete), |_, _| {});
     outcomes.store(Seq(seq), true);
 }
 
@@ -18,8 +18,12 @@ fn there_is_room_for_a_window_of_outcomes_and_no_more() {
         put(&mut outcomes, seq, 0);
         assert!(outcomes.words.capacity() <= MOST_WORDS);
     }
-    for done_below in [7, 10 * CALL_WINDOW] {
-        put(&mut outcomes, done_below + CALL_WINDOW - 1, done_below);
+    for first_incomplete in [7, 10 * CALL_WINDOW] {
+        put(
+            &mut outcomes,
+            first_incomplete + CALL_WINDOW - 1,
+            first_incomplete,
+        );
         assert!(outcomes.words.capacity() <= MOST_WORDS);
     }
 }
@@ -52,8 +56,8 @@ fn every_forgotten_outcome_is_named_once() {
         put(&mut outcomes, seq, 0);
     }
     let mut forgotten = Vec::new();
-    for done_below in [2, 1, 4, 39, 100, 50] {
-        outcomes.forget_below(Seq(done_below), |seq, _| forgotten.push(seq.0));
+    for first_incomplete in [2, 1, 4, 39, 100, 50] {
+        outcomes.forget_below(Seq(first_incomplete), |seq, _| forgotten.push(seq.0));
     }
     assert_eq!(forgotten, [0, 1, 3, 6, 40]);
     assert_eq!(outcomes.first_incomplete(), Seq(100));
@@ -62,11 +66,11 @@ fn every_forgotten_outcome_is_named_once() {
 
 #[test]
 fn impossible_outcomes_are_not_sound() {
-    let sound = |done_below, words: &[u64]| {
+    let sound = |first_incomplete, words: &[u64]| {
         let words = words.iter().copied().collect();
-        let done_below = Seq(done_below);
+        let first_incomplete = Seq(first_incomplete);
         Outcomes {
-            first_incomplete: done_below,
+            first_incomplete,
             words,
         }
         .are_sound()
@@ -76,7 +80,7 @@ fn impossible_outcomes_are_not_sound() {
     assert!(sound(0, &[0, THERE]) && sound(5, &[THERE << 10]));
     assert!(sound(0, &full[1..]) && sound(u64::MAX, &[]));
     assert!(!sound(0, &[THERE, 0]), "nothing in the last word");
-    assert!(!sound(6, &[THERE << 10]), "one below `done_below`");
+    assert!(!sound(6, &[THERE << 10]), "one below `first_incomplete`");
     assert!(!sound(0, &[GRANTED]), "one that is not there");
     assert!(!sound(0, &full), "more than a window");
     assert!(!sound(u64::MAX - 9, &[THERE << 62]), "the last number");
@@ -99,17 +103,17 @@ proptest! {
         let mut outcomes = Outcomes::new();
         outcomes.forget_below(Seq(start), |_, _| {});
         let mut map = BTreeMap::new();
-        let mut done_below = start;
+        let mut first_incomplete = start;
         for (ahead, rise, outcome) in steps {
-            done_below = done_below.saturating_add(rise);
+            first_incomplete = first_incomplete.saturating_add(rise);
             let mut forgotten = Vec::new();
-            outcomes.forget_below(Seq(done_below), |seq, outcome| forgotten.push((seq, outcome)));
-            let kept = map.split_off(&Seq(done_below));
+            outcomes.forget_below(Seq(first_incomplete), |seq, outcome| forgotten.push((seq, outcome)));
+            let kept = map.split_off(&Seq(first_incomplete));
             let lost = std::mem::replace(&mut map, kept);
             prop_assert_eq!(forgotten, lost.into_iter().collect::<Vec<_>>());
 
-            let seq = Seq(done_below.saturating_add(ahead).min(u64::MAX - 1));
-            if seq.0 >= done_below && !map.contains_key(&seq) {
+            let seq = Seq(first_incomplete.saturating_add(ahead).min(u64::MAX - 1));
+            if seq.0 >= first_incomplete && !map.contains_key(&seq) {
                 map.insert(seq, outcome);
                 outcomes.store(seq, outcome);
             }
@@ -117,7 +121,7 @@ proptest! {
             prop_assert_eq!(outcomes.find(seq), map.get(&seq).copied());
             let all: Vec<_> = map.iter().map(|(seq, outcome)| (*seq, *outcome)).collect();
             prop_assert_eq!(outcomes.iter().collect::<Vec<_>>(), all);
-            let next = map.keys().last().map_or(Seq(done_below), |seq| seq.next());
+            let next = map.keys().last().map_or(Seq(first_incomplete), |seq| seq.next());
             prop_assert_eq!(outcomes.next_seq(), next);
             let wire = postcard::to_stdvec(&outcomes).expect("it encodes");
             prop_assert_eq!(postcard::from_bytes(&wire), Ok(outcomes.clone()));

@@ -198,11 +198,11 @@ fn a_record_that_has_moved_on_does_not_expire() {
 fn a_call_below_done_below_is_refused_and_a_late_call_does_not_lower_it() {
     let mut machine = Machine::default();
     let session = open(&mut machine, ALICE);
-    let id = |seq, done_below| CallId {
+    let id = |seq, first_incomplete| CallId {
         client: ALICE,
         session,
         seq: Seq(seq),
-        first_incomplete: Seq(done_below),
+        first_incomplete: Seq(first_incomplete),
     };
     let given_up = Outcome::Refused(CallRefusal::GivenUp);
 
@@ -231,18 +231,21 @@ fn a_call_below_done_below_is_refused_and_a_late_call_does_not_lower_it() {
 fn a_call_too_far_ahead_is_refused() {
     let mut machine = Machine::default();
     let session = open(&mut machine, ALICE);
-    let id = |seq, done_below| CallId {
+    let id = |seq, first_incomplete| CallId {
         client: ALICE,
         session,
         seq: Seq(seq),
-        first_incomplete: Seq(done_below),
+        first_incomplete: Seq(first_incomplete),
     };
     let full = Outcome::Refused(CallRefusal::WindowFull);
 
     let before = machine.session(session);
-    for (seq, done_below) in [(CALL_WINDOW, 0), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
+    for (seq, first_incomplete) in [(CALL_WINDOW, 0), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
         assert_eq!(
-            machine.apply(&call(id(seq, done_below), Verb::Lock, "a"), ServerId::A),
+            machine.apply(
+                &call(id(seq, first_incomplete), Verb::Lock, "a"),
+                ServerId::A
+            ),
             full
         );
     }

@@ -40,7 +40,7 @@ struct ModelEntry {
 struct ModelSession {
     client: ClientId,
     session: Option<SessionTerms>,
-    done_below: Seq,
+    first_incomplete: Seq,
     outcomes: BTreeMap<Seq, bool>,
     broken: Vec<(u64, Seq)>,
 }
@@ -159,7 +159,7 @@ impl Model {
         let session_id = ModelSession {
             client,
             session,
-            done_below: Seq(0),
+            first_incomplete: Seq(0),
             outcomes: BTreeMap::new(),
             broken: Vec::new(),
         };
@@ -173,7 +173,7 @@ impl Model {
         let session = session
             .filter(|session| session.client == id.client)
             .ok_or(CallRefusal::UnknownSession)?;
-        if id.seq < session.done_below {
+        if id.seq < session.first_incomplete {
             return Err(CallRefusal::GivenUp);
         }
         if let Some(outcome) = session.outcomes.get(&id.seq) {
@@ -182,8 +182,8 @@ impl Model {
         if id.seq < id.first_incomplete {
             return Err(CallRefusal::GivenUp);
         }
-        let done_below = session.done_below.max(id.first_incomplete);
-        if id.seq.0 - done_below.0 >= CALL_WINDOW || id.seq == Seq(u64::MAX) {
+        let first_incomplete = session.first_incomplete.max(id.first_incomplete);
+        if id.seq.0 - first_incomplete.0 >= CALL_WINDOW || id.seq == Seq(u64::MAX) {
             return Err(CallRefusal::WindowFull);
         }
         Ok(None)
@@ -191,7 +191,7 @@ impl Model {
 
     fn store(&mut self, id: &CallId, outcome: bool) {
         let session = self.records.get_mut(&id.session).expect("it was recalled");
-        session.done_below = session.done_below.max(id.first_incomplete);
+        session.first_incomplete = session.first_incomplete.max(id.first_incomplete);
         session.outcomes.insert(id.seq, outcome);
     }
 

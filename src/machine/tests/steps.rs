@@ -93,7 +93,7 @@ impl Step {
             Self::Call {
                 record,
                 stranger,
-                numbers: (seq, done_below),
+                numbers: (seq, first_incomplete),
                 deed,
                 lock,
             } => {
@@ -102,7 +102,7 @@ impl Step {
                     client,
                     session: record,
                     seq: Seq(seq),
-                    first_incomplete: Seq(done_below),
+                    first_incomplete: Seq(first_incomplete),
                 };
                 let lock = format!("lock-{lock}");
                 match deed {
@@ -196,11 +196,11 @@ fn retention() -> impl Strategy<Value = Retention> {
 /// The numbers of a call, seldom such as no honest client sends.
 fn numbers() -> impl Strategy<Value = (u64, u64)> {
     (number(), number(), prop::bool::weighted(0.05)).prop_map(|(one, other, is_odd)| {
-        let (seq, done_below) = (one.max(other), one.min(other));
+        let (seq, first_incomplete) = (one.max(other), one.min(other));
         if is_odd {
-            (done_below, seq)
+            (first_incomplete, seq)
         } else {
-            (seq, done_below)
+            (seq, first_incomplete)
         }
     })
 }
