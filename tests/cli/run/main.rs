@@ -1,6 +1,7 @@
 //! `lockc run` as its users know it: a real pair, real commands, signals, kills.
 #![cfg(target_os = "linux")]
 
+mod at_a_terminal;
 mod death;
 #[path = "../../support/edition/mod.rs"]
 mod edition;
@@ -9,6 +10,7 @@ mod loss;
 mod nested;
 #[path = "../../support/program/mod.rs"]
 mod program;
+#[path = "../../support/terminal/mod.rs"]
 mod terminal;
 
 use std::os::unix::process::ExitStatusExt as _;

@@ -1,15 +1,15 @@
-//! A command at the terminal of a shell with job control. `script` makes the terminal.
+//! A command at the terminal of a shell with job control.
 
 use std::fs;
-use std::process::Stdio;
 
 use lockservice::Clerk;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::fixture::{FROM_A_TERMINAL, Fixture, is_stopped};
 use crate::program::PATIENCE;
+use crate::terminal::Terminal;
 
 const LOCKC: &str = env!("CARGO_BIN_EXE_lockc");
 
@@ -24,12 +24,7 @@ const CLEARED: &str = "\r\u{1b}[2K";
 const FIRST: [&str; 2] = ["", "read a; echo b\"\"ack $a;"];
 
 /// An interactive shell.
-struct Shell {
-    _child: Child,
-    keyboard: ChildStdin,
-    screen: ChildStdout,
-    shown: String,
-}
+struct Shell(Terminal);
 
 impl Shell {
     async fn start(fixture: &Fixture) -> Self {
@@ -47,48 +42,22 @@ impl Shell {
 
     fn running(fixture: &Fixture, command: &str) -> Self {
         let [env, default] = FROM_A_TERMINAL;
-        let mut child = Command::new(env)
-            .args([default, "script", "-qefc", command, "/dev/null"])
+        let mut script = Command::new(env);
+        script
+            .args([default, "script"])
             .env_clear()
             .env("PS1", "READY> ")
             .env("TERM", "xterm")
-            .env("LOCK_SERVERS", fixture.pair.servers().to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("there is `script`");
-        Self {
-            keyboard: child.stdin.take().expect("a pipe"),
-            screen: child.stdout.take().expect("a pipe"),
-            _child: child,
-            shown: String::new(),
-        }
+            .env("LOCK_SERVERS", fixture.pair.servers().to_string());
+        Self(Terminal::start(script, command))
     }
 
     async fn types(&mut self, keys: &str) {
-        let typed = self.keyboard.write_all(keys.as_bytes()).await;
-        typed.expect("it reads");
-        self.keyboard.flush().await.expect("it reads");
+        self.0.types(keys).await;
     }
 
-    /// Waits until `text` is shown, after what was waited for before. Gives what was shown before
-    /// it.
     async fn shows(&mut self, text: &str) -> String {
-        let mut bytes = [0; 1024];
-        loop {
-            if let Some(at) = self.shown.find(text) {
-                let before = self.shown[..at].to_owned();
-                self.shown.drain(..at + text.len());
-                return before;
-            }
-            let read = timeout(PATIENCE, self.screen.read(&mut bytes)).await;
-            let length = read
-                .unwrap_or_else(|_| panic!("no `{text}` in {:?}", self.shown))
-                .expect("it shows");
-            assert!(length > 0, "no `{text}` in {:?}", self.shown);
-            self.shown += &String::from_utf8_lossy(&bytes[..length]);
-        }
+        self.0.shows(text).await
     }
 
     async fn runs(&mut self, script: &str) {
@@ -123,9 +92,10 @@ impl Shell {
 
     /// Waits until it has ended, and gives the rest of what it shows.
     async fn ends(&mut self) -> String {
-        let rest = timeout(PATIENCE, self.screen.read_to_string(&mut self.shown)).await;
+        let Terminal { screen, shown, .. } = &mut self.0;
+        let rest = timeout(PATIENCE, screen.read_to_string(shown)).await;
         rest.expect("it ends in time").expect("it shows text");
-        self.shown.clone()
+        shown.clone()
     }
 
     /// Waits until the script that it runs is ready, and has done one of [`FIRST`].

@@ -2,6 +2,8 @@
 //! installed is skipped, and its tests say so.
 #![cfg(target_os = "linux")]
 
+mod shell;
+#[path = "../../support/terminal/mod.rs"]
 mod terminal;
 
 use std::fs;
@@ -14,7 +16,7 @@ use lockservice::testkit::{Pair, PairOptions};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use self::terminal::Terminal;
+use self::shell::Shell;
 
 const LOCKC: &str = env!("CARGO_BIN_EXE_lockc");
 
@@ -131,17 +133,17 @@ fn is_installed(shell: &str) -> bool {
 }
 
 /// Types each case into the shell, and has the shell itself say which words have come of it.
-async fn completes(stage: &Stage, shell: &str, setup: &str) {
-    let mut terminal = Terminal::start(stage.command("script"), shell).await;
-    terminal.runs(setup).await;
+async fn completes(stage: &Stage, program: &str, setup: &str) {
+    let mut shell = Shell::start(stage.command("script"), program).await;
+    shell.runs(setup).await;
     for (typed, expected) in stage.cases() {
-        let words = terminal.words(&typed).await;
-        assert_eq!(words, expected, "{shell}: {typed:?}");
+        let words = shell.words(&typed).await;
+        assert_eq!(words, expected, "{program}: {typed:?}");
     }
-    terminal.runs("export LOCK_COMPLETION_TIMEOUT=1ms").await;
+    shell.runs("export LOCK_COMPLETION_TIMEOUT=1ms").await;
     let line = format!("lockc --servers {NOBODY} ls jobs/");
-    let words = terminal.words(&format!("{line}\t")).await;
-    assert_eq!(words.join(" "), line, "{shell}");
+    let words = shell.words(&format!("{line}\t")).await;
+    assert_eq!(words.join(" "), line, "{program}");
 }
 
 #[tokio::test]
