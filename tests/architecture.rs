@@ -298,6 +298,15 @@ fn the_role_machine_does_not_know_its_shell() {
 }
 
 #[test]
+fn the_server_knows_no_engine_but_by_the_seam() {
+    forbid(
+        &["src/server/"],
+        &["engine::pair", "PairHandle"],
+        "the server asks `engine::Engine`, so that another engine can answer",
+    );
+}
+
+#[test]
 fn only_the_driver_moves_the_role_machine() {
     let mut owners = sources();
     owners.retain(|source| {
@@ -421,7 +430,7 @@ fn a_server_reads_the_wall_clock_when_it_starts_and_to_say_what_time_it_is() {
     let readers: Vec<_> = readers.iter().map(|source| source.path.as_str()).collect();
     assert_eq!(
         readers,
-        ["src/engine/pair/driver.rs", "src/server/mod.rs"],
+        ["src/engine/pair/driver.rs", "src/engine/pair/mod.rs"],
         "a clock that is put forward or back must not touch what a running server decides"
     );
 }

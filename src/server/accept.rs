@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::greeting::Greetings;
 use super::{Shared, connection};
+use crate::engine::ConnectionNumber;
 use crate::transport::{Listener, Stream};
 
 /// How long to wait when no connection can be taken: until others have ended and given their
@@ -22,6 +23,7 @@ pub(super) struct Acceptor {
     clients: Arc<AtomicUsize>,
     connections: JoinSet<()>,
     greetings: Greetings,
+    next_number: ConnectionNumber,
 }
 
 impl Acceptor {
@@ -32,6 +34,7 @@ impl Acceptor {
             clients: Arc::new(AtomicUsize::new(0)),
             connections: JoinSet::new(),
             greetings: Greetings::default(),
+            next_number: ConnectionNumber::default(),
         }
     }
 
@@ -69,7 +72,8 @@ impl Acceptor {
         let limits = &self.shared.config.limits;
         // Numbered here, in the order of arrival: what was accepted before a link must not take its
         // place.
-        let stream_id = self.shared.pair.number_stream();
+        let number = self.next_number;
+        self.next_number = number.next();
         let most = limits.connections + limits.greetings;
         if self.connections.len() >= most && !self.greetings.end_oldest() {
             if let Some(untold) = self.shared.warnings.pass("too many connections") {
@@ -80,7 +84,7 @@ impl Acceptor {
         let shared = self.shared.clone();
         let permits = ConnectionPermits(self.clients.clone());
         let greeting = self.greetings.begin();
-        let serving = connection::serve(shared, permits, stream_id, stream, who, greeting);
+        let serving = connection::serve(shared, permits, number, stream, who, greeting);
         self.connections.spawn(serving);
     }
 

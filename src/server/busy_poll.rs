@@ -27,7 +27,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::gaps::Gaps;
-use crate::engine::pair::LoadCounter;
+use crate::engine::LoadCounter;
 
 /// How long a spell lasts: long against a call, and short against what anybody notices.
 const SPELL: Duration = Duration::from_millis(8);

@@ -5,12 +5,9 @@
 //! them.
 
 mod accept;
-mod admission;
 mod busy_poll;
 mod connection;
 mod greeting;
-mod idle;
-mod replication;
 mod rpc;
 #[cfg(test)]
 mod tests;
@@ -19,22 +16,18 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use self::accept::Acceptor;
-use self::admission::AdmissionControl;
 use self::busy_poll::{Window, busy_poll};
 use crate::config::{Limits, Timing};
-use crate::engine::pair::core::Settings;
-use crate::engine::pair::{PairHandle, Peer};
+use crate::engine::{Engine, EngineConfig};
 use crate::rpc::RunId;
+use crate::rpc::serve::AdmissionControl;
 use crate::throttle::Warnings;
-use crate::transport::{Addr, Listener, Network, Redial, Servers, SystemNetwork};
+use crate::transport::{Addr, Listener, Network, Servers, SystemNetwork};
 use crate::types::ServerId;
 
 /// What a server is told.
@@ -75,6 +68,20 @@ impl ServerConfig {
             timing: Timing::default(),
             limits: Limits::default(),
             network: Arc::new(SystemNetwork::default()),
+        }
+    }
+
+    fn engine(&self, run: RunId, warnings: &Arc<Warnings>) -> EngineConfig {
+        EngineConfig {
+            servers: self.servers.clone(),
+            me: self.me,
+            run,
+            peer_addr: self.peer_addr.clone(),
+            alone: self.alone,
+            timing: self.timing,
+            limits: self.limits,
+            network: self.network.clone(),
+            warnings: warnings.clone(),
         }
     }
 
@@ -162,30 +169,33 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { config, listener } = self;
         let stop_timeout = config.timing.stop_timeout;
-        let warnings = Arc::<Warnings>::default();
-        let peer = peer(&config, &warnings);
-        let (pair, driver) = PairHandle::new(settings(&config), peer.clone());
-        let mut engine = JoinSet::new();
-        engine.spawn(driver);
-        engine.spawn(peer.keep_located());
+        let (run, warnings) = (RunId::random(), Arc::default());
+        let (engine, mut tasks) = Engine::start(&config.engine(run, &warnings));
         let window = Window::default();
-        engine.spawn(busy_poll(
-            pair.load().clone(),
+        tasks.spawn(busy_poll(
+            engine.load().clone(),
             config.timing.busy_poll,
             window.clone(),
         ));
         let stopping = CancellationToken::new();
-        let shared = Shared::new(config, pair.clone(), window, warnings, stopping.clone());
+        let shared = Shared::new(
+            config,
+            run,
+            warnings,
+            engine.clone(),
+            window,
+            stopping.clone(),
+        );
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));
         tokio::select! {
             biased;
-            _ = engine.join_next() => return Err(ServeError::Engine),
+            _ = tasks.join_next() => return Err(ServeError::Engine),
             () = stop => {}
             () = acceptor.run() => {}
         }
         tracing::info!("stopping: handing over, and answering what is in flight");
         let stop = async {
-            acceptor.accept_until(pair.hand_over()).await;
+            acceptor.accept_until(engine.hand_over()).await;
             stopping.cancel();
             acceptor.drain().await;
         };
@@ -201,8 +211,10 @@ impl Server {
 #[derive(Debug)]
 struct Shared {
     config: ServerConfig,
-    pair: PairHandle,
-    burden: AdmissionControl,
+    /// Tells this run of the server from all others.
+    run: RunId,
+    engine: Engine,
+    admission: AdmissionControl,
     busy_poll: Window,
     warnings: Arc<Warnings>,
     stopping: CancellationToken,
@@ -212,51 +224,21 @@ struct Shared {
 impl Shared {
     fn new(
         config: ServerConfig,
-        pair: PairHandle,
-        busy_poll: Window,
+        run: RunId,
         warnings: Arc<Warnings>,
+        engine: Engine,
+        busy_poll: Window,
         stopping: CancellationToken,
     ) -> Self {
         Self {
-            burden: AdmissionControl::new(config.limits.calls),
+            run,
+            engine,
+            admission: AdmissionControl::new(config.limits.calls),
             config,
-            pair,
             busy_poll,
             warnings,
             stopping,
             started: Instant::now(),
         }
-    }
-}
-
-fn settings(config: &ServerConfig) -> Settings {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-    let started_at = clock.map_or(0, |since| since.as_micros());
-    let started_at = u64::try_from(started_at).unwrap_or(u64::MAX);
-    Settings {
-        cluster_seed: Uuid::new_v4().as_u64_pair().0,
-        ..Settings::new(
-            config.me,
-            config.alone,
-            config.timing,
-            config.limits,
-            started_at,
-        )
-    }
-}
-
-fn peer(config: &ServerConfig, warnings: &Arc<Warnings>) -> Peer {
-    // Often enough that a probe survives the loss of several first packets.
-    let redial = config.timing.peer_timeout / 8;
-    let listed = config.servers.address(config.me.peer());
-    Peer {
-        network: Arc::new(Redial::new(config.network.clone(), redial)),
-        address: config.peer_addr.as_ref().unwrap_or(listed).clone(),
-        me: config.me,
-        own_address: config.servers.address(config.me).clone(),
-        run: RunId::random(),
-        pair: config.servers.pair_id(),
-        warnings: warnings.clone(),
-        small_segments: false,
     }
 }

@@ -8,7 +8,6 @@ use rustix::time::{ClockId, clock_gettime};
 use tarpc::context::Context;
 
 use super::Shared;
-use crate::engine::pair::core::Via;
 use crate::service::{
     AcquireOptions, Acquired, Answer, CallId, Cursor, Holdings, InView, LockInfo, LockService,
     Notifications, Opened, Page, Refusal, Request, Revision, ServerStatus, SessionTerms, Verb,
@@ -31,7 +30,7 @@ impl LockRpc {
     }
 
     fn submit(&self, request: Request) -> impl Future<Output = Result<Answer, Refusal>> + Send {
-        self.shared.pair.submit(Via::Client, request)
+        self.shared.engine.submit(request)
     }
 
     fn call(
@@ -215,24 +214,24 @@ impl LockService for LockRpc {
     }
 
     async fn status(self, _: Context) -> Box<ServerStatus> {
-        let overview = self.shared.pair.overview().await;
+        let status = self.shared.engine.status().await;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let limits = self.shared.config.limits;
         let (server, uptime) = (self.shared.config.me, self.shared.started.elapsed());
         Box::new(ServerStatus {
             server,
-            cluster: overview.cluster,
-            role: overview.role,
-            view: overview.view,
-            op: overview.op,
-            digest: overview.digest,
-            acked: overview.acked,
-            in_sync: overview.in_sync,
-            obstacle: overview.obstacle,
-            clients: overview.clients,
-            locks: overview.locks,
-            waiters: overview.waiters,
-            state_bytes: overview.state_bytes,
+            cluster: status.cluster,
+            role: status.role,
+            view: status.view,
+            op: status.op,
+            digest: status.digest,
+            acked: status.acked,
+            in_sync: status.in_sync,
+            obstacle: status.obstacle,
+            clients: status.clients,
+            locks: status.locks,
+            waiters: status.waiters,
+            state_bytes: status.state_bytes,
             state_limit: limits.memory.map(|_| limits.lock_bytes()),
             memory_limit: limits.memory,
             uptime,

@@ -35,8 +35,8 @@ mod waiting;
 
 pub use event::{Event, FailureCause, SessionOwner, StepDownReason, Suspicion};
 pub use io::{
-    Effect, FrameNumber, InStream, Input, Now, OutStream, Overview, ProbeId, ProbeResult, RelayId,
-    Reply, Settings, Via,
+    Effect, FrameNumber, InStream, Input, Now, OutStream, ProbeId, ProbeResult, RelayId, Reply,
+    Settings,
 };
 
 use self::failure_detector::FailureDetector;
@@ -45,6 +45,7 @@ use self::receiver::{Backup, MinimumStream, Starting};
 use self::relays::RelayTable;
 use self::retire::Retired;
 use super::protocol::Dropped;
+use crate::engine::{EngineStatus, Via};
 use crate::service::Obstacle;
 use crate::types::{OpNumber, UnixTime, View};
 

@@ -25,11 +25,11 @@ use super::core::{
 };
 use super::forward::Forwarder;
 use super::inbox::{FromClient, FromPeer, PeerInbox, ReplyTo};
-use super::load_counter::LoadCounter;
 use super::peer::{Peer, unhurried};
 use super::probe::{self, ProbeRequest};
 use super::relay::RelayQueue;
 use super::report::{Reporter, report};
+use crate::engine::LoadCounter;
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::service::Request;
 use crate::types::{ClusterId, View};
@@ -174,8 +174,8 @@ impl Driver {
             FromClient::Request { via, request, to } => {
                 self.step(Input::Request { to, via, request });
             }
-            FromClient::Overview { to } => {
-                let _ = to.send(self.core.overview(self.now()));
+            FromClient::Status { to } => {
+                let _ = to.send(self.core.status(self.now()));
             }
             FromClient::End { handed_over } => {
                 self.handed_over = Some(handed_over);

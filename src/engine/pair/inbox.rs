@@ -3,8 +3,9 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{FrameNumber, InStream, OutStream, Overview, ProbeId, ProbeResult, RelayId, Via};
+use super::core::{FrameNumber, InStream, OutStream, ProbeId, ProbeResult, RelayId};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
+use crate::engine::{EngineStatus, Via};
 use crate::service::{Answer, Refusal, Request};
 use crate::types::View;
 
@@ -19,8 +20,8 @@ pub(super) enum FromClient {
         request: Request,
         to: ReplyTo,
     },
-    Overview {
-        to: oneshot::Sender<Overview>,
+    Status {
+        to: oneshot::Sender<EngineStatus>,
     },
     /// The server is asked to end. Answered when it has handed over.
     End {

@@ -23,33 +23,32 @@ pub mod core;
 mod driver;
 mod forward;
 mod inbox;
-mod load_counter;
 mod peer;
 mod probe;
 pub mod protocol;
 mod relay;
+mod replication;
 mod report;
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use self::core::{InStream, Overview, Settings, Via};
+use self::core::{InStream, Settings};
 use self::driver::Driver;
-use self::inbox::{FromClient, FromPeer, PeerInbox};
-pub(crate) use self::load_counter::LoadCounter;
-pub(crate) use self::peer::Peer;
-use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
-use crate::rpc::RunId;
+use self::inbox::{FromClient, PeerInbox};
+use self::peer::Peer;
+use super::{ConnectionNumber, EngineConfig, EngineStatus, LoadCounter, Via};
 use crate::service::{Answer, Refusal, Request, Resource};
-use crate::types::{ClusterId, View};
+use crate::transport::Stream;
+use crate::types::ClusterId;
 
 /// How many messages may wait for the driver in each inbox: a few rounds of its work. Who has more
 /// to tell waits.
@@ -62,8 +61,6 @@ pub(crate) struct PairHandle {
     peers: PeerInbox,
     calls: Arc<Semaphore>,
     load: Arc<LoadCounter>,
-    next_link: Arc<AtomicU64>,
-    run: RunId,
     cluster: watch::Receiver<Option<ClusterId>>,
 }
 
@@ -76,36 +73,38 @@ struct Submitted<'a> {
 }
 
 impl PairHandle {
-    /// Makes an engine. It works while the future is polled, and stops when that is dropped.
+    /// Makes an engine, which works while both futures are polled, and stops when they are dropped:
+    /// its driver, and what keeps the peer's address known.
     pub(crate) fn new(
-        settings: Settings,
-        peer: Peer,
-    ) -> (Self, impl Future<Output = Infallible> + Send) {
+        config: &EngineConfig,
+    ) -> (
+        Self,
+        impl Future<Output = Infallible> + Send + use<>,
+        impl Future<Output = Infallible> + Send + use<>,
+    ) {
+        let (settings, peer) = (settings(config), Peer::new(config));
         let (clients, from_clients) = mpsc::channel(INBOX);
         let (peers, from_peers) = mpsc::channel(INBOX);
         let peers = PeerInbox(peers);
-        let activity = Arc::new(LoadCounter::default());
-        let run = peer.run;
+        let load = Arc::<LoadCounter>::default();
         let (announce, cluster) = watch::channel(None);
         let driver = Driver::new(
             settings,
-            peer,
+            peer.clone(),
             from_clients,
             from_peers,
             peers.clone(),
-            activity.clone(),
+            load.clone(),
             announce,
         );
         let pair = Self {
             clients,
             peers,
             calls: Arc::new(Semaphore::new(settings.limits.calls)),
-            load: activity,
-            next_link: Arc::new(AtomicU64::new(0)),
-            run,
+            load,
             cluster,
         };
-        (pair, driver.run())
+        (pair, driver.run(), peer.keep_located())
     }
 
     /// Submits a request, which is on its way when this returns; the future waits until its answer
@@ -158,11 +157,11 @@ impl PairHandle {
     }
 
     /// How the server stands: like one that is starting, once it is stopping.
-    pub(crate) async fn overview(&self) -> Overview {
-        let (to, overview) = oneshot::channel();
+    pub(crate) async fn status(&self) -> EngineStatus {
+        let (to, status) = oneshot::channel();
         // Seldom asked for, and large.
-        let _ = self.clients.send(FromClient::Overview { to }).boxed().await;
-        overview.await.unwrap_or_default()
+        let _ = self.clients.send(FromClient::Status { to }).boxed().await;
+        status.await.unwrap_or_default()
     }
 
     /// Hands over to the peer: takes no new request, waits until what was taken is answered, gives
@@ -187,61 +186,35 @@ impl PairHandle {
         &self.load
     }
 
-    /// What tells this run of the server from all others.
-    pub(crate) const fn run(&self) -> RunId {
-        self.run
-    }
-
     /// The cluster that this server is a member of, as it changes.
     pub(crate) fn cluster(&self) -> watch::Receiver<Option<ClusterId>> {
         self.cluster.clone()
     }
 
-    /// Numbers a connection. To be called in the order in which connections are accepted.
-    pub(crate) fn number_stream(&self) -> InStream {
-        InStream(self.next_link.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Announces a connection from the peer. The engine hangs up by `hang_up`.
-    pub(crate) async fn stream_accepted(&self, stream: InStream, hang_up: CancellationToken) {
-        self.peers
-            .send(FromPeer::Accepted { stream, hang_up })
-            .await;
-    }
-
-    /// A connection from the peer has ended.
-    pub(crate) async fn stream_closed(&self, stream: InStream) {
-        self.peers.send(FromPeer::InStreamClosed { stream }).await;
-    }
-
-    /// The peer asks who this server is; no answer if it is stopping.
-    pub(crate) async fn answer_probe(
+    /// Serves a connection from the peer until it ends, the engine hangs up, or the server stops
+    /// and all that was asked is answered.
+    pub(crate) async fn serve_peer(
         &self,
-        stream: InStream,
-        asker: Introduction,
-    ) -> Option<Introduction> {
-        let (to, introduction) = oneshot::channel();
-        self.peers.send(FromPeer::Probe { stream, asker, to }).await;
-        introduction.await.ok()
+        number: ConnectionNumber,
+        stream: Stream,
+        stopping: &CancellationToken,
+    ) {
+        replication::serve(self, InStream(number.0), stream, stopping).await;
     }
+}
 
-    /// The peer asks this server to step down as its backup; no answer if it is stopping.
-    pub(crate) async fn dismissed(&self, stream: InStream, view: View) -> Option<Introduction> {
-        let (to, introduction) = oneshot::channel();
-        let dismissed = FromPeer::Dismissed { stream, view, to };
-        self.peers.send(dismissed).await;
-        introduction.await.ok()
-    }
-
-    /// The peer sends a frame.
-    pub(crate) async fn append(&self, stream: InStream, frame: Frame) -> FrameAnswer {
-        let (to, answer) = oneshot::channel();
-        self.peers.send(FromPeer::Frame { stream, frame, to }).await;
-        answer.await.unwrap_or(FrameAnswer::Closed)
-    }
-
-    /// The peer says that it has a higher view.
-    pub(crate) async fn view_announced(&self, view: View) {
-        self.peers.send(FromPeer::ViewAnnounced { view }).await;
+fn settings(config: &EngineConfig) -> Settings {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+    let started_at = clock.map_or(0, |since| since.as_micros());
+    let started_at = u64::try_from(started_at).unwrap_or(u64::MAX);
+    Settings {
+        cluster_seed: Uuid::new_v4().as_u64_pair().0,
+        ..Settings::new(
+            config.me,
+            config.alone,
+            config.timing,
+            config.limits,
+            started_at,
+        )
     }
 }

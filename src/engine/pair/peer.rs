@@ -12,27 +12,28 @@ use tarpc::context::{self, Context};
 use tokio::time::sleep;
 
 use crate::config::{LOOK_UP_AGAIN, LOOK_UP_EVERY, MAX_FRAME_BYTES};
+use crate::engine::EngineConfig;
 use crate::engine::pair::protocol::{ReplicationClient, ReplicationRequest, ReplicationResponse};
 use crate::rpc::{Checked, DialError, Purpose, RunId};
 use crate::rpc::{client_transport, dial};
 use crate::throttle::Warnings;
-use crate::transport::{Addr, Network, PairId, SmallSegments};
+use crate::transport::{Addr, Network, PairId, Redial, SmallSegments};
 use crate::types::ServerId;
 
 /// The other server of the pair, as this one reaches it.
 #[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    pub(crate) network: Arc<dyn Network>,
-    pub(crate) address: Addr,
-    pub(crate) me: ServerId,
+pub(super) struct Peer {
+    pub(super) network: Arc<dyn Network>,
+    pub(super) address: Addr,
+    pub(super) me: ServerId,
     /// Where this server is listed.
-    pub(crate) own_address: Addr,
-    pub(crate) pair: PairId,
-    pub(crate) run: RunId,
+    pub(super) own_address: Addr,
+    pub(super) pair: PairId,
+    pub(super) run: RunId,
     /// What has been told of what can be told again and again.
-    pub(crate) warnings: Arc<Warnings>,
+    pub(super) warnings: Arc<Warnings>,
     /// Large packets may get lost on the way.
-    pub(crate) small_segments: bool,
+    pub(super) small_segments: bool,
 }
 
 type Client = ReplicationClient<Checked<ReplicationRequest, ReplicationResponse>>;
@@ -45,6 +46,22 @@ pub(super) struct Connection {
 }
 
 impl Peer {
+    pub(super) fn new(config: &EngineConfig) -> Self {
+        // Often enough that a probe survives the loss of several first packets.
+        let redial = config.timing.peer_timeout / 8;
+        let listed = config.servers.address(config.me.peer());
+        Self {
+            network: Arc::new(Redial::new(config.network.clone(), redial)),
+            address: config.peer_addr.as_ref().unwrap_or(listed).clone(),
+            me: config.me,
+            own_address: config.servers.address(config.me).clone(),
+            run: config.run,
+            pair: config.servers.pair_id(),
+            warnings: config.warnings.clone(),
+            small_segments: false,
+        }
+    }
+
     /// The peer, dialled so that small packets carry everything, if they are to.
     pub(super) fn in_small_segments(self, small_segments: bool) -> Self {
         Self {
@@ -60,7 +77,7 @@ impl Peer {
 
     /// Keeps an address of the peer known, for when it has to be dialled and its name does not
     /// resolve.
-    pub(crate) async fn keep_located(self) -> Infallible {
+    pub(super) async fn keep_located(self) -> Infallible {
         loop {
             let located = self.locate().await;
             sleep(if located {

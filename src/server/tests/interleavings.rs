@@ -23,11 +23,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::Engine;
 use crate::engine::pair::PairHandle;
-use crate::engine::pair::core::Via;
+use crate::rpc::RunId;
 use crate::server::accept::Acceptor;
 use crate::server::busy_poll::Window;
-use crate::server::{Server, ServerConfig, Shared, peer, settings};
+use crate::server::{Server, ServerConfig, Shared};
 use crate::service::{Answer, CallId, Refusal, Request, RoleName, Verb};
 use crate::testkit::{Recorder, linearizability};
 use crate::transport::{MemoryNetwork, Servers};
@@ -44,7 +45,7 @@ struct World {
 }
 
 struct Node {
-    pair: PairHandle,
+    engine: Engine,
     /// Ends the driver.
     halt: CancellationToken,
     accepting: AbortHandle,
@@ -71,15 +72,15 @@ impl World {
         }
     }
 
-    fn pairs(&self) -> [PairHandle; 2] {
-        [self.nodes[0].pair.clone(), self.nodes[1].pair.clone()]
+    fn engines(&self) -> [Engine; 2] {
+        [self.nodes[0].engine.clone(), self.nodes[1].engine.clone()]
     }
 
     /// Waits until both have met, and have the same state.
     async fn wait_whole(&self) {
         loop {
-            let a = self.nodes[0].pair.overview().await;
-            let b = self.nodes[1].pair.overview().await;
+            let a = self.nodes[0].engine.status().await;
+            let b = self.nodes[1].engine.status().await;
             let is_whole = (a.role, b.role) == (RoleName::Primary, RoleName::Backup);
             if is_whole && a.in_sync && b.in_sync && a.op == b.op {
                 assert_eq!(a.digest, b.digest);
@@ -112,8 +113,9 @@ impl Node {
         config.timing.peer_timeout = PEER_TIMEOUT;
         let bound = runtime.block_on(Server::bind(config));
         let Server { config, listener } = bound.expect("a name of its own");
-        let warnings = Arc::default();
-        let (pair, driver) = PairHandle::new(settings(&config), peer(&config, &warnings));
+        let (run, warnings) = (RunId::random(), Arc::default());
+        let (pair, driver, _locator) = PairHandle::new(&config.engine(run, &warnings));
+        let engine = Engine::Pair(pair);
         let halt = CancellationToken::new();
         let halted = halt.clone();
         drop(shuttle::future::spawn(async move {
@@ -125,15 +127,16 @@ impl Node {
         }));
         let shared = Shared::new(
             config,
-            pair.clone(),
-            Window::default(),
+            run,
             warnings,
+            engine.clone(),
+            Window::default(),
             CancellationToken::new(),
         );
         let mut acceptor = Acceptor::new(listener, Arc::new(shared));
         let accepting = runtime.spawn(async move { acceptor.run().await });
         Self {
-            pair,
+            engine,
             halt,
             accepting: accepting.abort_handle(),
         }
@@ -145,7 +148,7 @@ struct Client {
     number: u32,
     record: SessionId,
     next: u64,
-    pairs: [PairHandle; 2],
+    engines: [Engine; 2],
     recorder: Recorder,
 }
 
@@ -156,10 +159,10 @@ struct Told {
 }
 
 impl Client {
-    async fn open(number: u32, pairs: [PairHandle; 2], recorder: Recorder) -> Self {
+    async fn open(number: u32, engines: [Engine; 2], recorder: Recorder) -> Self {
         let client = ClientId::from_u128(u128::from(number));
         let opened = ask(
-            &pairs,
+            &engines,
             &Request::OpenSession {
                 client,
                 terms: None,
@@ -173,7 +176,7 @@ impl Client {
             number,
             record: opened.session,
             next: 0,
-            pairs,
+            engines,
             recorder,
         }
     }
@@ -206,13 +209,13 @@ impl Client {
     }
 
     async fn ask(&self, request: &Request) -> bool {
-        ask_call(&self.pairs, request).await
+        ask_call(&self.engines, request).await
     }
 }
 
 /// Asks what is answered with yes or no.
-async fn ask_call(pairs: &[PairHandle; 2], request: &Request) -> bool {
-    match ask(pairs, request).await {
+async fn ask_call(engines: &[Engine; 2], request: &Request) -> bool {
+    match ask(engines, request).await {
         Answer::Call(answer) => answer,
         other => panic!("a call was answered with {other:?}"),
     }
@@ -220,15 +223,15 @@ async fn ask_call(pairs: &[PairHandle; 2], request: &Request) -> bool {
 
 /// Asks one server or the other until one answers. A try may be dropped on the way, as when its
 /// client's connection is reset; the next one has the same ids.
-async fn ask(pairs: &[PairHandle; 2], request: &Request) -> Answer {
-    let answer = try_ask(pairs, request).await;
+async fn ask(engines: &[Engine; 2], request: &Request) -> Answer {
+    let answer = try_ask(engines, request).await;
     answer.unwrap_or_else(|refusal| panic!("refused: {refusal}"))
 }
 
 /// The same, with a refusal that no other try can change.
-async fn try_ask(pairs: &[PairHandle; 2], request: &Request) -> Result<Answer, Refusal> {
+async fn try_ask(engines: &[Engine; 2], request: &Request) -> Result<Answer, Refusal> {
     loop {
-        let pair = pick(pairs);
+        let engine = pick(engines);
         let patience = if thread_rng().gen_ratio(1, 4) {
             thread_rng().gen_range(0..20)
         } else {
@@ -236,7 +239,7 @@ async fn try_ask(pairs: &[PairHandle; 2], request: &Request) -> Result<Answer, R
         };
         let answer = tokio::select! {
             biased;
-            answer = pair.submit(Via::Client, request.clone()) => answer,
+            answer = engine.submit(request.clone()) => answer,
             () = yields(patience) => continue,
         };
         match answer {
@@ -263,7 +266,7 @@ async fn calls_and_a_halt(world: &World) {
     let recorder = Recorder::new();
     let mut clients = Vec::new();
     for number in 0..4 {
-        clients.push(Client::open(number, world.pairs(), recorder.clone()).await);
+        clients.push(Client::open(number, world.engines(), recorder.clone()).await);
     }
     let working: Vec<_> = clients
         .into_iter()

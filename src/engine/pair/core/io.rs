@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::Event;
 use crate::config::{Limits, Timing};
+use crate::engine::Via;
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
-use crate::service::{Answer, Obstacle, Refusal, Request, RoleName};
-use crate::types::{ClusterId, Digest, OpNumber, ServerId, View};
+use crate::service::{Answer, Obstacle, Refusal, Request};
+use crate::types::{OpNumber, ServerId, View};
 
 /// A moment: how long the server has been running.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,15 +47,6 @@ pub struct ProbeId(pub u64);
 /// A request on its way to the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayId(pub u64);
-
-/// How a request reached this server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Via {
-    /// From the client.
-    Client,
-    /// From the peer, which relayed it.
-    Peer,
-}
 
 /// What a server is told when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,33 +268,4 @@ pub enum Effect<T> {
     AbandonRelays,
     /// Report.
     Event(Event),
-}
-
-/// How a server stands, for `status`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Overview {
-    /// The cluster that it is a member of.
-    pub cluster: Option<ClusterId>,
-    /// Its role.
-    pub role: RoleName,
-    /// Its view.
-    pub view: Option<View>,
-    /// The last op it applied.
-    pub op: OpNumber,
-    /// Its digest there.
-    pub digest: Digest,
-    /// Of a primary: what its backup acknowledged.
-    pub acked: Option<OpNumber>,
-    /// It trusts its own state and its link with the peer.
-    pub in_sync: bool,
-    /// Why it does not pair with the other server.
-    pub obstacle: Option<Obstacle>,
-    /// Client records.
-    pub clients: u64,
-    /// Held locks.
-    pub locks: u64,
-    /// Places in the queues of locks.
-    pub waiters: u64,
-    /// What locks and records take in memory, in bytes, by a safe estimate.
-    pub state_bytes: u64,
 }

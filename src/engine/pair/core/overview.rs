@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::primary::ReplicationMode;
 use super::replication_queue::ReplicationQueue;
-use super::{Core, Now, Overview, Role};
+use super::{Core, EngineStatus, Now, Role};
 use crate::engine::pair::protocol::{Introduction, PeerState};
 use crate::machine::Machine;
 use crate::service::RoleName;
@@ -13,7 +13,7 @@ use crate::types::{ClusterId, Digest, OpNumber};
 impl<T> Core<T> {
     /// How this server stands.
     #[must_use]
-    pub fn overview(&self, now: Now) -> Overview {
+    pub fn status(&self, now: Now) -> EngineStatus {
         let trusted = self.has_stream()
             && !self.retiring
             && !self.detector.is_unconfirmed()
@@ -49,7 +49,7 @@ impl<T> Core<T> {
                 trusted,
             ),
         };
-        Overview {
+        EngineStatus {
             cluster: machine.map(Machine::cluster),
             role,
             view,

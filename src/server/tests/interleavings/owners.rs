@@ -114,18 +114,18 @@ struct Owner {
     record: SessionId,
     view: View,
     next: u64,
-    pairs: [PairHandle; 2],
+    engines: [Engine; 2],
     heard: Arc<Mutex<BTreeMap<Seq, Token>>>,
     broken: Arc<Mutex<BTreeSet<Seq>>>,
     judge: Arc<Judge>,
 }
 
 impl Owner {
-    async fn open(number: u32, lease: Duration, pairs: [PairHandle; 2], judge: Arc<Judge>) -> Self {
+    async fn open(number: u32, lease: Duration, engines: [Engine; 2], judge: Arc<Judge>) -> Self {
         let client = ClientId::from_u128(u128::from(number));
         let lease = Some(Lease::new(lease).expect("a lease"));
         let opened = ask(
-            &pairs,
+            &engines,
             &Request::OpenSession {
                 client,
                 terms: lease.map(SessionTerms::nameless),
@@ -145,7 +145,7 @@ impl Owner {
             record: session_id,
             view,
             next: 0,
-            pairs,
+            engines,
             heard: Arc::default(),
             broken: Arc::default(),
             judge,
@@ -166,7 +166,7 @@ impl Owner {
     /// Polls until the session has ended.
     fn poll(&self) -> impl Future<Output = ()> + use<> {
         let (client, session, view) = (self.client, self.record, self.view);
-        let (pairs, heard) = (self.pairs.clone(), self.heard.clone());
+        let (engines, heard) = (self.engines.clone(), self.heard.clone());
         let broken = self.broken.clone();
         async move {
             let mut since = Revision::default();
@@ -178,7 +178,7 @@ impl Owner {
                     since,
                     view,
                 };
-                let notifications = match try_ask(&pairs, &poll).await {
+                let notifications = match try_ask(&engines, &poll).await {
                     Ok(Answer::Notifications(notifications)) => {
                         view = notifications.view;
                         notifications.answer
@@ -246,7 +246,7 @@ impl Owner {
             name: name.clone(),
             options: AcquireOptions { mode, waits: true },
         };
-        let token = match ask(&self.pairs, &request).await {
+        let token = match ask(&self.engines, &request).await {
             Answer::Acquired(Acquired::Granted(token)) => Some(token),
             // Ended: granted and broken since, which the poll tells of as well.
             Answer::Acquired(Acquired::Queued | Acquired::Ended) => None,
@@ -311,21 +311,21 @@ impl Owner {
     }
 
     async fn ask(&self, request: &Request) -> bool {
-        ask_call(&self.pairs, request).await
+        ask_call(&self.engines, request).await
     }
 
     async fn leave(self) {
         let (client, session) = (self.client, self.record);
         // A second try finds that the first one was carried out.
-        let _ = try_ask(&self.pairs, &Request::CloseSession { client, session }).await;
+        let _ = try_ask(&self.engines, &Request::CloseSession { client, session }).await;
     }
 }
 
 /// Acquires the lock that the others want most, and is never heard of again.
-async fn acquire_and_vanish(pairs: [PairHandle; 2], judge: &Arc<Judge>) {
+async fn acquire_and_vanish(engines: [Engine; 2], judge: &Arc<Judge>) {
     let lease = Duration::from_millis(thread_rng().gen_range(200..600));
     let begun = Instant::now();
-    let mut owner = Owner::open(99, lease, pairs, judge.clone()).await;
+    let mut owner = Owner::open(99, lease, engines, judge.clone()).await;
     let name = LockName::new("x").expect("a name");
     let (id, mode) = (owner.call(), LockMode::Exclusive);
     let request = Request::Acquire {
@@ -334,7 +334,8 @@ async fn acquire_and_vanish(pairs: [PairHandle; 2], judge: &Arc<Judge>) {
         options: AcquireOptions { mode, waits: true },
     };
     let asked = judge.moment();
-    if let Ok(Answer::Acquired(Acquired::Granted(token))) = try_ask(&owner.pairs, &request).await {
+    if let Ok(Answer::Acquired(Acquired::Granted(token))) = try_ask(&owner.engines, &request).await
+    {
         let had = judge.moment();
         let place = OwnerRequest {
             name,
@@ -352,11 +353,11 @@ async fn acquire_and_vanish(pairs: [PairHandle; 2], judge: &Arc<Judge>) {
 pub(super) async fn owners_and_a_halt(world: &World) {
     world.wait_whole().await;
     let judge = Arc::<Judge>::default();
-    acquire_and_vanish(world.pairs(), &judge).await;
+    acquire_and_vanish(world.engines(), &judge).await;
     let mut working = Vec::new();
     let mut polling = Vec::new();
     for number in 0..3 {
-        let owner = Owner::open(number, LONG_LEASE, world.pairs(), judge.clone()).await;
+        let owner = Owner::open(number, LONG_LEASE, world.engines(), judge.clone()).await;
         polling.push(shuttle::future::spawn(owner.poll()));
         working.push(shuttle::future::spawn(owner.work(2)));
     }

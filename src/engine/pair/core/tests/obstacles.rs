@@ -18,7 +18,7 @@ fn reports(world: &World, server: ServerId) -> usize {
 }
 
 fn obstacle(world: &World, server: ServerId) -> Option<Obstacle> {
-    world.core(server).overview(Now(world.now)).obstacle
+    world.core(server).status(Now(world.now)).obstacle
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn a_primary_whose_peer_retired_before_it_joined_goes_on_alone() {
         let probe = probe.expect("it asks");
         let result = ProbeResult::Answered(World::says(PeerState::Retired { view }));
         core.step(now, Input::Probed { probe, result }, &mut effects);
-        assert_eq!(core.overview(now).role, RoleName::Standalone, "{view:?}");
+        assert_eq!(core.status(now).role, RoleName::Standalone, "{view:?}");
     }
     world.run_to_rest();
 }

@@ -354,7 +354,7 @@ fn a_new_primary_counts_every_record_as_heard() {
 
 #[test]
 fn a_server_is_in_sync_only_while_its_link_is_open_and_speaks_and_nobody_doubts() {
-    let in_sync = |world: &World, server| world.core(server).overview(Now(world.now)).in_sync;
+    let in_sync = |world: &World, server| world.core(server).status(Now(world.now)).in_sync;
 
     let mut cut = World::new().whole();
     cut.reset();
@@ -389,7 +389,7 @@ fn a_primary_is_not_in_sync_before_its_backup_has_taken_the_join() {
     let join = |envelope: &Envelope| matches!(&envelope.message, Message::Frame { frame, .. } if frame.view() > alone);
     world.run_but(PEER_TIMEOUT / 2, join);
     assert_eq!(world.role(B), RoleName::Primary);
-    assert!(!world.core(B).overview(Now(world.now)).in_sync);
+    assert!(!world.core(B).status(Now(world.now)).in_sync);
 }
 
 #[test]
@@ -474,8 +474,8 @@ fn a_burst_that_gets_lost_on_the_way_is_sent_again_in_small_frames() {
         .map(|n| world.ask(A, client.lock(&format!("{name}{n}"))))
         .collect();
     world.lose(PEER_TIMEOUT / 2, is_large);
-    let overview = world.core(A).overview(Now(world.now));
-    assert!(!overview.in_sync, "it is not acknowledged");
+    let status = world.core(A).status(Now(world.now));
+    assert!(!status.in_sync, "it is not acknowledged");
     world.lose(PEER_TIMEOUT * 2, is_large);
     for token in tokens {
         assert_eq!(world.reply_to(token), Some(Ok(Answer::Call(true))));

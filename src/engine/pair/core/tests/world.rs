@@ -351,11 +351,11 @@ impl World {
     }
 
     pub(super) fn role(&self, server: ServerId) -> RoleName {
-        self.core(server).overview(Now(self.now)).role
+        self.core(server).status(Now(self.now)).role
     }
 
     pub(super) fn view(&self, server: ServerId) -> Option<View> {
-        self.core(server).overview(Now(self.now)).view
+        self.core(server).status(Now(self.now)).view
     }
 
     pub(super) fn events(&self, server: ServerId) -> &[Event] {
@@ -377,8 +377,8 @@ impl World {
     }
 
     pub(super) fn assert_whole(&self, primary: ServerId) {
-        let here = self.core(primary).overview(Now(self.now));
-        let there = self.core(primary.peer()).overview(Now(self.now));
+        let here = self.core(primary).status(Now(self.now));
+        let there = self.core(primary.peer()).status(Now(self.now));
         assert_eq!(
             (here.role, there.role),
             (RoleName::Primary, RoleName::Backup)

@@ -156,7 +156,7 @@ pub(super) fn answers(world: &World, server: ServerId, cores: &Cores) -> Outcome
     let Some(primary) = core.filter(|core| core.is_primary()) else {
         return Ok(());
     };
-    let op = primary.overview_now().op;
+    let op = primary.status_now().op;
     if world.epoch > 0 && op < clients::base(world.epoch - 1) {
         return violation(format!("{server} answers from an old pair"));
     }
@@ -166,7 +166,7 @@ pub(super) fn answers(world: &World, server: ServerId, cores: &Cores) -> Outcome
 /// Checks a state.
 pub(super) fn check(world: &World, scope: &Scope, cores: &Cores) -> Outcome {
     let look = |server: ServerId| Some(cores.look(world.host(server).core?));
-    let role = |server| look(server).map(|core| core.overview_now().role);
+    let role = |server| look(server).map(|core| core.status_now().role);
     if role(A) == Some(RoleName::Standalone) && role(B) == Some(RoleName::Standalone) {
         return violation("both servers answer, apart from each other");
     }

@@ -12,8 +12,9 @@ use foldhash::quality::FixedState;
 use super::names::InUse;
 use super::network::PeerQuestion;
 use crate::config::{Limits, Timing};
+use crate::engine::EngineStatus;
 use crate::engine::pair::core::{
-    Core, Effect, Event, FrameNumber, InStream, Input, Now, Overview, Reply, Role, Settings,
+    Core, Effect, Event, FrameNumber, InStream, Input, Now, Reply, Role, Settings,
 };
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
 use crate::machine::Machine;
@@ -309,7 +310,7 @@ fn deed(effect: Effect<Caller>, names: &InUse, core: &Servant) -> Option<Deed> {
 
 /// What the explorer asks of a core.
 pub(super) trait Look {
-    fn overview_now(&self) -> Overview;
+    fn status_now(&self) -> EngineStatus;
     fn machine(&self) -> Option<&Machine>;
     fn is_starting(&self) -> bool;
     fn is_retired(&self) -> bool;
@@ -326,8 +327,8 @@ pub(super) trait Look {
 }
 
 impl Look for Servant {
-    fn overview_now(&self) -> Overview {
-        self.overview(NOW)
+    fn status_now(&self) -> EngineStatus {
+        self.status(NOW)
     }
 
     fn machine(&self) -> Option<&Machine> {

@@ -151,7 +151,7 @@ impl World {
             let host = self.host(server);
             let core = host.core?;
             let awake = host.stopped.is_none() && host.late == Late::No;
-            awake.then(|| cores.look(core).overview_now())
+            awake.then(|| cores.look(core).status_now())
         };
         let (Some(a), Some(b)) = (look(A), look(B)) else {
             return false;
@@ -168,7 +168,7 @@ impl World {
             .hosts
             .iter()
             .filter_map(|host| host.core.map(|core| cores.look(core)));
-        let views = cores.filter_map(|core| core.overview_now().view);
+        let views = cores.filter_map(|core| core.status_now().view);
         views.map(|view| view.number).max().unwrap_or_default()
     }
 

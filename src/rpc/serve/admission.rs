@@ -22,14 +22,14 @@ const FEW: usize = 4;
 
 /// The unanswered requests of a server. Clones are of the same server.
 #[derive(Debug, Clone)]
-pub(super) struct AdmissionControl {
+pub(crate) struct AdmissionControl {
     unanswered: Arc<AtomicUsize>,
     most: usize,
 }
 
 /// One connection's part of it. Clones are of the same connection.
 #[derive(Debug, Clone)]
-pub(super) struct Quota(Arc<QuotaState>);
+pub(crate) struct Quota(Arc<QuotaState>);
 
 /// Taken off when dropped.
 #[derive(Debug)]
@@ -40,14 +40,14 @@ struct QuotaState {
 
 impl AdmissionControl {
     /// For a server that works on `calls` at a time.
-    pub(super) fn new(calls: usize) -> Self {
+    pub(crate) fn new(calls: usize) -> Self {
         Self {
             unanswered: Arc::default(),
             most: calls.saturating_mul(2),
         }
     }
 
-    pub(super) fn quota(&self) -> Quota {
+    pub(crate) fn quota(&self) -> Quota {
         Quota(Arc::new(QuotaState {
             admission: self.clone(),
             unanswered: AtomicUsize::default(),

@@ -11,14 +11,14 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// How long nothing has been heard on a connection. Dearer than a look at the clock only when time
 /// is over.
-pub(super) struct Idle {
+pub(crate) struct Idle {
     limit: Duration,
     heard: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Idle {
-    pub(super) fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self {
             limit,
             heard: Instant::now(),
