@@ -412,6 +412,22 @@ async fn a_backup_that_is_asked_to_stop_leaves_without_an_error() {
     hands_over(B).await;
 }
 
+/// Were one to wait for the other's silence, it would give up after its `stop_timeout`, and say so.
+#[tokio::test]
+async fn two_servers_that_are_asked_to_stop_at_once_wait_for_nobody() {
+    let mut pair = Pair::start(processes().peer_timeout(Duration::from_mins(1))).await;
+    let clerk = pair.clerk().await;
+    assert!(clerk.lock("held").await.expect("an answer"));
+    pair.terminate_both().await;
+    for server in ServerId::BOTH {
+        let log = pair.log(server);
+        assert!(
+            log.contains("stopped") && !log.contains("unanswered"),
+            "{server}: {log}"
+        );
+    }
+}
+
 /// Long enough that a poll is held for three times as long as a server that ends waits for what is
 /// in flight.
 fn long_lease() -> Duration {

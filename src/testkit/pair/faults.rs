@@ -72,7 +72,37 @@ impl Pair {
     ///
     /// The server ends all the same, and counts as running here.
     pub async fn terminate(&mut self, server: ServerId) {
-        self.host(server).terminate(SOON).await;
+        self.host(server).terminate();
+        self.wait_ended(server).await;
+    }
+
+    /// Asks both servers to end, and waits until they have. Neither does anything before both are
+    /// asked.
+    ///
+    /// # Panics
+    ///
+    /// When one does not run, does not end within half a minute, or ends otherwise than well.
+    ///
+    /// # Cancel safety
+    ///
+    /// The servers end all the same, and count as running here.
+    pub async fn terminate_both(&mut self) {
+        for server in ServerId::BOTH {
+            self.stop(server);
+        }
+        for server in ServerId::BOTH {
+            self.host(server).terminate();
+        }
+        for server in ServerId::BOTH {
+            self.wake(server);
+        }
+        for server in ServerId::BOTH {
+            self.wait_ended(server).await;
+        }
+    }
+
+    async fn wait_ended(&mut self, server: ServerId) {
+        self.host(server).wait(SOON).await;
         self.side_mut(server).host = None;
     }
 

@@ -96,16 +96,22 @@ impl Host {
         }
     }
 
-    /// Asks it to end and waits until it has; fails the test if it ends otherwise than well.
-    pub(super) async fn terminate(&mut self, timeout: Duration) {
+    /// Asks it to end.
+    pub(super) fn terminate(&mut self) {
+        match self {
+            Self::Process(process) => process.terminate(),
+            Self::Thread(task) => task.terminate(),
+        }
+    }
+
+    /// Waits until it has ended; fails the test if it ends otherwise than well.
+    pub(super) async fn wait(&mut self, timeout: Duration) {
         match self {
             Self::Process(process) => {
-                process.terminate();
                 let status = process.wait(timeout).await;
                 assert!(status.success(), "the server ended with {status}");
             }
             Self::Thread(task) => {
-                task.terminate();
                 wait_until("the end of the server", timeout, async || task.is_over()).await;
                 task.kill();
             }

@@ -6,6 +6,10 @@
 //! else (rule M11). A backup has nothing to wait for. A primary that is syncing its peer goes on
 //! until the peer has joined, for until then it has the only copy.
 //!
+//! Two servers that retire together would each wait for the other's probe. So a server that retires
+//! probes its peer once: a peer that has retired too, or is gone, need not be told. That probe
+//! decides nothing for a peer that still has its role, which finds the link closed and probes.
+//!
 //! The race this guards against: a peer that hears that this server retires takes over, so nothing
 //! that this server still does may count. Retirement also names the view that was given up. A peer
 //! in the same view knows that no later one was made, and a peer in a lower one knows that its own
@@ -56,12 +60,8 @@ impl<T> Core<T> {
 
     fn retire(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
         let view = self.peer_state().view();
-        // A peer that feeds this server, or is fed by it, has to be told.
-        let notified = !self.has_stream();
-        let retired = Role::Retired(Retired {
-            view,
-            told: notified,
-        });
+        let told = !self.has_partner();
+        let retired = Role::Retired(Retired { view, told });
         match std::mem::replace(&mut self.role, retired) {
             Role::Starting(mut starting) => {
                 effects.extend(starting.drop_transfer().map(Effect::CloseInStream));
@@ -80,6 +80,27 @@ impl<T> Core<T> {
         effects.extend(polls.map(not_ready));
         self.detector.restart(now);
         effects.push(Effect::Event(Event::Retired { view }));
+        if !told {
+            self.probe(now, effects);
+        }
+    }
+
+    /// Whether the peer has the other role of this server's view, as far as this server knows. Such
+    /// a peer has to be told that this server retires.
+    fn has_partner(&self) -> bool {
+        match &self.role {
+            Role::Starting(_) | Role::Retired(_) => false,
+            Role::Primary(primary) => matches!(primary.mode, ReplicationMode::Replicated { .. }),
+            Role::Backup(_) => true,
+        }
+    }
+
+    /// A peer that has retired probes this server.
+    pub(super) fn probed_by_retired(&mut self, effects: &mut Vec<Effect<T>>) {
+        if let Role::Retired(retired) = &mut self.role {
+            retired.told = true;
+        }
+        effects.push(Effect::Introduction(self.introduction()));
     }
 
     /// A probe found that the peer has retired from this server's own `view` or a lower one.

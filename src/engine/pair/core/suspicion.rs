@@ -168,6 +168,11 @@ impl<T> Core<T> {
         asker: Introduction,
         effects: &mut Vec<Effect<T>>,
     ) {
+        // [M10] It neither forms a pair with this server nor syncs it, so it may be told of any
+        // state, and needs no probe in return: its question may be as late as any.
+        if matches!(asker.state, PeerState::Retired { .. }) {
+            return self.probed_by_retired(effects);
+        }
         let fits = self.check_peer_timeout(asker.peer_timeout, effects);
         let asker = asker.state;
         if !fits && asker == PeerState::Starting {
@@ -275,7 +280,7 @@ impl<T> Core<T> {
     }
 
     fn probe_refused(&mut self, now: Now, effects: &mut Vec<Effect<T>>) {
-        match &self.role {
+        match &mut self.role {
             Role::Starting(starting) if starting.is_receiving() => self.detector.end_probe(),
             Role::Starting(_) if self.settings.standalone => self.form_standalone(now, effects),
             Role::Starting(_) => self.detector.back_off(now),
@@ -287,13 +292,16 @@ impl<T> Core<T> {
             Role::Primary(_) | Role::Backup(_) => {
                 self.peer_is_dead(now, FailureCause::Refused, effects);
             }
-            Role::Retired(_) => {}
+            Role::Retired(retired) => {
+                retired.told = true;
+                self.detector.end_probe();
+            }
         }
     }
 
     fn probe_answered(&mut self, now: Now, peer: Introduction, effects: &mut Vec<Effect<T>>) {
         let fits = self.check_peer_timeout(peer.peer_timeout, effects);
-        let (view, alone) = match &self.role {
+        let (view, alone) = match &mut self.role {
             Role::Starting(starting) => {
                 let receiving = starting.is_receiving();
                 let peer = fits.then_some(peer);
@@ -304,7 +312,10 @@ impl<T> Core<T> {
                 matches!(primary.mode, ReplicationMode::Standalone { .. }),
             ),
             Role::Backup(backup) => (backup.view, false),
-            Role::Retired(_) => return,
+            Role::Retired(retired) => {
+                retired.told |= matches!(peer.state, PeerState::Retired { .. });
+                return self.detector.end_probe();
+            }
         };
         match peer.state.view() {
             theirs if matches!(peer.state, PeerState::Retired { .. }) && theirs <= Some(view) => {

@@ -82,15 +82,82 @@ fn a_retired_server_refuses_clients_and_takes_no_link() {
 }
 
 #[test]
-fn two_servers_that_are_asked_to_end_wait_for_nobody() {
+fn two_servers_that_are_asked_to_end_at_once_wait_for_nobody() {
+    for first in [A, B] {
+        let mut world = World::new().whole();
+        let mut client = world.open_session(B, 1);
+        let call = world.ask(B, client.lock("x"));
+        world.end(first);
+        world.end(first.peer());
+        world.run_to_rest();
+        assert!(world.reply_to(call).is_some());
+        for server in ServerId::BOTH {
+            assert!(has_handed_over(&world, server), "{server}, {first} first");
+        }
+    }
+}
+
+/// It learns nothing from a peer that ends before it can answer, and needs to tell it nothing.
+#[test]
+fn a_server_that_retires_does_not_wait_for_a_peer_that_is_gone() {
+    for (retires, killed) in [(A, B), (B, A)] {
+        let mut world = World::new().whole();
+        world.end(retires);
+        world.halt(killed);
+        world.run_to_rest();
+        world.run(PEER_TIMEOUT / 4);
+        assert!(has_handed_over(&world, retires), "{retires}");
+    }
+}
+
+/// The peer's probe was sent before both retired, and the peer may be gone before it is sent again.
+#[test]
+fn a_server_without_a_link_tells_its_peer_that_it_retires() {
     let mut world = World::new().whole();
-    let mut client = world.open_session(B, 1);
-    let call = world.ask(B, client.lock("x"));
+    let is_probe_of_b = |it: &Envelope| it.from == B && matches!(it.message, Message::Probe { .. });
     world.end(A);
+    world.run_to_rest_but(is_probe_of_b);
+    assert_eq!(
+        world.take(is_probe_of_b).len(),
+        1,
+        "B has seen the link close"
+    );
     world.end(B);
-    world.run(PEER_TIMEOUT * 3 / 2);
+    world.run_to_rest();
     assert!(has_handed_over(&world, A) && has_handed_over(&world, B));
-    assert!(world.reply_to(call).is_some());
+}
+
+/// The probe of a peer that retires can come late, when the peer runs again and is synced.
+#[test]
+fn a_probe_of_a_retired_peer_changes_nothing() {
+    let changes_nothing = |world: &mut World, server| {
+        world.input(server, Input::Wake);
+        for view in [None, world.view(server)] {
+            let mut core = world.core(server).clone();
+            let stream = super::super::InStream(u64::MAX);
+            let asker = World::says(PeerState::Retired { view });
+            let mut effects = Vec::new();
+            core.step(Now(world.now), Input::Probe { stream, asker }, &mut effects);
+            let introduction = super::super::Effect::Introduction(core.introduction());
+            assert_eq!(effects, [introduction], "{server}, {view:?}");
+            assert_eq!(&core, world.core(server), "{server}, {view:?}");
+        }
+    };
+    let mut world = World::new().whole();
+    for server in ServerId::BOTH {
+        changes_nothing(&mut world, server);
+    }
+    world.halt(B);
+    world.run(PEER_TIMEOUT);
+    assert_eq!(world.role(A), RoleName::Standalone);
+    changes_nothing(&mut world, A);
+    world.start(B);
+    let is_ack_of_b = |it: &Envelope| it.from == B && is_ack(it);
+    world.run_but(PEER_TIMEOUT / 2, is_ack_of_b);
+    assert!(world.core(B).has_stream(), "the copy is on its way");
+    for server in ServerId::BOTH {
+        changes_nothing(&mut world, server);
+    }
 }
 
 #[test]
