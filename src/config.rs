@@ -8,6 +8,11 @@ use std::time::Duration;
 #[cfg(feature = "server")]
 pub use self::server::{BUSY_POLL, Limits, MIN_MEMORY, Timing};
 
+/// How many servers a list may name. 10: twice the servers of a large cluster, which has five,
+/// while it moves to other machines. A clerk that no server answers asks the last of ten after nine
+/// times [`PATIENCE`], before it gives up the first one ([`ATTEMPT_TIMEOUT`]).
+pub const MAX_SERVERS: usize = 10;
+
 /// How many calls one connection may have unanswered, unless a server is told otherwise. 1,024:
 /// tarpc refuses more at once.
 pub const CALLS_PER_CONNECTION: usize = 1_024;

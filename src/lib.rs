@@ -47,14 +47,14 @@
 //! use std::future::pending;
 //! use std::sync::Arc;
 //!
-//! use lockservice::{Clerk, MemoryNetwork, Server, ServerConfig, ServerId, Servers};
+//! use lockservice::{Clerk, MemoryNetwork, Server, ServerConfig, Servers};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let network = Arc::new(MemoryNetwork::new());
 //! let servers = Servers::new("memory:a", "memory:b")?;
 //!
-//! for me in ServerId::BOTH {
+//! for me in servers.ids() {
 //!     let mut config = ServerConfig::new(servers.clone(), me);
 //!     config.network = network.clone();
 //!     let server = Server::bind(config).await?;

@@ -3,6 +3,7 @@
 //! Each is a newtype, so that an op number cannot be taken for a sequence number. A [`LockName`] is
 //! checked once, where it enters; from there on every holder may rely on its bounds.
 
+mod server;
 mod session;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+pub use self::server::{ServerId, ServerIdError};
 pub use self::session::{ClientAddress, Retention, RetentionError, SessionName, SessionNameError};
 
 /// The name of a lock: 1 to 1,024 bytes of UTF-8, any characters.
@@ -352,44 +354,6 @@ impl From<Lease> for u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("a lease lasts 100 milliseconds to an hour")]
 pub struct LeaseError;
-
-/// One of the two servers of a pair, by its place in the list that names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum ServerId {
-    /// Listed first: the primary when both start empty.
-    A,
-    /// Listed second.
-    B,
-}
-
-impl ServerId {
-    /// Both servers, in their order.
-    pub const BOTH: [Self; 2] = [Self::A, Self::B];
-
-    /// The server's place in the list, from 0.
-    #[must_use]
-    pub const fn index(self) -> u64 {
-        self as u64
-    }
-
-    /// The other server of the pair.
-    #[must_use]
-    pub const fn peer(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-}
-
-impl fmt::Display for ServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::A => "A",
-            Self::B => "B",
-        })
-    }
-}
 
 /// A numbered configuration of the pair, as in Viewstamped Replication (Liskov and Cowling, 2012).
 ///

@@ -62,12 +62,12 @@ impl Stage {
     }
 
     pub(crate) fn process(&mut self, server: ServerId) -> &mut Process {
-        &mut self.processes[server as usize]
+        &mut self.processes[server.index()]
     }
 
     /// Starts a server that has ended.
     pub(crate) fn restart(&mut self, server: ServerId) {
-        self.processes[server as usize] = start(server, &self.servers, self.directory.path());
+        self.processes[server.index()] = start(server, &self.servers, self.directory.path());
     }
 
     pub(crate) async fn clerk(&self) -> Clerk {
@@ -80,14 +80,15 @@ impl Stage {
         Clerk::builder(Servers::new(first, second).expect("two addresses"))
     }
 
-    async fn reports(&self) -> [ServerReport; 2] {
+    async fn reports(&self) -> Vec<ServerReport> {
         let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         clerk::status(&network, &self.servers, PATIENCE).await
     }
 
     /// What each server says of itself, if it answers.
-    pub(crate) async fn statuses(&self) -> [Option<ServerStatus>; 2] {
-        self.reports().await.map(|report| report.status.ok())
+    pub(crate) async fn statuses(&self) -> Vec<Option<ServerStatus>> {
+        let reports = self.reports().await.into_iter();
+        reports.map(|report| report.status.ok()).collect()
     }
 
     pub(crate) async fn is_whole(&self) -> bool {
@@ -111,18 +112,18 @@ impl Stage {
     /// How much processor time both servers have used.
     pub(crate) async fn cpu_time(&self) -> Duration {
         let statuses = self.statuses().await;
-        let times = statuses.map(|status| status.expect("it runs").cpu_time);
-        times.iter().sum()
+        let times = statuses.iter().flatten().map(|status| status.cpu_time);
+        times.sum()
     }
 
     /// How much memory a server has, in bytes.
     pub(crate) fn memory_bytes(&self, server: ServerId) -> f64 {
-        usage::memory_bytes(self.processes[server as usize].id())
+        usage::memory_bytes(self.processes[server.index()].id())
     }
 }
 
 fn start(server: ServerId, servers: &Servers, directory: &Path) -> Process {
-    let role = ["primary", "backup"][server as usize];
+    let role = ["primary", "backup"][server.index()];
     let list = servers.to_string();
     let lockd = Path::new(env!("CARGO_BIN_EXE_lockd"));
     let log = directory.join(format!("{role}.log"));

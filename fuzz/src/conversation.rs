@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use lockservice::clerk::status;
+use lockservice::clerk::{ServerReport, status};
 use lockservice::rpc::{Purpose, RunId, client_transport, dial};
 use lockservice::service::{LockServiceClient, RoleName};
 use lockservice::transport::{MemoryNetwork, Network, Stream};
@@ -232,7 +232,8 @@ impl Stage {
     async fn is_as_at_first(&self) -> bool {
         let network: Arc<dyn Network> = self.network.clone();
         let reports = status(&network, &self.servers, Duration::from_secs(1)).await;
-        match reports.map(|report| report.status.map(|status| status.role).ok()) {
+        let role = |report: &ServerReport| Some(report.status.as_ref().ok()?.role);
+        match reports.iter().map(role).collect::<Vec<_>>()[..] {
             [Some(RoleName::Standalone), None] => true,
             [Some(a), Some(b)] => matches!(
                 (a, b),

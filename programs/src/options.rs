@@ -6,8 +6,9 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::output::answer::{self, Unwritten};
+use lockservice::config::MAX_SERVERS;
 use lockservice::transport::{Addr, AddrError, Servers};
-use lockservice::types::{Lease, LeaseError, ServerId, Token};
+use lockservice::types::{Lease, LeaseError, Token};
 
 /// The heading of the options that every command has.
 pub(super) const GLOBAL: &str = "Global options";
@@ -120,14 +121,13 @@ fn check_length(text: &str, most: usize) -> Result<(), AddressError> {
 }
 
 pub(super) fn servers(text: &str) -> Result<Servers, AddressError> {
-    check_length(text, 2 * LONGEST_ADDRESS)?;
+    check_length(text, MAX_SERVERS * LONGEST_ADDRESS)?;
     let servers: Servers = text.parse()?;
-    for server in ServerId::BOTH {
-        if let memory @ Addr::Memory(_) = servers.address(server) {
-            return Err(AddressError::InMemory(memory.clone()));
-        }
+    let is_memory = |addr: &&Addr| matches!(addr, Addr::Memory(_));
+    match servers.addresses().iter().find(is_memory) {
+        Some(memory) => Err(AddressError::InMemory(memory.clone())),
+        None => Ok(servers),
     }
-    Ok(servers)
 }
 
 /// Writes the completion script of `command` to stdout.
@@ -197,7 +197,8 @@ pub(super) mod tests {
             Err(AddressError::InMemory(_))
         ));
         assert!(matches!(servers("a:1"), Err(AddressError::Malformed(_))));
-        let bytes = 3_000;
+        servers("a:1,b:1,c:1").expect("accepted");
+        let bytes = 6_000;
         let long = "x".repeat(bytes);
         assert_eq!(servers(&long), Err(AddressError::TooLong { bytes }));
         assert_eq!(address(&long), Err(AddressError::TooLong { bytes }));

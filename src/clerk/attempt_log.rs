@@ -2,46 +2,58 @@
 
 use std::sync::Arc;
 
-use super::call::ServerPair;
-use super::connection::Sent;
+use super::connection::{Connection, Sent};
 use super::error::{AttemptError, AttemptReport, ServerAttempts};
 use super::per_server::PerServer;
 use crate::service::Resource;
 use crate::types::ServerId;
 
 /// What has come of the tries so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct AttemptLog {
-    attempts: PerServer<u32>,
-    outstanding: PerServer<Option<Arc<Sent>>>,
-    last: PerServer<Option<AttemptError>>,
-    /// What came of the last try that was refused.
-    refused: PerServer<Option<AttemptError>>,
+    servers: PerServer<ServerLog>,
     /// Whether one of them can have been carried out.
     pub(super) may_have_happened: bool,
 }
 
+/// What has come of the tries at one server.
+#[derive(Debug, Clone, Default)]
+struct ServerLog {
+    attempts: u32,
+    outstanding: Option<Arc<Sent>>,
+    last: Option<AttemptError>,
+    /// What came of the last try that was refused.
+    refused: Option<AttemptError>,
+}
+
 impl AttemptLog {
+    /// None has been made at any of `servers` yet.
+    pub(super) fn new(servers: impl Iterator<Item = ServerId>) -> Self {
+        Self {
+            servers: PerServer::of(servers, |_| ServerLog::default()),
+            may_have_happened: false,
+        }
+    }
+
     /// A try at `server` has begun, and is outstanding.
     pub(super) fn begin(&mut self, server: ServerId, sent: Arc<Sent>) {
-        self.attempts[server] += 1;
-        self.outstanding[server] = Some(sent);
+        let log = &mut self.servers[server];
+        log.attempts += 1;
+        log.outstanding = Some(sent);
     }
 
     pub(super) fn end(&mut self, server: ServerId, error: AttemptError) {
         self.may_have_happened |= error.may_have_executed();
-        self.outstanding[server] = None;
-        if matches!(error, AttemptError::Refused(_) | AttemptError::Busy) {
-            self.refused[server] = Some(error.clone());
-        }
-        self.last[server] = Some(error);
+        self.servers[server].end(error);
     }
 
     /// Ends the tries that are outstanding.
     pub(super) fn closed(mut self) -> Self {
-        for server in ServerId::BOTH {
-            if let Some(sent) = self.outstanding[server].take() {
-                self.end(server, sent.without_answer());
+        for log in self.servers.iter_mut() {
+            if let Some(sent) = log.outstanding.take() {
+                let error = sent.without_answer();
+                self.may_have_happened |= error.may_have_executed();
+                log.end(error);
             }
         }
         self
@@ -49,19 +61,17 @@ impl AttemptLog {
 
     /// Whether no try has been executed, nor can be when those that are outstanding are dropped.
     pub(super) fn is_certain(&self) -> bool {
-        let mut outstanding = ServerId::BOTH
-            .map(|server| self.outstanding[server].as_ref())
-            .into_iter();
-        !self.may_have_happened && !outstanding.any(|sent| sent.is_some_and(|sent| sent.is_sent()))
+        let mut outstanding = self.servers.iter().filter_map(|it| it.outstanding.as_ref());
+        !self.may_have_happened && !outstanding.any(|sent| sent.is_sent())
     }
 
     /// What the servers have too many of, when that is why the request has not been carried out.
     pub(super) fn overload(&self) -> Option<Resource> {
-        let resource = |server| self.last[server].as_ref().and_then(AttemptError::overload);
         if self.may_have_happened {
             return None;
         }
-        ServerId::BOTH.into_iter().find_map(resource)
+        let mut last = self.servers.iter().filter_map(|it| it.last.as_ref());
+        last.find_map(AttemptError::overload)
     }
 
     /// The same attempts, made before the call itself could be sent.
@@ -72,19 +82,25 @@ impl AttemptLog {
         }
     }
 
-    pub(super) fn into_report(self, pair: &ServerPair) -> AttemptReport {
-        let Self {
-            attempts: tries,
-            mut last,
-            mut refused,
-            ..
-        } = self;
-        AttemptReport::new(|server| ServerAttempts {
+    /// `connections`: those that the tries were made on.
+    pub(super) fn into_report(self, connections: &PerServer<Connection>) -> AttemptReport {
+        let servers = connections.ids().zip(self.servers);
+        AttemptReport::new(servers.map(|(server, log)| ServerAttempts {
             server,
-            address: pair.connections[server].addr().clone(),
-            attempts: tries[server],
-            last: last[server].take(),
-            refused: refused[server].take(),
-        })
+            address: connections[server].addr().clone(),
+            attempts: log.attempts,
+            last: log.last,
+            refused: log.refused,
+        }))
+    }
+}
+
+impl ServerLog {
+    fn end(&mut self, error: AttemptError) {
+        self.outstanding = None;
+        if matches!(error, AttemptError::Refused(_) | AttemptError::Busy) {
+            self.refused = Some(error.clone());
+        }
+        self.last = Some(error);
     }
 }

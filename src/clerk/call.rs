@@ -1,4 +1,4 @@
-//! One question to the pair, with all its tries.
+//! One question to the servers, with all its tries.
 //!
 //! Every try carries the same ids, so that a server that has carried out an earlier one gives its
 //! outcome again. What cannot be told from the outside is kept track of: whether *any* try can have
@@ -14,7 +14,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, ready};
@@ -33,28 +33,29 @@ use crate::service::{Answer, Refusal, Request, Resource};
 use crate::transport::{Network, Servers};
 use crate::types::ServerId;
 
-/// Both servers, and which of them answered last.
+/// The servers of the list, and which of them answered last.
 #[derive(Debug)]
-pub(super) struct ServerPair {
+pub(super) struct ServerList {
     pub(super) connections: PerServer<Connection>,
     pub(super) clusters: Arc<Clusters>,
     timeouts: AttemptTimeouts,
-    prefer_b: AtomicBool,
+    /// The place of the server that answered last.
+    preferred: AtomicU8,
 }
 
 /// How long servers may take to answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptTimeouts {
-    /// How long one is silent before the other one is asked as well.
+    /// How long one is silent before the next one is asked as well.
     pub(super) hedge_delay: Duration,
     /// How long a try is waited for.
     pub(super) attempt_timeout: Duration,
 }
 
-/// Why [`ServerPair::ask`] has no answer.
+/// Why [`ServerList::ask`] has no answer.
 #[derive(Debug, Clone)]
 pub(super) enum AskError {
-    /// The servers are members of two clusters.
+    /// The servers are members of different clusters.
     Mixed {
         clusters: MixedClusters,
         may_have_happened: bool,
@@ -94,14 +95,14 @@ impl AskError {
 /// How a try ends.
 type Ended = Result<Answer, AttemptError>;
 
-impl ServerPair {
+impl ServerList {
     pub(super) fn new(
         network: &Arc<dyn Network>,
         servers: &Servers,
         hedge_delay: Duration,
     ) -> Self {
         let clusters = Arc::new(Clusters::new(network.clone(), servers.clone(), hedge_delay));
-        let connections = PerServer::of(|server| {
+        let connections = PerServer::of(servers.ids(), |server| {
             let address = servers.address(server).clone();
             Connection::new(network.clone(), address).listed(clusters.clone(), server)
         });
@@ -112,23 +113,29 @@ impl ServerPair {
                 hedge_delay,
                 attempt_timeout: ATTEMPT_TIMEOUT,
             },
-            prefer_b: AtomicBool::new(false),
+            preferred: AtomicU8::new(ServerId::A.into()),
         }
     }
 
     /// The same servers, over connections of its own: for another runtime.
     pub(super) fn apart(&self) -> Self {
         Self {
-            connections: PerServer::of(|server| self.connections[server].apart()),
+            connections: PerServer::of(self.ids(), |server| self.connections[server].apart()),
             clusters: self.clusters.clone(),
             timeouts: self.timeouts,
-            prefer_b: AtomicBool::new(self.prefer_b.load(Ordering::Relaxed)),
+            preferred: AtomicU8::new(self.preferred().into()),
         }
     }
 
-    /// Whether any runtime can reach it.
+    /// The servers, in their order.
+    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = ServerId> + use<> {
+        self.clusters.ids()
+    }
+
+    /// Whether any runtime can reach them.
     pub(super) fn is_reached_from_any_runtime(&self) -> bool {
-        self.connections[ServerId::A].is_reached_from_any_runtime()
+        let mut connections = self.connections.iter();
+        connections.all(Connection::is_reached_from_any_runtime)
     }
 
     /// The pace of a question that is answered at once.
@@ -187,17 +194,15 @@ impl ServerPair {
         Box::pin(tries.run()).await
     }
 
-    fn preferred(&self) -> ServerId {
-        if self.prefer_b.load(Ordering::Relaxed) {
-            ServerId::B
-        } else {
-            ServerId::A
-        }
+    /// The server that answered last, or is listed first.
+    pub(super) fn preferred(&self) -> ServerId {
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        preferred.try_into().unwrap_or(ServerId::A)
     }
 
     fn stick_to(&self, server: ServerId) {
-        let prefer_b = server == ServerId::B;
-        if self.prefer_b.swap(prefer_b, Ordering::Relaxed) != prefer_b {
+        let place = server.into();
+        if self.preferred.swap(place, Ordering::Relaxed) != place {
             tracing::debug!(%server, addr = %self.connections[server].addr(), "going on with");
         }
     }
@@ -205,7 +210,7 @@ impl ServerPair {
 
 /// The tries of a question whose first one was not answered soon.
 struct Attempts<'a> {
-    pair: &'a ServerPair,
+    servers: &'a ServerList,
     timeouts: AttemptTimeouts,
     request: &'a Request,
     begun: Instant,
@@ -220,25 +225,25 @@ struct Attempts<'a> {
 impl<'a> Attempts<'a> {
     /// `first`: where and when the first try was made. Another server can be preferred by now.
     fn new(
-        pair: &'a ServerPair,
+        servers: &'a ServerList,
         timeouts: AttemptTimeouts,
         request: &'a Request,
         first: (ServerId, Instant),
         deadline: Instant,
     ) -> Self {
         let (server, begun) = first;
-        let mut failover = Failover::new(server, timeouts.hedge_delay, begun);
+        let mut failover = Failover::new(servers.ids(), server, timeouts.hedge_delay, begun);
         let step = failover.next(begun);
         debug_assert_eq!(step, Step::Try(server));
         Self {
-            pair,
+            servers,
             timeouts,
             request,
             begun,
             deadline,
             last_retry: deadline - timeouts.hedge_delay.min((deadline - begun) / 4),
             failover,
-            log: AttemptLog::default(),
+            log: AttemptLog::new(servers.ids()),
             running: FuturesUnordered::new(),
         }
     }
@@ -268,11 +273,11 @@ impl<'a> Attempts<'a> {
             };
             match ended {
                 Ok(answer) => {
-                    self.pair.stick_to(server);
+                    self.servers.stick_to(server);
                     return Ok(answer);
                 }
                 Err(AttemptError::Refused(refusal)) if is_final(refusal) => {
-                    self.pair.stick_to(server);
+                    self.servers.stick_to(server);
                     self.log.end(server, refusal.into());
                     return Err(AskError::Refused(refusal, self.log.closed()));
                 }
@@ -312,7 +317,7 @@ impl<'a> Attempts<'a> {
     fn begin(&mut self, server: ServerId, now: Instant) {
         let ends = self.deadline.min(now + self.timeouts.attempt_timeout);
         let sent = Arc::<Sent>::default();
-        let (connection, request) = (&self.pair.connections[server], self.request);
+        let (connection, request) = (&self.servers.connections[server], self.request);
         let shared = sent.clone();
         let report = async move { connection.ask(request, ends, &shared).await };
         self.take_over(server, sent, report.boxed(), ends);

@@ -1,15 +1,16 @@
 //! Whether the servers of the list are members of one cluster.
 //!
-//! A server names its cluster when it is dialled. Two servers that name different ones need not be
-//! a mix: one of them may have named it long ago, before both were lost and formed a new pair. So
-//! the other one is asked anew before anything is refused.
+//! A server names its cluster when it is dialled. Servers that name different ones need not be a
+//! mix: some may have named theirs long ago, before all were lost and formed a new cluster. So
+//! those that differ are asked anew before anything is refused.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::per_server::PerServer;
@@ -17,30 +18,42 @@ use crate::rpc;
 use crate::transport::{Addr, Network, Servers};
 use crate::types::{ClusterId, ServerId};
 
-/// The servers of the list are members of two clusters, so what one of them grants the other does
-/// not know. Nothing is asked of either until both belong to one.
+/// The servers of the list are members of different clusters, so what one of them grants the others
+/// do not know. Nothing is asked of any until all belong to one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MixedClusters(Arc<[(Addr, ClusterId); 2]>);
+pub struct MixedClusters(Arc<[(Addr, ClusterId)]>);
 
 impl MixedClusters {
-    pub(super) fn new(members: [(Addr, ClusterId); 2]) -> Self {
-        Self(Arc::new(members))
+    /// None when all of `members` are of one cluster.
+    pub(super) fn of(members: impl IntoIterator<Item = (Addr, ClusterId)>) -> Option<Self> {
+        let members: Arc<[_]> = members.into_iter().collect();
+        let is_mix = members.iter().any(|(_, cluster)| *cluster != members[0].1);
+        is_mix.then_some(Self(members))
     }
 
-    /// Each server, and its cluster.
+    /// Each server that has named its cluster, and that cluster.
     #[must_use]
-    pub fn members(&self) -> &[(Addr, ClusterId); 2] {
+    pub fn members(&self) -> &[(Addr, ClusterId)] {
         &self.0
     }
 }
 
 impl fmt::Display for MixedClusters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [(one, first), (other, second)] = self.members();
-        write!(
-            f,
-            "the list of servers mixes two clusters: {one} belongs to {first} and {other} to {second}"
-        )
+        let clusters: BTreeSet<_> = self.0.iter().map(|(_, cluster)| cluster.0).collect();
+        match clusters.len() {
+            2 => f.write_str("the list of servers mixes two clusters: ")?,
+            more => write!(f, "the list of servers mixes {more} clusters: ")?,
+        }
+        let last = self.0.len() - 1;
+        for (place, (address, cluster)) in self.0.iter().enumerate() {
+            match place {
+                0 => write!(f, "{address} belongs to {cluster}")?,
+                _ if place == last => write!(f, " and {address} to {cluster}")?,
+                _ => write!(f, ", {address} to {cluster}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -61,11 +74,16 @@ impl Clusters {
     pub(super) fn new(network: Arc<dyn Network>, servers: Servers, hedge_delay: Duration) -> Self {
         Self {
             network,
+            said: Mutex::new(PerServer::of(servers.ids(), |_| None)),
             servers,
             patience: hedge_delay,
-            said: Mutex::default(),
             is_mixed: AtomicBool::new(false),
         }
+    }
+
+    /// The servers, in their order.
+    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = ServerId> + use<> {
+        self.servers.ids()
     }
 
     /// Checks what a server has just said.
@@ -81,15 +99,16 @@ impl Clusters {
         let Some(cluster) = cluster else {
             return Ok(());
         };
-        let peer = server.peer();
-        let differs = |theirs: &ClusterId| *theirs != cluster;
-        if self.note(server, cluster).is_none_or(|it| !differs(&it)) {
-            return Ok(());
+        let mut said = self.note(server, cluster);
+        let differing: Vec<_> = said
+            .ids()
+            .filter(|it| said[*it].is_some_and(|theirs| theirs != cluster))
+            .collect();
+        let asked = join_all(differing.iter().map(|it| self.identify(*it))).await;
+        for (server, says) in differing.into_iter().zip(asked) {
+            said[server] = says;
         }
-        match self.identify(peer).await.filter(differs) {
-            Some(theirs) => Err(self.mixed(server, cluster, theirs)),
-            None => Ok(()),
-        }
+        self.refuse_mix(said)
     }
 
     /// Asks a server, and checks what it says.
@@ -102,7 +121,18 @@ impl Clusters {
         self.check(server, cluster).await
     }
 
-    /// Asks both servers anew if they were members of two clusters when they were asked last.
+    /// Asks all servers but one, and checks what they say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub(super) async fn check_others(&self, than: ServerId) -> Result<(), MixedClusters> {
+        let others = self.servers.ids().filter(|server| *server != than);
+        let checked = join_all(others.map(|server| self.check_server(server))).await;
+        checked.into_iter().collect()
+    }
+
+    /// Asks all servers anew if they were members of different clusters when they were asked last.
     ///
     /// # Cancel safety
     ///
@@ -111,13 +141,8 @@ impl Clusters {
         if !self.is_mixed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match join(self.identify(ServerId::A), self.identify(ServerId::B)).await {
-            (Some(a), Some(b)) if a != b => Err(self.mixed(ServerId::A, a, b)),
-            _ => {
-                self.is_mixed.store(false, Ordering::Relaxed);
-                Ok(())
-            }
-        }
+        let said = join_all(self.servers.ids().map(|server| self.identify(server))).await;
+        self.refuse_mix(said)
     }
 
     /// What a server says now, if it can be reached and is a member of a cluster.
@@ -128,11 +153,11 @@ impl Clusters {
         cluster
     }
 
-    /// Notes what a server says; gives what the other one said last.
-    fn note(&self, server: ServerId, cluster: ClusterId) -> Option<ClusterId> {
+    /// Notes what a server says; gives what each has said last.
+    fn note(&self, server: ServerId, cluster: ClusterId) -> PerServer<Option<ClusterId>> {
         self.said(|said| {
             said[server] = Some(cluster);
-            said[server.peer()]
+            said.clone()
         })
     }
 
@@ -140,13 +165,15 @@ impl Clusters {
         change(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn mixed(&self, server: ServerId, ours: ClusterId, theirs: ClusterId) -> MixedClusters {
-        self.is_mixed.store(true, Ordering::Relaxed);
-        let member = |it| {
-            let cluster = if it == server { ours } else { theirs };
-            (self.servers.address(it).clone(), cluster)
-        };
-        MixedClusters::new(ServerId::BOTH.map(member))
+    /// Errors if not all servers that have `said` their cluster said the same.
+    fn refuse_mix(
+        &self,
+        said: impl IntoIterator<Item = Option<ClusterId>>,
+    ) -> Result<(), MixedClusters> {
+        let servers = self.servers.addresses().iter().zip(said);
+        let mix = MixedClusters::of(servers.filter_map(|(addr, said)| Some((addr.clone(), said?))));
+        self.is_mixed.store(mix.is_some(), Ordering::Relaxed);
+        mix.map_or(Ok(()), Err)
     }
 }
 
@@ -154,20 +181,25 @@ impl Clusters {
 mod tests {
     use std::sync::atomic::AtomicU64;
 
-    use super::ServerId::{A, B};
     use super::*;
     use crate::rpc::{greet, welcome};
     use crate::transport::MemoryNetwork;
 
+    const A: ServerId = ServerId::A;
+    const B: ServerId = ServerId::B;
     const ONE: ClusterId = ClusterId(1);
     const OTHER: ClusterId = ClusterId(2);
 
     /// Two servers, and the cluster that each says it is a member of.
     async fn servers() -> (Clusters, PerServer<Arc<AtomicU64>>) {
+        servers_at(&["memory:a", "memory:b"]).await
+    }
+
+    async fn servers_at(addresses: &[&str]) -> (Clusters, PerServer<Arc<AtomicU64>>) {
         let network: Arc<dyn Network> = Arc::new(MemoryNetwork::new());
-        let servers = Servers::new("memory:a", "memory:b").expect("two addresses");
-        let says = PerServer::of(|_| Arc::new(AtomicU64::new(ONE.0)));
-        for server in ServerId::BOTH {
+        let servers = Servers::of(addresses.iter().copied()).expect("a list");
+        let says = PerServer::of(servers.ids(), |_| Arc::new(AtomicU64::new(ONE.0)));
+        for server in servers.ids() {
             let listening = network.listen(servers.address(server)).await;
             let (mut listener, says) = (listening.expect("it is free"), says[server].clone());
             tokio::spawn(async move {
@@ -195,6 +227,27 @@ mod tests {
         );
         assert_eq!(clusters.check_mix().await, Err(mix));
         says[B].store(ONE.0, Ordering::Relaxed);
+        assert_eq!(clusters.check_mix().await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_of_three_servers_is_told_by_name_and_one_without_a_cluster_is_not() {
+        let (clusters, says) = servers_at(&["memory:a", "memory:b", "memory:c"]).await;
+        let c = ServerId::at(2).expect("a place");
+        says[c].store(OTHER.0, Ordering::Relaxed);
+        assert_eq!(clusters.check_server(A).await, Ok(()));
+        let mix = clusters.check_others(A).await.expect_err("two clusters");
+        assert_eq!(
+            mix.to_string(),
+            "the list of servers mixes two clusters: memory:a belongs to 0000000000000001, \
+             memory:b to 0000000000000001 and memory:c to 0000000000000002"
+        );
+        says[A].store(3, Ordering::Relaxed);
+        let mix = clusters.check_mix().await.expect_err("three clusters");
+        assert!(mix.to_string().contains("mixes 3 clusters"), "{mix}");
+        for server in [A, B] {
+            says[server].store(0, Ordering::Relaxed);
+        }
         assert_eq!(clusters.check_mix().await, Ok(()));
     }
 

@@ -73,7 +73,7 @@ pub enum CallError {
         /// answered.
         may_have_happened: bool,
     },
-    /// The servers of the list are members of two clusters.
+    /// The servers of the list are members of different clusters.
     #[error(
         "{clusters}; the operation {}",
         if *.may_have_happened { "may have happened" } else { "has not happened" }
@@ -118,7 +118,7 @@ pub enum ConnectError {
     /// What [`ClerkBuilder::name`](super::ClerkBuilder::name) was given is too long.
     #[error(transparent)]
     InvalidName(#[from] SessionNameError),
-    /// The servers of the list are members of two clusters.
+    /// The servers of the list are members of different clusters.
     #[error(transparent)]
     MixedClusters(#[from] MixedClusters),
     /// No server took this client on in time.
@@ -152,7 +152,7 @@ pub enum AttemptError {
     /// A connection did not come about in time.
     #[error("no connection in time")]
     NoConnection,
-    /// The server and the other one of the list are members of two clusters.
+    /// The server and others of the list are members of different clusters.
     #[error(transparent)]
     MixedClusters(#[from] MixedClusters),
     /// The request could not be sent.
@@ -199,7 +199,7 @@ impl AttemptError {
 
 /// What came of trying each server, as one line of text or one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttemptReport(Box<[ServerAttempts; 2]>);
+pub struct AttemptReport(Box<[ServerAttempts]>);
 
 /// What came of trying one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,21 +218,24 @@ pub struct ServerAttempts {
 }
 
 impl AttemptReport {
-    pub(super) fn new(each: impl FnMut(ServerId) -> ServerAttempts) -> Self {
-        Self(Box::new(ServerId::BOTH.map(each)))
+    pub(super) fn new(servers: impl Iterator<Item = ServerAttempts>) -> Self {
+        Self(servers.collect())
     }
 
-    /// Both servers, in their order.
+    /// Each server, in the order of the list.
     #[must_use]
-    pub const fn servers(&self) -> &[ServerAttempts; 2] {
+    pub const fn servers(&self) -> &[ServerAttempts] {
         &self.0
     }
 }
 
 impl fmt::Display for AttemptReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [first, second] = self.servers();
-        write!(f, "{first}; {second}")
+        for (place, server) in self.0.iter().enumerate() {
+            let separator = if place == 0 { "" } else { "; " };
+            write!(f, "{separator}{server}")?;
+        }
+        Ok(())
     }
 }
 
@@ -260,7 +263,7 @@ mod tests {
     use super::*;
 
     fn tried() -> AttemptReport {
-        AttemptReport::new(|server| ServerAttempts {
+        let attempts = |server| ServerAttempts {
             server,
             address: Addr::Memory(server.to_string()),
             attempts: 12,
@@ -269,7 +272,8 @@ mod tests {
                 AttemptError::Dial(Arc::new(DialError::Refused(refused)))
             }),
             refused: None,
-        })
+        };
+        AttemptReport::new(ServerId::BOTH.into_iter().map(attempts))
     }
 
     #[test]

@@ -14,7 +14,6 @@ use super::call::AskError;
 use super::open_session::OpenSession;
 use super::shared::Shared;
 use crate::service::{Refusal, Request};
-use crate::types::ServerId;
 
 /// A request to close the record, and to say when that is done.
 pub(super) type Close = oneshot::Sender<()>;
@@ -42,15 +41,15 @@ pub(super) async fn run(shared: Arc<Shared>, mut clerk: mpsc::Receiver<Close>) {
 /// Waits until something is to be done for the record, and does it.
 async fn tend(shared: &Shared) {
     let session = &*shared.opened().await;
-    for server in ServerId::BOTH {
-        shared.pair.connections[server].look_up();
+    for server in shared.servers.ids() {
+        shared.servers.connections[server].look_up();
     }
     let pause = (session.time_to_live / 4).max(SHORTEST_PAUSE);
     let lost = timeout(pause, session.lost.notified()).await.is_ok();
     if !lost {
-        // Also the server that has not been needed yet. The next call tells of a mix.
-        for server in ServerId::BOTH {
-            let _ = shared.pair.clusters.check_server(server).await;
+        // Also those servers that have not been needed yet. The next call tells of a mix.
+        for server in shared.servers.ids() {
+            let _ = shared.servers.clusters.check_server(server).await;
         }
     }
     if lost || is_unknown(shared, session).await {
@@ -66,7 +65,7 @@ async fn is_unknown(shared: &Shared, session: &OpenSession) -> bool {
     };
     let now = Instant::now();
     let deadline = now + shared.timeout();
-    match shared.pair.ask(&request, now, deadline).await {
+    match shared.servers.ask(&request, now, deadline).await {
         Err(AskError::Refused(Refusal::UnknownSession, _)) => true,
         Ok(_) | Err(_) => false,
     }

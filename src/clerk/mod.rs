@@ -63,7 +63,7 @@ pub use self::status::{ServerReport, is_whole, mix, status, status_of};
 pub use self::watch::Watch;
 pub use self::watcher::GuardWatcher;
 
-use self::call::{AskError, Overload, ServerPair};
+use self::call::{AskError, Overload, ServerList};
 use self::keepalive::Close;
 use self::session::CurrentSession;
 use self::shared::Shared;
@@ -447,14 +447,14 @@ impl ClerkBuilder {
     #[track_caller]
     pub fn connect_lazily(self) -> Result<Clerk, ConnectError> {
         expect_runtime();
-        let pair = ServerPair::new(&self.network, &self.servers, clamp(self.hedge_delay));
+        let servers = ServerList::new(&self.network, &self.servers, clamp(self.hedge_delay));
         let terms = SessionTerms {
             lease: Lease::new(self.lease)?,
             name: self.name.map(SessionName::new).transpose()?,
             inside: self.inside,
             address: None,
         };
-        let shared = Arc::new(Shared::new(pair, clamp(self.timeout), terms));
+        let shared = Arc::new(Shared::new(servers, clamp(self.timeout), terms));
         let (keeper, clerk) = mpsc::channel(1);
         tokio::spawn(keepalive::run(shared.clone(), clerk));
         Ok(Clerk {
@@ -474,7 +474,7 @@ fn not_connected(shared: &Shared, error: AskError) -> ConnectError {
         AskError::Mixed { clusters, .. } => clusters.into(),
         AskError::Unanswered(log) | AskError::Refused(_, log) => ConnectError::Unanswered {
             after,
-            tried: log.into_report(&shared.pair),
+            tried: log.into_report(&shared.servers.connections),
         },
     }
 }

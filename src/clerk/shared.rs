@@ -1,4 +1,4 @@
-//! What the clones of a clerk share: the pair, and the record that their calls are numbered in.
+//! What the clones of a clerk share: the servers, and the record that their calls are numbered in.
 //!
 //! A record can be lost: it expired while the clerk was cut off, or the pair lost its state. A call
 //! that certainly was not carried out under the lost record goes on under a new one; a call that
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt_log::AttemptLog;
-use super::call::{AskError, Overload, ServerPair};
+use super::call::{AskError, Overload, ServerList};
 use super::error::{
     AcquireError, AttemptError, AttemptReport, CallError, InspectError, ReleaseError,
     ServerAttempts,
@@ -27,12 +27,12 @@ use super::own::OwnLocks;
 use super::single_flight::SingleFlight;
 use crate::config::CLOSE_SESSION_TIMEOUT;
 use crate::service::{Answer, CallId, Opened, Refusal, Request, Resource, SessionTerms, Verb};
-use crate::types::{ClientId, LockName, ServerId, SessionId, Token};
+use crate::types::{ClientId, LockName, SessionId, Token};
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) client: ClientId,
-    pub(super) pair: ServerPair,
+    pub(super) servers: ServerList,
     timeout: Duration,
     /// What its sessions are opened with.
     pub(super) terms: Arc<SessionTerms>,
@@ -54,10 +54,10 @@ enum Current {
 
 impl Shared {
     /// Creates it without a record. [`record`](Self::record) opens the first one.
-    pub(super) fn new(pair: ServerPair, timeout: Duration, terms: SessionTerms) -> Self {
+    pub(super) fn new(servers: ServerList, timeout: Duration, terms: SessionTerms) -> Self {
         Self {
             client: ClientId::random(),
-            pair,
+            servers,
             timeout,
             terms: Arc::new(terms),
             own: OwnLocks::default(),
@@ -100,7 +100,7 @@ impl Shared {
                 Ok(Err(AskError::Unanswered(_))) if !is_own && Instant::now() < deadline => {}
                 Ok(Err(error)) => return Err(error),
                 Ok(Ok(_)) => {}
-                Err(_) => return Err(AskError::Unanswered(AttemptLog::default())),
+                Err(_) => return Err(AskError::Unanswered(AttemptLog::new(self.servers.ids()))),
             }
         }
     }
@@ -123,10 +123,9 @@ impl Shared {
 
     /// Opens the first record, if the servers are members of one cluster.
     async fn open_first(self: Arc<Self>, deadline: Instant) -> Result<Arc<OpenSession>, AskError> {
-        // The server that is asked first says of which cluster it is; the other one has to be
-        // asked.
-        let other = self.pair.clusters.check_server(ServerId::B);
-        let opened = join(self.open(None, Instant::now(), deadline), other).await;
+        // The server that is asked first says of which cluster it is; the others have to be asked.
+        let others = self.servers.clusters.check_others(self.servers.preferred());
+        let opened = join(self.open(None, Instant::now(), deadline), others).await;
         let opened = match opened {
             (Ok(opened), Ok(())) => opened,
             (Ok(opened), Err(clusters)) => {
@@ -158,7 +157,7 @@ impl Shared {
             client,
             terms: session,
         };
-        match self.pair.ask(&request, now, deadline).await? {
+        match self.servers.ask(&request, now, deadline).await? {
             Answer::Opened(opened) => Ok(opened),
             answer => unreachable!("open was answered with {answer:?}"),
         }
@@ -180,7 +179,7 @@ impl Shared {
         let client = self.client;
         let request = Request::CloseSession { client, session };
         let now = Instant::now();
-        let asked = self.pair.ask(&request, now, now + CLOSE_SESSION_TIMEOUT);
+        let asked = self.servers.ask(&request, now, now + CLOSE_SESSION_TIMEOUT);
         if let Err(error) = asked.await {
             tracing::debug!(%session, ?error, "nobody heard the goodbye; the record will expire");
         }
@@ -252,7 +251,7 @@ impl Shared {
         loop {
             let call = self.number(deadline).await?;
             let request = request(call.id(self.client));
-            match self.pair.ask(&request, now, deadline).await {
+            match self.servers.ask(&request, now, deadline).await {
                 Ok(Answer::Call(done)) => return Ok(done),
                 Ok(answer) => unreachable!("a call was answered with {answer:?}"),
                 Err(AskError::Refused(Refusal::UnknownSession, log)) => {
@@ -285,7 +284,7 @@ impl Shared {
         if session.map_err(|error| self.not_seen(error))?.is_none() {
             return Err(InspectError::Closed);
         }
-        let answer = self.pair.ask(request, Instant::now(), deadline).await;
+        let answer = self.servers.ask(request, Instant::now(), deadline).await;
         answer.map_err(|error| self.not_seen(error))
     }
 
@@ -358,7 +357,7 @@ impl Shared {
         CallError::Unanswered {
             after: self.timeout,
             may_have_happened: log.may_have_happened,
-            tried: log.into_report(&self.pair),
+            tried: log.into_report(&self.servers.connections),
         }
     }
 
@@ -372,7 +371,7 @@ impl Shared {
             AskError::Mixed { clusters, .. } => InspectError::MixedClusters(clusters),
             AskError::Refused(_, log) | AskError::Unanswered(log) => InspectError::Unanswered {
                 after,
-                tried: log.into_report(&self.pair),
+                tried: log.into_report(&self.servers.connections),
             },
         }
     }
@@ -386,23 +385,23 @@ impl Shared {
             AskError::Mixed { clusters, .. } => AcquireError::MixedClusters(clusters),
             AskError::Refused(_, log) | AskError::Unanswered(log) => AcquireError::Unanswered {
                 after,
-                tried: log.into_report(&self.pair),
+                tried: log.into_report(&self.servers.connections),
             },
         }
     }
 
     /// Why a request that waited for what another one was asking has come to nothing.
     pub(super) fn not_opened(&self, after: Duration) -> AcquireError {
-        let report = AttemptReport::new(|server| ServerAttempts {
+        let attempts = |server| ServerAttempts {
             server,
-            address: self.pair.connections[server].addr().clone(),
+            address: self.servers.connections[server].addr().clone(),
             attempts: 0,
             last: Some(AttemptError::NoAnswer),
             refused: None,
-        });
+        };
         AcquireError::Unanswered {
             after,
-            tried: report,
+            tried: AttemptReport::new(self.servers.ids().map(attempts)),
         }
     }
 
@@ -410,7 +409,7 @@ impl Shared {
         ReleaseError::Unanswered {
             after,
             may_have_happened: log.may_have_happened,
-            tried: log.into_report(&self.pair),
+            tried: log.into_report(&self.servers.connections),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::clusters::MixedClusters;
@@ -14,7 +14,7 @@ use crate::service::{RoleName, ServerStatus};
 use crate::transport::{Addr, Network, Servers};
 use crate::types::ServerId;
 
-/// What one server of a pair says of itself.
+/// What one server says of itself.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerReport {
@@ -44,8 +44,8 @@ impl ServerReport {
     }
 }
 
-/// Asks each server of the pair how it sees itself and its peer, both at once, for at most
-/// `timeout`.
+/// Asks each server of the list how it sees itself and its peers, all at once, for at most
+/// `timeout`. The reports are in the order of the list.
 ///
 /// # Panics
 ///
@@ -58,14 +58,14 @@ pub async fn status(
     network: &Arc<dyn Network>,
     servers: &Servers,
     timeout: Duration,
-) -> [ServerReport; 2] {
+) -> Vec<ServerReport> {
     let ask = |server| status_of(network, servers, server, timeout);
-    join(ask(ServerId::A), ask(ServerId::B)).await.into()
+    join_all(servers.ids().map(ask)).await
 }
 
 impl Clerk {
-    /// Asks each server of the pair how it sees itself and its peer, both at once, for at most the
-    /// timeout of a call.
+    /// Asks each server how it sees itself and its peers, all at once, for at most the timeout of a
+    /// call. The reports are in the order of the list.
     ///
     /// It goes over the clerk's connections; [`status`] needs no clerk.
     ///
@@ -76,11 +76,11 @@ impl Clerk {
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn status(&self) -> [ServerReport; 2] {
+    pub async fn status(&self) -> Vec<ServerReport> {
         expect_runtime();
         let deadline = Instant::now() + self.shared.timeout();
         let ask = async |server| {
-            let connection = &self.shared.pair.connections[server];
+            let connection = &self.shared.servers.connections[server];
             let status = timeout_at(deadline, connection.status(deadline)).await;
             ServerReport {
                 server,
@@ -88,11 +88,11 @@ impl Clerk {
                 status: status.unwrap_or(Err(AttemptError::NoAnswer)),
             }
         };
-        join(ask(ServerId::A), ask(ServerId::B)).await.into()
+        join_all(self.shared.servers.ids().map(ask)).await
     }
 }
 
-/// Asks one server of the pair how it sees itself and its peer, for at most `timeout`.
+/// Asks one server of the list how it sees itself and its peers, for at most `timeout`.
 ///
 /// # Panics
 ///
@@ -121,31 +121,36 @@ pub async fn status_of(
 
 /// The clusters of the servers, if these are members of different ones.
 #[must_use]
-pub fn mix(reports: &[ServerReport; 2]) -> Option<MixedClusters> {
+pub fn mix(reports: &[ServerReport]) -> Option<MixedClusters> {
     let member = |report: &ServerReport| {
         let cluster = report.status.as_ref().ok()?.cluster?;
         Some((report.address.clone(), cluster))
     };
-    let [one, other] = reports.each_ref().map(member);
-    let members = [one?, other?];
-    (members[0].1 != members[1].1).then(|| MixedClusters::new(members))
+    MixedClusters::of(reports.iter().filter_map(member))
 }
 
-/// Whether the pair survives the loss of either server: one is primary and the other its backup, in
-/// one view, and neither is in doubt.
+/// Whether the servers survive the loss of any one of them: one is primary and every other its
+/// backup, in one view, and none is in doubt.
 #[must_use]
-pub fn is_whole(reports: &[ServerReport; 2]) -> bool {
-    let in_role = |role| {
-        let mut answers = reports
-            .iter()
-            .filter_map(|report| report.status.as_ref().ok());
-        answers.find(|status| status.role == role && status.in_sync)
+pub fn is_whole(reports: &[ServerReport]) -> bool {
+    let servers: Option<Vec<_>> = reports
+        .iter()
+        .map(|report| report.status.as_ref().ok())
+        .collect();
+    let Some([first, others @ ..]) = servers.as_deref() else {
+        return false;
     };
-    match (in_role(RoleName::Primary), in_role(RoleName::Backup)) {
-        (Some(primary), Some(backup)) => {
-            let is_one = primary.view.is_some() && primary.view == backup.view;
-            is_one && mix(reports).is_none()
-        }
-        _ => false,
-    }
+    let is_one = |other: &&ServerStatus| other.view.is_some() && other.view == first.view;
+    let count = |role| {
+        servers
+            .iter()
+            .flatten()
+            .filter(|it| it.role == role)
+            .count()
+    };
+    !others.is_empty()
+        && others.iter().all(is_one)
+        && servers.iter().flatten().all(|server| server.in_sync)
+        && (count(RoleName::Primary), count(RoleName::Backup)) == (1, others.len())
+        && mix(reports).is_none()
 }

@@ -325,9 +325,9 @@ impl Machine {
 /// Gives the next mark that `issuer` may make: those of each server have a remainder of their own,
 /// so that two servers which both believe to be primary never make the same.
 fn revision_after(revision: &mut Revision, op: OpNumber, issuer: ServerId) -> Revision {
-    const SERVERS: u64 = ServerId::BOTH.len() as u64;
+    const ISSUERS: u64 = ServerId::BOTH.len() as u64;
     let least = op.0.max(revision.0 + 1);
-    let ahead = (issuer.index() + SERVERS - least % SERVERS) % SERVERS;
+    let ahead = (u64::from(u8::from(issuer)) + ISSUERS - least % ISSUERS) % ISSUERS;
     *revision = Revision(least + ahead);
     *revision
 }

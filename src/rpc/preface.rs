@@ -5,7 +5,7 @@
 //! | magic `lockserv` | 8 | | magic `lockserv` | 8 |
 //! | version | 2 | | version | 2 |
 //! | purpose: 0 client, 1 peer | 1 | | verdict: 0 welcome, else a [`Rejection`] | 1 |
-//! | a peer's place in the pair: 0 or 1 | 1 | | of a welcome: its [`ClusterId`], 0 for none | 8 |
+//! | a peer's place in the list of servers, from 0 | 1 | | of a welcome: its [`ClusterId`], 0 for none | 8 |
 //! | a peer's [`PairId`] | 8 | | | |
 //! | of a peer only: its [`RunId`] | 8 | | | |
 //!
@@ -265,7 +265,7 @@ fn opening(purpose: Purpose) -> Vec<u8> {
     match purpose {
         Purpose::Client => bytes.extend([0; 10]),
         Purpose::Peer { from, pair, run } => {
-            bytes.extend([1, u8::from(from == ServerId::B)]);
+            bytes.extend([1, from.into()]);
             bytes.extend(pair.0.to_be_bytes());
             bytes.extend(run.0.to_be_bytes());
         }
@@ -333,17 +333,15 @@ async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
     let purpose = stream.read_u8().await?;
     let from = stream.read_u8().await?;
     let pair = PairId(stream.read_u64().await?);
-    let from = match (purpose, from) {
-        (0, 0) => return Ok(Purpose::Client),
-        (1, 0) => ServerId::A,
-        (1, 1) => ServerId::B,
-        _ => return Err(GreetError::Malformed),
-    };
-    Ok(Purpose::Peer {
-        from,
-        pair,
-        run: RunId(stream.read_u64().await?),
-    })
+    match (purpose, from) {
+        (0, 0) => Ok(Purpose::Client),
+        (1, from) => Ok(Purpose::Peer {
+            from: from.try_into().map_err(|_| GreetError::Malformed)?,
+            pair,
+            run: RunId(stream.read_u64().await?),
+        }),
+        _ => Err(GreetError::Malformed),
+    }
 }
 
 /// Welcomes the dialer, as a server that is no member of a cluster yet: from here on the stream

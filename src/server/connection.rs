@@ -64,7 +64,7 @@ fn misfit(shared: &Shared, from: ServerId, pair: PairId, run: RunId) -> Option<R
     let config = &shared.config;
     if run == shared.run {
         Some(Rejection::Itself)
-    } else if pair != config.servers.pair_id() {
+    } else if pair != config.servers.pair_id() || config.servers.ids().all(|id| id != from) {
         Some(Rejection::OtherServers)
     } else if from == config.me {
         Some(Rejection::SameServer)

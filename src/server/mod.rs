@@ -91,14 +91,24 @@ impl ServerConfig {
     }
 }
 
-/// The address of a server could not be taken.
+/// Why [`Server::bind`] gave no server.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr}: {source}")]
-pub struct BindError {
-    /// The address.
-    pub addr: Addr,
-    /// Why.
-    pub source: io::Error,
+#[non_exhaustive]
+pub enum BindError {
+    /// The address could not be taken.
+    #[error("cannot listen on {addr}: {source}")]
+    Address {
+        /// The address.
+        addr: Addr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The list does not name the two servers of a pair, with this server among them.
+    #[error("a pair has two servers, and the list names {}: {servers}", .servers.ids().len())]
+    NotAPair {
+        /// The list.
+        servers: Servers,
+    },
 }
 
 /// The server could not go on.
@@ -131,18 +141,23 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`BindError`] when the address is in use or is not this machine's.
+    /// [`BindError`] when the address is in use or is not this machine's, or when the list of
+    /// servers is not that of a pair.
     ///
     /// # Cancel safety
     ///
     /// Safe: the address is free again.
     pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
+        if !config.servers.ids().eq(ServerId::BOTH) {
+            let servers = config.servers;
+            return Err(BindError::NotAPair { servers });
+        }
         let limits = config.limits.within_memory();
         let config = ServerConfig { limits, ..config };
         let addr = config.listen_addr().clone();
         match config.network.listen(&addr).await {
             Ok(listener) => Ok(Self { config, listener }),
-            Err(source) => Err(BindError { addr, source }),
+            Err(source) => Err(BindError::Address { addr, source }),
         }
     }
 

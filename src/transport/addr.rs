@@ -1,15 +1,12 @@
-//! Where a server listens, and which two servers make a pair.
+//! Where a server listens.
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use crate::types::ServerId;
+use crate::config::MAX_SERVERS;
 
 /// An address that a server listens on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,7 +20,7 @@ pub enum Addr {
     Memory(String),
 }
 
-/// Why a text is no [`Addr`], or two addresses are no pair of [`Servers`].
+/// Why a text is no [`Addr`], or addresses are no list of [`Servers`](super::Servers).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddrError {
@@ -42,11 +39,14 @@ pub enum AddrError {
     /// The host has colons in it, or brackets with something else than an IPv6 address in them.
     #[error("`{0}` has no valid host: an IPv6 address is written in brackets, as in [::1]:5100")]
     BadHost(String),
-    /// A pair is written as two addresses with a comma between them.
+    /// Fewer than two servers are listed.
     #[error("`{0}` does not name two servers: write PRIMARY,BACKUP")]
-    NotTwo(String),
-    /// Both servers have the same address.
-    #[error("both servers of the pair have the address `{0}`")]
+    TooFew(String),
+    /// More servers are listed than [`MAX_SERVERS`].
+    #[error("a list names at most {MAX_SERVERS} servers")]
+    TooMany,
+    /// Two of the servers have the same address.
+    #[error("two servers of the list have the address `{0}`")]
     SameTwice(Addr),
     /// Port 0 stands for any free port, so nobody could reach a server there.
     #[error("`{0}` has port 0, which is any free port: a list of servers has the ports to reach")]
@@ -158,123 +158,6 @@ impl From<Infallible> for AddrError {
     }
 }
 
-/// The two servers of a pair, named in one order everywhere.
-///
-/// The order matters only when both start empty: then the first becomes primary.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Servers([Addr; 2]);
-
-impl Servers {
-    /// Names the pair.
-    ///
-    /// ```
-    /// # use lockservice::transport::Servers;
-    /// let servers = Servers::new("10.0.0.1:5100", "10.0.0.2:5100")?;
-    /// assert_eq!(servers.to_string(), "10.0.0.1:5100,10.0.0.2:5100");
-    /// # Ok::<_, lockservice::transport::AddrError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`AddrError`] when one is no address or has port 0, when both are the same, or when one has
-    /// a comma in it.
-    pub fn new<A, B>(first: A, second: B) -> Result<Self, AddrError>
-    where
-        A: TryInto<Addr>,
-        B: TryInto<Addr>,
-        AddrError: From<A::Error> + From<B::Error>,
-    {
-        let pair: [Addr; 2] = [first.try_into()?, second.try_into()?];
-        if pair[0] == pair[1] {
-            let [same, _] = pair;
-            return Err(AddrError::SameTwice(same));
-        }
-        let is_any = |addr: &&Addr| match addr {
-            Addr::Tcp(text) => matches!(host_and_port(text), Ok((_, 0))),
-            Addr::Unix(_) | Addr::Memory(_) => false,
-        };
-        if let Some(any) = pair.iter().find(is_any) {
-            return Err(AddrError::AnyPort(any.clone()));
-        }
-        match pair.iter().find(|addr| addr.to_string().contains(',')) {
-            Some(addr) => Err(AddrError::Comma(addr.clone())),
-            None => Ok(Self(pair)),
-        }
-    }
-
-    /// The pair that the environment variable `LOCK_SERVERS` names, as `PRIMARY,BACKUP`; the
-    /// default one where it is unset or empty. The programs do the same.
-    ///
-    /// # Errors
-    ///
-    /// [`AddrError`] when it names no pair.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an application asks for it by the name of this function"
-    )]
-    pub fn from_env() -> Result<Self, AddrError> {
-        Self::from_setting(std::env::var_os("LOCK_SERVERS").as_deref())
-    }
-
-    fn from_setting(setting: Option<&OsStr>) -> Result<Self, AddrError> {
-        match setting {
-            Some(servers) if !servers.is_empty() => servers.to_string_lossy().parse(),
-            _ => Ok(Self::default()),
-        }
-    }
-
-    /// The address of one of the servers.
-    #[must_use]
-    pub const fn address(&self, server: ServerId) -> &Addr {
-        match server {
-            ServerId::A => &self.0[0],
-            ServerId::B => &self.0[1],
-        }
-    }
-
-    /// What a server shows to prove that it means the same pair.
-    #[must_use]
-    pub fn pair_id(&self) -> PairId {
-        PairId(xxh3_64(self.to_string().as_bytes()))
-    }
-}
-
-impl Default for Servers {
-    fn default() -> Self {
-        let local = |port| Addr::Tcp(format!("127.0.0.1:{port}"));
-        Self([local(5100), local(5101)])
-    }
-}
-
-impl fmt::Display for Servers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{}", self.0[0], self.0[1])
-    }
-}
-
-impl FromStr for Servers {
-    type Err = AddrError;
-
-    fn from_str(text: &str) -> Result<Self, AddrError> {
-        match text.split_once(',') {
-            Some((first, second)) if !second.contains(',') => {
-                Self::new(first.trim(), second.trim())
-            }
-            _ => Err(AddrError::NotTwo(text.to_owned())),
-        }
-    }
-}
-
-/// A fingerprint of the addresses of a pair, and of their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PairId(pub u64);
-
-impl fmt::Display for PairId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,57 +210,5 @@ mod tests {
             let refused = refused(url);
             assert!(refused.contains("without a scheme"), "{url}: {refused}");
         }
-    }
-
-    #[test]
-    fn a_pair_is_written_as_it_is_read() {
-        let servers: Servers = "a:1, unix:/b".parse().expect("a pair");
-        assert_eq!(servers.to_string(), "a:1,unix:/b");
-        assert_eq!(servers.address(ServerId::A), &Addr::Tcp("a:1".into()));
-        assert_eq!(servers.address(ServerId::B), &Addr::Unix("/b".into()));
-        assert_eq!(
-            Servers::default(),
-            "127.0.0.1:5100,127.0.0.1:5101".parse().expect("a pair")
-        );
-    }
-
-    #[test]
-    fn a_pair_that_the_environment_does_not_name_is_the_default() {
-        let pair = |setting: Option<&str>| Servers::from_setting(setting.map(OsStr::new));
-        assert_eq!(pair(None), Ok(Servers::default()));
-        assert_eq!(pair(Some("")), Ok(Servers::default()));
-        assert_eq!(pair(Some("a:1,b:1")), Servers::new("a:1", "b:1"));
-        assert_eq!(pair(Some("a:1")), Err(AddrError::NotTwo("a:1".into())));
-    }
-
-    #[test]
-    fn a_pair_is_two_different_addresses() {
-        let refused = |text: &str| text.parse::<Servers>().expect_err("no pair");
-        assert_eq!(refused("a:1"), AddrError::NotTwo("a:1".into()));
-        assert_eq!(
-            refused("a:1,b:1,c:1"),
-            AddrError::NotTwo("a:1,b:1,c:1".into())
-        );
-        assert_eq!(
-            refused("a:1,a:1"),
-            AddrError::SameTwice(Addr::Tcp("a:1".into()))
-        );
-        let any = Addr::Tcp("a:0".into());
-        assert_eq!(refused("a:0,b:1"), AddrError::AnyPort(any.clone()));
-        assert_eq!(refused("b:1,a:0"), AddrError::AnyPort(any));
-        assert!("a:0".parse::<Addr>().is_ok(), "it can be bound");
-        let comma = Addr::Unix("/a,b".into());
-        assert_eq!(
-            Servers::new("a:1", comma.clone()),
-            Err(AddrError::Comma(comma))
-        );
-    }
-
-    #[test]
-    fn the_pair_id_stands_for_the_addresses_in_their_order() {
-        let id = |text: &str| text.parse::<Servers>().expect("a pair").pair_id();
-        assert_eq!(id("a:1,b:1"), id("a:1, b:1"));
-        assert_ne!(id("a:1,b:1"), id("b:1,a:1"));
-        assert_ne!(id("a:1,b:1"), id("a:1,b:2"));
     }
 }

@@ -15,12 +15,13 @@ mod redial;
 mod resolve;
 #[cfg(feature = "server")]
 mod segments;
+mod servers;
 mod stream;
 mod system;
 mod tcp;
 mod unix;
 
-pub use addr::{Addr, AddrError, PairId, Servers};
+pub use addr::{Addr, AddrError};
 pub use memory::MemoryNetwork;
 pub use network::Network;
 pub(crate) use race::was_not_asked;
@@ -29,5 +30,6 @@ pub(crate) use redial::Redial;
 pub use resolve::{Resolve, SystemResolver};
 #[cfg(feature = "server")]
 pub(crate) use segments::SmallSegments;
+pub use servers::{PairId, Servers};
 pub use stream::{Accept, Listener, Stream};
 pub use system::SystemNetwork;

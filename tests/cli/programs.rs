@@ -338,6 +338,18 @@ async fn a_server_that_cannot_bind_says_why_and_exits_with_69() {
 }
 
 #[tokio::test]
+async fn a_server_of_a_pair_that_is_listed_with_other_than_two_says_so_and_exits_with_2() {
+    let place = Place::new();
+    let listed = "unix:/a,unix:/b,unix:/c";
+    for command in ["primary", "backup", "dev"] {
+        let mut lockd = place.start(&[command, "--servers", listed]);
+        let line = lockd.line_with("a pair has two servers").await;
+        assert!(line.contains(&format!("names 3: {listed}")), "{line}");
+        assert_eq!(lockd.exit_code().await, Some(2));
+    }
+}
+
+#[tokio::test]
 async fn the_locks_survive_when_the_primary_is_killed_and_the_pair_becomes_whole_again() {
     let place = Place::new();
     let primary = place.lockd(&["primary"]).await;

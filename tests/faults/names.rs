@@ -111,10 +111,10 @@ impl Named {
             let mut config = ServerConfig::new(self.servers.clone(), me);
             config.timing.peer_timeout = PEER_TIMEOUT;
             config.network = self.directory.network();
-            config.listen = Some(self.ports[me as usize].addr().clone());
+            config.listen = Some(self.ports[me.index()].addr().clone());
             let server = Server::bind(config).await.expect("its port is reserved");
             let running = async { server.run(pending()).await.expect("it goes on") };
-            self.running[me as usize] = Some(tokio::spawn(running));
+            self.running[me.index()] = Some(tokio::spawn(running));
         }
         wait_until("the pair is whole", SOON, async || {
             let primary = self.status(ServerId::A).await;
@@ -155,7 +155,7 @@ impl Named {
     }
 
     async fn kill(&mut self, server: ServerId) {
-        let running = self.running[server as usize].take().expect("it runs");
+        let running = self.running[server.index()].take().expect("it runs");
         running.abort();
         let _ = running.await;
     }

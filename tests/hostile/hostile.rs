@@ -167,6 +167,11 @@ async fn a_peer_of_another_pair_and_one_started_as_the_same_server_are_refused_a
         pair: PairId(!ours.0),
         run: RunId(7),
     };
+    let unlisted = Purpose::Peer {
+        from: ServerId::at(2).expect("a place"),
+        pair: ours,
+        run: RunId(7),
+    };
     let twin = Purpose::Peer {
         from: A,
         pair: ours,
@@ -174,6 +179,7 @@ async fn a_peer_of_another_pair_and_one_started_as_the_same_server_are_refused_a
     };
     let cases = [
         (stranger, Rejection::OtherServers, "belongs to another pair"),
+        (unlisted, Rejection::OtherServers, "belongs to another pair"),
         (twin, Rejection::SameServer, "the same server of the pair"),
     ];
     for (purpose, rejection, logged) in cases {

@@ -37,9 +37,11 @@ async fn slow_pair(link: Duration) -> Pair {
 }
 
 async fn statuses(pair: &Pair) -> [ServerStatus; 2] {
-    pair.reports()
-        .await
+    let reports = pair.reports().await.into_iter();
+    let statuses: Vec<_> = reports
         .map(|report| report.status.expect("it answers"))
+        .collect();
+    statuses.try_into().expect("a pair")
 }
 
 /// The states that the servers were seen in. A second one at the same op is a fork.

@@ -51,10 +51,8 @@ impl Torture {
             .expect("lockc runs");
         let torture = Self { process, directory };
         wait_until("a lock is held", PATIENCE, async || {
-            let [a, b] = pair.reports().await;
-            let locks =
-                [a.status.ok(), b.status.ok()].map(|status| status.map_or(0, |it| it.locks));
-            locks[0] > 0 || locks[1] > 0
+            let mut reports = pair.reports().await.into_iter();
+            reports.any(|report| report.status.is_ok_and(|status| status.locks > 0))
         })
         .await;
         torture

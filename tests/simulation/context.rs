@@ -159,11 +159,11 @@ impl Context {
     }
 
     pub(crate) fn set_running(&self, server: ServerId, running: bool) {
-        self.0.running[server as usize].set(running);
+        self.0.running[server.index()].set(running);
     }
 
     pub(crate) fn is_running(&self, server: ServerId) -> bool {
-        self.0.running[server as usize].get()
+        self.0.running[server.index()].get()
     }
 
     /// Lets the clients finish their calls.
@@ -230,7 +230,7 @@ impl Context {
         self.wait("the clients to finish", are_gone).await
     }
 
-    pub(crate) async fn reports(&self) -> [ServerReport; 2] {
+    pub(crate) async fn reports(&self) -> Vec<ServerReport> {
         let hedge_delay = Duration::from_millis(300);
         status(&self.network("director"), &self.0.servers, hedge_delay).await
     }

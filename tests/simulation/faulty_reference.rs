@@ -125,7 +125,7 @@ impl Server {
         let (queue, queued) = mpsc::channel(4_096);
         let role = match me {
             ServerId::A => Role::Primary,
-            ServerId::B => Role::Backup,
+            _ => Role::Backup,
         };
         let table = Table {
             held: BTreeSet::new(),
@@ -162,7 +162,7 @@ impl Server {
         self.state().heard = Instant::now();
         match self.me {
             ServerId::A => tokio::spawn(self.clone().feed(queue, peer_timeout)),
-            ServerId::B => tokio::spawn(self.clone().watch(peer_timeout)),
+            _ => tokio::spawn(self.clone().watch(peer_timeout)),
         };
         loop {
             let accepted = listener.accept().await;

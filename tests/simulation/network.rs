@@ -12,10 +12,7 @@ use lockservice::types::ServerId;
 
 /// The name of a server's host.
 pub(crate) const fn host(server: ServerId) -> &'static str {
-    match server {
-        ServerId::A => "a",
-        ServerId::B => "b",
-    }
+    ["a", "b"][server.index()]
 }
 
 pub(crate) fn client_host(number: usize) -> String {

@@ -189,7 +189,7 @@ impl Simulation {
 
     fn run_processes(&mut self) -> Result<(), String> {
         for server in ServerId::BOTH {
-            let seat = &mut self.servers[server as usize];
+            let seat = &mut self.servers[server.index()];
             let Some(process) = &mut seat.process else {
                 continue;
             };
@@ -210,8 +210,8 @@ impl Simulation {
             HostAction::Terminate(server) => self.with_process(server, Process::terminate),
             HostAction::Stop(server) => self.with_process(server, Process::stop),
             HostAction::Wake(server) => self.with_process(server, Process::wake),
-            HostAction::ResetPeer(server) => self.servers[server as usize].wires.reset_peer(),
-            HostAction::ResetClients(server) => self.servers[server as usize].wires.reset_clients(),
+            HostAction::ResetPeer(server) => self.servers[server.index()].wires.reset_peer(),
+            HostAction::ResetClients(server) => self.servers[server.index()].wires.reset_clients(),
             HostAction::Crash(owner) => self.sim.crash(owner_host(owner)),
             HostAction::Revive(owner) => {
                 if !self.sim.is_host_running(owner_host(owner)) {
@@ -225,18 +225,18 @@ impl Simulation {
     }
 
     fn with_process(&mut self, server: ServerId, act: impl FnOnce(&mut Process)) {
-        if let Some(process) = &mut self.servers[server as usize].process {
+        if let Some(process) = &mut self.servers[server.index()].process {
             act(process);
         }
     }
 
     fn kill(&mut self, server: ServerId) {
-        self.servers[server as usize].end_process();
+        self.servers[server.index()].end_process();
         self.context.set_running(server, false);
     }
 
     fn vanish(&mut self, server: ServerId) {
-        self.servers[server as usize].vanished = true;
+        self.servers[server.index()].vanished = true;
         self.context.faults().set_vanished(server, true);
         for other in self.others(server) {
             self.sim.partition(host(server), other.as_str());
@@ -247,7 +247,7 @@ impl Simulation {
 
     fn start(&mut self, server: ServerId) {
         self.kill(server);
-        if std::mem::take(&mut self.servers[server as usize].vanished) {
+        if std::mem::take(&mut self.servers[server.index()].vanished) {
             self.context.faults().set_vanished(server, false);
             for other in self.others(server) {
                 if !self.context.faults().is_silent(&other, host(server)) {
@@ -256,10 +256,10 @@ impl Simulation {
             }
             self.sim.bounce(host(server));
         }
-        let network = self.servers[server as usize].network();
+        let network = self.servers[server.index()].network();
         let context = &self.context;
         let process = Process::start(|stop| (self.software)(context, network, server, stop));
-        self.servers[server as usize].process = Some(process);
+        self.servers[server.index()].process = Some(process);
         self.context.set_running(server, true);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lockservice::clerk::{Clerk, ServerReport, status};
+use lockservice::clerk::{Clerk, status};
 use lockservice::service::{RoleName, ServerStatus};
 use lockservice::testkit::invariants::{self, FinalState};
 use lockservice::testkit::{RecordedClerk, Recorder, wait_until};
@@ -59,7 +59,7 @@ impl Pair {
     async fn at_rest(&self) -> Vec<ServerStatus> {
         let mut said = Vec::new();
         wait_until("servers at rest", PATIENCE, async || {
-            let reports: [ServerReport; 2] = status(&self.network, &self.servers, PATIENCE).await;
+            let reports = status(&self.network, &self.servers, PATIENCE).await;
             let answers = reports.into_iter().filter_map(|report| report.status.ok());
             said = answers.collect();
             said.windows(2).all(|pair| pair[0].op == pair[1].op)
@@ -122,7 +122,7 @@ async fn thousands_of_calls_on_several_threads_follow_from_one_order() {
         over.load(Ordering::Relaxed) >= CALLS / 2
     })
     .await;
-    pair.running[ServerId::A as usize].abort();
+    pair.running[ServerId::A.index()].abort();
     working.join_all().await;
     let servers = pair.at_rest().await;
     assert_eq!(servers.len(), 1);

@@ -300,6 +300,11 @@ async fn the_purpose_arrives_as_it_was_said(mut place: Place) {
             pair,
             run: RunId(7),
         },
+        Purpose::Peer {
+            from: ServerId::at(9).expect("a place"),
+            pair,
+            run: RunId(7),
+        },
     ] {
         let dial = rpc::dial(&*place.network, &place.addr, purpose);
         let greet = async {

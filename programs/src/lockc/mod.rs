@@ -26,7 +26,7 @@ use tokio::io::BufReader;
 use self::args::{Cli, Command};
 use self::lazy_client::{LazyClient, NOBODY_LISTENS};
 use self::shell::{Executor, ShellError};
-use self::status::PairStatus;
+use self::status::ClusterStatus;
 use self::table::terminal_width;
 use super::escape::escaped;
 use super::exit::{self, Exit, block_on, complain};
@@ -150,7 +150,7 @@ async fn shell(customer: LazyClient) -> Exit {
 }
 
 async fn status(customer: LazyClient, json: bool) -> Exit {
-    let status = PairStatus::new(&reports(&customer.servers, customer.timeout).await);
+    let status = ClusterStatus::new(&reports(&customer.servers, customer.timeout).await);
     let exit = if status.is_answered() {
         Exit::Yes
     } else {
@@ -167,7 +167,7 @@ async fn status(customer: LazyClient, json: bool) -> Exit {
     told(printed.await, exit)
 }
 
-async fn reports(servers: &Servers, timeout: Duration) -> [ServerReport; 2] {
+async fn reports(servers: &Servers, timeout: Duration) -> Vec<ServerReport> {
     let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
     clerk::status(&network, servers, timeout).await
 }

@@ -7,17 +7,15 @@ use super::table::{Column, table};
 use crate::escape::escaped;
 use lockservice::clerk::{ServerReport, is_whole, mix};
 use lockservice::service::{RoleName, ServerStatus};
-use lockservice::types::ServerId;
-
 /// What is told of each server. A row for each, so that addresses and numbers have room in 80
 /// columns.
 const ROWS: [&str; 10] = [
     "address", "role", "view", "op", "in sync", "clients", "locks", "waiters", "memory", "uptime",
 ];
 
-/// The pair, as its servers see it. Field names are a contract.
+/// The servers of the list, as each sees itself. Field names are a contract.
 #[derive(Debug, Serialize)]
-pub(super) struct PairStatus {
+pub(super) struct ClusterStatus {
     whole: bool,
     /// The cluster of each server, where they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +27,7 @@ pub(super) struct PairStatus {
 
 #[derive(Debug, Serialize)]
 struct ServerLine {
-    server: ServerId,
+    server: String,
     address: String,
     reachable: bool,
     /// Why it is not reachable.
@@ -47,7 +45,7 @@ struct Known {
     /// A primary without a backup.
     alone: bool,
     view: Option<u64>,
-    view_primary: Option<ServerId>,
+    view_primary: Option<String>,
     op: u64,
     acked: Option<u64>,
     in_sync: bool,
@@ -69,8 +67,8 @@ struct Known {
     version: String,
 }
 
-impl PairStatus {
-    pub(super) fn new(reports: &[ServerReport; 2]) -> Self {
+impl ClusterStatus {
+    pub(super) fn new(reports: &[ServerReport]) -> Self {
         Self {
             whole: is_whole(reports),
             mixed_clusters: mix(reports).map(|mix| mix.to_string()),
@@ -96,36 +94,50 @@ impl PairStatus {
 
     /// A column for each server, in `width` columns of a terminal where there is one.
     pub(super) fn table(&self, width: Option<usize>) -> String {
-        let [first, second] = [0, 1].map(|at| self.servers.get(at).map(ServerLine::cells));
-        let (first, second) = (first.unwrap_or_default(), second.unwrap_or_default());
-        let rows = ROWS.into_iter().zip(first.into_iter().zip(second));
-        let rows = rows.map(|(row, (first, second))| [row.to_owned(), first, second]);
-        let columns = [
-            Column::Whole("SERVER"),
-            Column::Shrinks("A"),
-            Column::Shrinks("B"),
-        ];
-        let verdict = if self.whole {
-            "The pair is whole: it survives the loss of either server."
-        } else {
-            "The pair is NOT whole: a failure now can cost the locks."
+        let mut rows: Vec<_> = ROWS.map(|row| vec![row.to_owned()]).into();
+        let mut columns = vec![Column::Whole("SERVER")];
+        for server in &self.servers {
+            columns.push(Column::Shrinks(&server.server));
+            for (row, cell) in rows.iter_mut().zip(server.cells()) {
+                row.push(cell);
+            }
+        }
+        let (group, any) = match self.servers.len() {
+            2 => ("pair", "either"),
+            _ => ("cluster", "any"),
         };
-        let mut lines = vec![table(columns, rows.collect(), width), String::new()];
-        lines.extend(self.servers.iter().filter_map(ServerLine::complaint));
-        lines.extend(
-            self.mixed_clusters
-                .as_ref()
-                .map(|mix| format!("Not a pair: {mix}.")),
-        );
-        lines.push(verdict.to_owned());
+        let verdict = if self.whole {
+            format!("The {group} is whole: it survives the loss of {any} server.")
+        } else {
+            format!("The {group} is NOT whole: a failure now can cost the locks.")
+        };
+        let mut lines = vec![table(&columns, rows, width), String::new()];
+        let complaints = self.servers.iter().map(|server| self.complaint(server));
+        lines.extend(complaints.flatten());
+        let mix = self.mixed_clusters.as_ref();
+        lines.extend(mix.map(|mix| format!("Not a {group}: {mix}.")));
+        lines.push(verdict);
         lines.join("\n")
+    }
+
+    /// What is wrong with a server.
+    fn complaint(&self, of: &ServerLine) -> Option<String> {
+        let server = &of.server;
+        if let Some(error) = &of.error {
+            return Some(format!("{server} is unreachable: {}", escaped(error)));
+        }
+        let obstacle = escaped(of.state.as_ref()?.obstacle.as_ref()?);
+        let others = self.servers.iter().map(|it| it.server.as_str());
+        let others: Vec<_> = others.filter(|other| other != server).collect();
+        let others = others.join(" and ");
+        Some(format!("{server} cannot pair with {others}: {obstacle}"))
     }
 }
 
 impl ServerLine {
     fn new(report: &ServerReport) -> Self {
         Self {
-            server: report.server,
+            server: report.server.to_string(),
             address: report.address.to_string(),
             reachable: report.status.is_ok(),
             error: report.status.as_ref().err().map(ToString::to_string),
@@ -143,19 +155,6 @@ impl ServerLine {
         "unreachable".clone_into(&mut cells[1]);
         cells
     }
-
-    fn complaint(&self) -> Option<String> {
-        let server = self.server;
-        if let Some(error) = &self.error {
-            return Some(format!("{server} is unreachable: {}", escaped(error)));
-        }
-        let obstacle = self.state.as_ref()?.obstacle.as_ref()?;
-        let peer = server.peer();
-        Some(format!(
-            "{server} cannot pair with {peer}: {}",
-            escaped(obstacle)
-        ))
-    }
 }
 
 impl Known {
@@ -169,7 +168,7 @@ impl Known {
             },
             alone: status.role == RoleName::Standalone,
             view: status.view.map(|view| view.number),
-            view_primary: status.view.map(|view| view.primary),
+            view_primary: status.view.map(|view| view.primary.to_string()),
             op: status.op.0,
             acked: status.acked.map(|op| op.0),
             in_sync: status.in_sync,
@@ -200,7 +199,7 @@ impl Known {
 
     /// In the order of [`ROWS`].
     fn cells(&self, address: String) -> [String; ROWS.len()] {
-        let view = self.view.zip(self.view_primary);
+        let view = self.view.zip(self.view_primary.as_ref());
         let uptime = std::time::Duration::from_secs(self.uptime_seconds);
         [
             address,
@@ -230,7 +229,7 @@ pub(super) mod tests {
     use lockservice::clerk::AttemptError;
     use lockservice::service::Obstacle;
     use lockservice::transport::Addr;
-    use lockservice::types::{ClusterId, Digest, OpNumber, ProcessId, View};
+    use lockservice::types::{ClusterId, Digest, OpNumber, ProcessId, ServerId, View};
 
     fn status(server: ServerId, role: RoleName) -> ServerStatus {
         ServerStatus {
@@ -266,18 +265,18 @@ pub(super) mod tests {
 
     pub(in crate::lockc) fn pair(
         change: impl FnOnce(&mut ServerStatus, &mut ServerStatus),
-    ) -> [ServerReport; 2] {
+    ) -> Vec<ServerReport> {
         let mut primary = status(ServerId::A, RoleName::Primary);
         let mut backup = status(ServerId::B, RoleName::Backup);
         change(&mut primary, &mut backup);
-        [
+        vec![
             report(ServerId::A, Ok(primary)),
             report(ServerId::B, Ok(backup)),
         ]
     }
 
-    fn half() -> [ServerReport; 2] {
-        [
+    fn half() -> Vec<ServerReport> {
+        vec![
             report(ServerId::A, Err(AttemptError::NoAnswer)),
             report(ServerId::B, Ok(status(ServerId::B, RoleName::Standalone))),
         ]
@@ -303,7 +302,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_json_of_a_server_names_all_that_is_known_of_it() {
-        let json = PairStatus::new(&pair(|_, _| {}))
+        let json = ClusterStatus::new(&pair(|_, _| {}))
             .json()
             .expect("it encodes");
         let json: Value = serde_json::from_str(&json).expect("it is JSON");
@@ -323,7 +322,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_server_that_does_not_answer_is_shown_with_the_reason() {
-        let status = PairStatus::new(&half());
+        let status = ClusterStatus::new(&half());
         let json: Value = serde_json::from_str(&status.json().expect("it encodes")).expect("JSON");
         assert_eq!(
             json["servers"][0],
@@ -344,7 +343,7 @@ pub(super) mod tests {
             let (ours, theirs) = (Duration::from_secs(1), Duration::from_secs(2));
             primary.obstacle = Some(Obstacle::PeerTimeout { ours, theirs });
         });
-        let status = PairStatus::new(&pair);
+        let status = ClusterStatus::new(&pair);
         let table = status.table(None);
         assert!(
             table.contains("A cannot pair with B: the peer timeouts differ, 1s here and 2s there"),
@@ -362,14 +361,14 @@ pub(super) mod tests {
 
     #[test]
     fn a_status_is_answered_when_one_server_answers() {
-        assert!(PairStatus::new(&half()).is_answered());
+        assert!(ClusterStatus::new(&half()).is_answered());
         let none = ServerId::BOTH.map(|server| report(server, Err(AttemptError::NoAnswer)));
-        assert!(!PairStatus::new(&none).is_answered());
+        assert!(!ClusterStatus::new(&none).is_answered());
     }
 
     #[test]
     fn the_table_has_a_column_for_each_server_and_a_verdict() {
-        let table = PairStatus::new(&pair(|_, _| {})).table(Some(80));
+        let table = ClusterStatus::new(&pair(|_, _| {})).table(Some(80));
         let lines: Vec<_> = table.lines().collect();
         let rows: Vec<Vec<_>> = lines[..11]
             .iter()
@@ -386,12 +385,37 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_list_of_any_length_has_a_column_for_each_server() {
+        let mut reports = pair(|_, _| {});
+        for place in 2..5 {
+            let server = ServerId::at(place).expect("a place");
+            reports.push(report(server, Ok(status(server, RoleName::Backup))));
+        }
+        let status = ClusterStatus::new(&reports);
+        let table = status.table(None);
+        let header: Vec<_> = table
+            .lines()
+            .flat_map(str::split_whitespace)
+            .take(6)
+            .collect();
+        assert_eq!(header, ["SERVER", "A", "B", "C", "D", "E"]);
+        assert!(
+            table.ends_with("The cluster is whole: it survives the loss of any server."),
+            "{table}"
+        );
+        reports[3].status = Err(AttemptError::NoAnswer);
+        let table = ClusterStatus::new(&reports).table(None);
+        assert!(table.contains("D is unreachable: no answer"), "{table}");
+        assert!(table.contains("The cluster is NOT whole"), "{table}");
+    }
+
+    #[test]
     fn the_table_fits_80_columns_however_long_the_addresses_are() {
         let mut reports = pair(|primary, _| primary.op = OpNumber(u64::MAX));
         for report in &mut reports {
             report.address = Addr::Tcp(format!("{}.example.org:5100", "lock-a.eu-west".repeat(9)));
         }
-        let status = PairStatus::new(&reports);
+        let status = ClusterStatus::new(&reports);
         let table = status.table(Some(80));
         let widest = table.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "{table}");

@@ -22,15 +22,15 @@ const GAP: usize = 2;
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Column {
+pub(super) enum Column<'a> {
     /// Its cells are always whole.
-    Whole(&'static str),
+    Whole(&'a str),
     /// Its cells lose their middle where the table is too wide.
-    Shrinks(&'static str),
+    Shrinks(&'a str),
 }
 
-impl Column {
-    const fn header(self) -> &'static str {
+impl<'a> Column<'a> {
+    const fn header(self) -> &'a str {
         match self {
             Self::Whole(header) | Self::Shrinks(header) => header,
         }
@@ -50,33 +50,34 @@ pub(super) fn terminal_width() -> Option<usize> {
 }
 
 /// Lays out `rows` under `columns`, in `width` columns of a terminal where there is one.
-pub(super) fn table<const N: usize>(
-    columns: [Column; N],
-    mut rows: Vec<[String; N]>,
-    width: Option<usize>,
-) -> String {
+pub(super) fn table<R>(columns: &[Column<'_>], mut rows: Vec<R>, width: Option<usize>) -> String
+where
+    R: AsMut<[String]> + IntoIterator<Item = String>,
+{
     if let Some(width) = width {
-        shrink(columns, &mut rows, width);
+        let cells = rows.iter_mut().map(AsMut::as_mut);
+        shrink(columns, &mut cells.collect::<Vec<_>>(), width);
     }
     let mut table = Table::new();
     table
         .load_style(NOTHING)
-        .set_header(columns.map(Column::header));
+        .set_header(columns.iter().map(|column| column.header()));
     table.add_rows(rows);
     let lines = table.lines().map(|line| line.trim().to_owned());
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Takes columns from the widest of those that shrink, one after the other, until the rows fit.
-fn shrink<const N: usize>(columns: [Column; N], rows: &mut [[String; N]], width: usize) {
-    let mut widths = columns.map(|column| column.header().width());
+fn shrink(columns: &[Column<'_>], rows: &mut [&mut [String]], width: usize) {
+    let widths = columns.iter().map(|column| column.header().width());
+    let mut widths: Vec<_> = widths.collect();
     for row in &*rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(&**row) {
             *width = cell.width().max(*width);
         }
     }
-    let mut excess =
-        (widths.iter().sum::<usize>() + GAP * N.saturating_sub(1)).saturating_sub(width);
+    let mut excess = (widths.iter().sum::<usize>() + GAP * columns.len().saturating_sub(1))
+        .saturating_sub(width);
     while excess > 0 {
         let shrinking = columns.iter().zip(&mut widths);
         let widest = shrinking
@@ -89,7 +90,7 @@ fn shrink<const N: usize>(columns: [Column; N], rows: &mut [[String; N]], width:
         excess -= 1;
     }
     for row in rows {
-        for (cell, width) in row.iter_mut().zip(widths) {
+        for (cell, &width) in row.iter_mut().zip(&widths) {
             if cell.width() > width {
                 *cell = abridged(cell, width);
             }
@@ -101,7 +102,7 @@ fn shrink<const N: usize>(columns: [Column; N], rows: &mut [[String; N]], width:
 mod tests {
     use super::*;
 
-    const COLUMNS: [Column; 3] = [
+    const COLUMNS: [Column<'_>; 3] = [
         Column::Shrinks("NAME"),
         Column::Shrinks("HOLDER"),
         Column::Whole("TOKEN"),
@@ -128,7 +129,7 @@ mod tests {
         let wide = "ロック".repeat(100);
         for name in ["a", "jobs/nightly/of/eu-west-1", &long, &wide] {
             for holder in ["deploy@web-3 4711 ./nightly --all", &long, &wide] {
-                let table = table(COLUMNS, rows(name, holder), Some(80));
+                let table = table(&COLUMNS, rows(name, holder), Some(80));
                 assert!(widest(&table) <= 80, "{table}");
                 assert_eq!(table.lines().count(), 3, "{table}");
                 assert!(table.contains("1795577617491901"), "{table}");
@@ -139,9 +140,9 @@ mod tests {
     #[test]
     fn a_cell_is_whole_where_it_fits_and_where_nothing_has_to() {
         let long = "n".repeat(1_024);
-        let piped = table(COLUMNS, rows(&long, &long), None);
+        let piped = table(&COLUMNS, rows(&long, &long), None);
         assert!(piped.contains(&format!("{long}  ")), "{piped}");
-        let short = table(COLUMNS, rows("jobs/nightly", "deploy"), Some(80));
+        let short = table(&COLUMNS, rows("jobs/nightly", "deploy"), Some(80));
         assert!(!short.contains('…'), "{short}");
     }
 }

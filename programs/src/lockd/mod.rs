@@ -58,7 +58,7 @@ async fn serve(configs: Vec<ServerConfig>) -> Exit {
         Ok(servers) => servers,
         Err(error) => {
             tracing::error!("{error}{}", hint(&error));
-            return Exit::Unavailable;
+            return exit_code(&error);
         }
     };
     let stop = CancellationToken::new();
@@ -85,9 +85,19 @@ async fn serve(configs: Vec<ServerConfig>) -> Exit {
     }
 }
 
-/// What to do about an address that cannot be taken.
+const fn exit_code(error: &BindError) -> Exit {
+    match error {
+        BindError::NotAPair { .. } => Exit::Usage,
+        _ => Exit::Unavailable,
+    }
+}
+
+/// What to do about a server that cannot begin.
 fn hint(error: &BindError) -> &'static str {
-    match error.source.kind() {
+    let BindError::Address { source, .. } = error else {
+        return "; name the same two with --servers at both";
+    };
+    match source.kind() {
         ErrorKind::AddrInUse => {
             "; does a server run there already? --servers names other addresses for the pair, and --listen \
              another one to bind"

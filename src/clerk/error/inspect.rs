@@ -39,7 +39,7 @@ pub enum InspectError {
         /// What there were too many of.
         resource: Resource,
     },
-    /// The servers of the list are members of two clusters.
+    /// The servers of the list are members of different clusters.
     #[error("{0}; nothing was changed")]
     MixedClusters(MixedClusters),
     /// [`Clerk::close`](crate::clerk::Clerk::close) was called on a clone of this clerk.

@@ -58,7 +58,7 @@ pub enum AcquireError {
         /// What there were too many of.
         resource: Resource,
     },
-    /// The servers of the list are members of two clusters.
+    /// The servers of the list are members of different clusters.
     #[error(transparent)]
     MixedClusters(MixedClusters),
     /// Its place in the queue was lost with the session: no server could be reached for a whole
@@ -102,8 +102,8 @@ pub enum ReleaseError {
     /// The guard was lost before. Others can have held the lock meanwhile.
     #[error("the lock was lost before it was released: {0}")]
     Lost(LossReason),
-    /// The servers of the list are members of two clusters. The lock is free when its lease is
-    /// over.
+    /// The servers of the list are members of different clusters. The lock is free when its lease
+    /// is over.
     #[error(transparent)]
     MixedClusters(MixedClusters),
     /// What [`LockGuard::retain`](crate::clerk::LockGuard::retain) was given is longer than a day.
@@ -160,16 +160,17 @@ mod tests {
     use crate::clerk::Error;
     use crate::clerk::error::ServerAttempts;
     use crate::transport::Addr;
-    use crate::types::ClusterId;
+    use crate::types::{ClusterId, ServerId};
 
     fn unanswered(may_have_happened: bool) -> ReleaseError {
-        let report = AttemptReport::new(|server| ServerAttempts {
+        let attempts = |server| ServerAttempts {
             server,
             address: Addr::Memory(server.to_string()),
             attempts: 1,
             last: None,
             refused: None,
-        });
+        };
+        let report = AttemptReport::new(ServerId::BOTH.into_iter().map(attempts));
         ReleaseError::Unanswered {
             after: Duration::from_secs(1),
             tried: report,
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn a_release_that_failed_says_whether_it_may_have_happened() {
         let member = |name: &str, cluster| (Addr::Memory(name.to_owned()), ClusterId(cluster));
-        let mix = MixedClusters::new([member("a", 1), member("b", 2)]);
+        let mix = MixedClusters::of([member("a", 1), member("b", 2)]).expect("a mix");
         let overloaded = ReleaseError::Overloaded {
             after: Duration::from_secs(1),
             resource: Resource::Calls,

@@ -147,7 +147,7 @@ impl LeasedSession {
             resource: Resource::Calls,
         })?;
         let request = request(call.id(self.shared.client));
-        let asked = self.shared.pair.ask(&request, Instant::now(), deadline);
+        let asked = self.shared.servers.ask(&request, Instant::now(), deadline);
         let answer = tokio::select! {
             biased;
             answer = asked => answer,

@@ -59,7 +59,7 @@ impl PendingAcquisition {
             name: name.clone(),
             options,
         };
-        let pair = &session.shared.pair;
+        let servers = &session.shared.servers;
         let answer = tokio::select! {
             biased;
             _ = session.life.lost() => return Ok(None),
@@ -68,7 +68,7 @@ impl PendingAcquisition {
                 Err(LossReason::Diverged) => Ok(None),
                 Err(reason) => Err(reason.into()),
             },
-            answer = pair.ask(&request, Instant::now(), within.deadline) => answer,
+            answer = servers.ask(&request, Instant::now(), within.deadline) => answer,
         };
         acquisition.judge(answer, within)
     }

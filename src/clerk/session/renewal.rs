@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{LeasedSession, LossReason};
-use crate::clerk::call::{AskError, AttemptTimeouts, ServerPair};
+use crate::clerk::call::{AskError, AttemptTimeouts, ServerList};
 use crate::config::RENEWALS_IN_LEASE;
 use crate::service::{Answer, InView, Notifications, Refusal, Request};
 
@@ -28,7 +28,7 @@ pub(super) async fn renew(session: &LeasedSession) {
         let begun = Instant::now();
         renew_once(
             session,
-            &session.shared.pair,
+            &session.shared.servers,
             begun,
             begun + hold + hedge_delay,
         )
@@ -38,27 +38,32 @@ pub(super) async fn renew(session: &LeasedSession) {
 
 /// Renews until the session is over, over connections of its own, and at once.
 pub(super) async fn renew_apart(session: &LeasedSession) {
-    let pair = session.shared.pair.apart();
+    let servers = session.shared.servers.apart();
     while session.life.loss().is_none() {
         let begun = Instant::now();
-        renew_once(session, &pair, begun, begun).await;
+        renew_once(session, &servers, begun, begun).await;
     }
 }
 
 /// Polls once, or reconciles. From `overdue` on the session is kept alive by what is answered at
 /// once.
-async fn renew_once(session: &LeasedSession, pair: &ServerPair, begun: Instant, overdue: Instant) {
+async fn renew_once(
+    session: &LeasedSession,
+    servers: &ServerList,
+    begun: Instant,
+    overdue: Instant,
+) {
     let exchange = async {
         tokio::select! {
             biased;
-            () = session.acquisitions.doubted() => reconcile(session, pair).await,
-            heard = hear_news(session, pair, begun) => heard,
+            () = session.acquisitions.doubted() => reconcile(session, servers).await,
+            heard = hear_news(session, servers, begun) => heard,
         }
     };
     let refusal = tokio::select! {
         biased;
         exchanged = exchange => exchanged.err(),
-        refusal = keep_alive(session, pair, overdue) => Some(refusal),
+        refusal = keep_alive(session, servers, overdue) => Some(refusal),
     };
     if let Some(refusal) = refusal {
         tracing::info!(record = %session.opened.id, %refusal, "the session is lost");
@@ -69,10 +74,10 @@ async fn renew_once(session: &LeasedSession, pair: &ServerPair, begun: Instant, 
 /// Polls, and tells the session's places what there is news of.
 async fn hear_news(
     session: &LeasedSession,
-    pair: &ServerPair,
+    servers: &ServerList,
     begun: Instant,
 ) -> Result<(), Refusal> {
-    let Some(notifications) = poll(session, pair, begun).await? else {
+    let Some(notifications) = poll(session, servers, begun).await? else {
         return Ok(());
     };
     session.life.renewed(begun);
@@ -87,8 +92,8 @@ async fn hear_news(
 }
 
 /// Compares what the session believes to have with what the servers have, page by page.
-async fn reconcile(session: &LeasedSession, pair: &ServerPair) -> Result<(), Refusal> {
-    let timeouts = Pause::of(session).pace(pair);
+async fn reconcile(session: &LeasedSession, servers: &ServerList) -> Result<(), Refusal> {
+    let timeouts = Pause::of(session).pace(servers);
     let mut reconciliation = session.acquisitions.reconcile();
     loop {
         let begun = Instant::now();
@@ -98,7 +103,7 @@ async fn reconcile(session: &LeasedSession, pair: &ServerPair) -> Result<(), Ref
             from: session.acquisitions.ask_for_page(&mut reconciliation),
         };
         let deadline = session.life.safe_until();
-        let holdings = match pair.ask_at(timeouts, &request, begun, deadline).await {
+        let holdings = match servers.ask_at(timeouts, &request, begun, deadline).await {
             Ok(Answer::Holdings(holdings)) => *holdings,
             Ok(answer) => unreachable!("a session was told {answer:?} of its holdings"),
             Err(AskError::Refused(refusal, _)) => return Err(refusal),
@@ -119,7 +124,7 @@ async fn reconcile(session: &LeasedSession, pair: &ServerPair) -> Result<(), Ref
 /// The news, unless the time is over in which they are of use.
 async fn poll(
     session: &LeasedSession,
-    pair: &ServerPair,
+    servers: &ServerList,
     begun: Instant,
 ) -> Result<Option<InView<Notifications>>, Refusal> {
     let Pause { hold, hedge_delay } = Pause::of(session);
@@ -132,10 +137,10 @@ async fn poll(
     };
     let timeouts = AttemptTimeouts {
         hedge_delay: hold + hedge_delay,
-        attempt_timeout: hold + pair.timeouts().attempt_timeout.min(hold),
+        attempt_timeout: hold + servers.timeouts().attempt_timeout.min(hold),
     };
     let deadline = session.life.safe_until();
-    match pair.ask_at(timeouts, &request, begun, deadline).await {
+    match servers.ask_at(timeouts, &request, begun, deadline).await {
         Ok(Answer::Notifications(notifications)) => Ok(Some(*notifications)),
         Ok(answer) => unreachable!("a poll was answered with {answer:?}"),
         Err(AskError::Unanswered(_)) => Ok(None),
@@ -148,18 +153,18 @@ async fn poll(
 }
 
 /// Renews without asking for news, from `start` on, until a server refuses.
-async fn keep_alive(session: &LeasedSession, pair: &ServerPair, start: Instant) -> Refusal {
+async fn keep_alive(session: &LeasedSession, servers: &ServerList, start: Instant) -> Refusal {
     let pause = Pause::of(session);
     let request = Request::KeepAlive {
         client: session.shared.client,
         session: session.opened.id,
     };
-    let timeouts = pause.pace(pair);
+    let timeouts = pause.pace(servers);
     sleep_until(start).await;
     loop {
         let begun = Instant::now();
         let deadline = session.life.safe_until();
-        match pair.ask_at(timeouts, &request, begun, deadline).await {
+        match servers.ask_at(timeouts, &request, begun, deadline).await {
             Ok(_) => session.life.renewed(begun),
             Err(AskError::Refused(refusal, _)) => return refusal,
             Err(AskError::Unanswered(_) | AskError::Overloaded(_) | AskError::Mixed { .. }) => {}
@@ -180,15 +185,15 @@ struct Pause {
 impl Pause {
     fn of(session: &LeasedSession) -> Self {
         let hold = session.life.lease / RENEWALS_IN_LEASE;
-        let hedge_delay = session.shared.pair.timeouts().hedge_delay.min(hold / 2);
+        let hedge_delay = session.shared.servers.timeouts().hedge_delay.min(hold / 2);
         Self { hold, hedge_delay }
     }
 
     /// The pace of what is answered at once.
-    fn pace(self, pair: &ServerPair) -> AttemptTimeouts {
+    fn pace(self, servers: &ServerList) -> AttemptTimeouts {
         AttemptTimeouts {
             hedge_delay: self.hedge_delay,
-            attempt_timeout: pair.timeouts().attempt_timeout.min(self.hold),
+            attempt_timeout: servers.timeouts().attempt_timeout.min(self.hold),
         }
     }
 }

@@ -29,7 +29,7 @@ static THREAD: Mutex<Option<Handle>> = Mutex::new(None);
 /// Stands by for the session until what this gives is dropped. None for a network that other
 /// runtimes cannot use.
 pub(super) fn begin(session: &Arc<LeasedSession>) -> Option<AbortOnDropHandle<()>> {
-    if !session.shared.pair.is_reached_from_any_runtime() {
+    if !session.shared.servers.is_reached_from_any_runtime() {
         return None;
     }
     match thread() {

@@ -101,6 +101,6 @@ fn repeats(event: &Event) -> Option<String> {
 const fn started_as(server: ServerId) -> &'static str {
     match server {
         ServerId::A => "primary",
-        ServerId::B => "backup",
+        _ => "backup",
     }
 }

@@ -91,7 +91,7 @@ impl World {
     }
 
     fn halt(&self, server: ServerId) {
-        let node = &self.nodes[server as usize];
+        let node = &self.nodes[server.index()];
         node.halt.cancel();
         node.accepting.abort();
     }

@@ -1,7 +1,7 @@
 //! What can happen to a pair: to its servers, and to the ways between them.
 
 use super::host::Host;
-use super::{Pair, SOON};
+use super::{Pair, SOON, Side};
 use crate::server::ServerConfig;
 use crate::testkit::Direction;
 use crate::types::ServerId;
@@ -143,20 +143,18 @@ impl Pair {
     /// Cuts the servers off from each other, both ways, until [`Self::mend_link`]. A pair does not
     /// survive this as one.
     pub fn cut_link(&self) {
-        self.a.link.cut();
-        self.b.link.cut();
+        self.sides.iter().for_each(|side| side.link.cut());
     }
 
     /// Joins what [`Self::cut_link`] cut.
     pub fn mend_link(&self) {
-        self.a.link.mend();
-        self.b.link.mend();
+        self.sides.iter().for_each(|side| side.link.mend());
     }
 
     /// Loses packets of more than `bytes` between the servers, as a broken tunnel does. See
     /// [`Proxy::lose_larger_than`](crate::testkit::Proxy::lose_larger_than).
     pub fn lose_large_packets(&self, bytes: usize) {
-        for link in [&self.a.link, &self.b.link] {
+        for Side { link, .. } in &self.sides {
             link.lose_larger_than(Direction::Requests, bytes);
             link.lose_larger_than(Direction::Replies, bytes);
         }
@@ -164,8 +162,7 @@ impl Pair {
 
     /// Resets the connections between the servers once.
     pub fn reset_link(&self) {
-        self.a.link.reset();
-        self.b.link.reset();
+        self.sides.iter().for_each(|side| side.link.reset());
     }
 
     /// Cuts all clients off from a server until [`Self::mend_client`].

@@ -47,7 +47,7 @@ pub(super) fn log_file(directory: &Path, server: ServerId) -> PathBuf {
 fn arguments(config: &ServerConfig) -> impl Iterator<Item = String> {
     let place = match config.me {
         ServerId::A => "primary",
-        ServerId::B => "backup",
+        _ => "backup",
     };
     let mut args = vec![place.to_owned()];
     args.extend(["--servers".to_owned(), config.servers.to_string()]);

@@ -22,7 +22,7 @@ impl Pair {
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn reports(&self) -> [ServerReport; 2] {
+    pub async fn reports(&self) -> Vec<ServerReport> {
         let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         status(&network, &self.behind, STATUS_TIMEOUT).await
     }

@@ -57,8 +57,8 @@ pub struct Pair {
     servers: Servers,
     /// The addresses behind the fronts.
     behind: Servers,
-    a: Side,
-    b: Side,
+    /// In the order of the servers.
+    sides: Vec<Side>,
     directory: TempDir,
 }
 
@@ -98,7 +98,7 @@ impl Pair {
     /// Safe: the servers are killed.
     pub async fn start(options: PairOptions) -> Self {
         let mut pair = Self::prepare(options).await;
-        for server in ServerId::BOTH {
+        for server in pair.servers.ids() {
             pair.run(server);
         }
         pair.wait_whole().await;
@@ -116,18 +116,17 @@ impl Pair {
     /// Safe.
     pub async fn prepare(options: PairOptions) -> Self {
         let directory = tempfile::tempdir().expect("a directory for sockets and logs");
-        let side = async |server| {
-            let listen = options.listen(server, directory.path())?;
-            Side::new(listen).await
-        };
-        let a = side(ServerId::A).await.expect("an address for server A");
-        let b = side(ServerId::B).await.expect("an address for server B");
+        let mut sides = Vec::new();
+        for server in ServerId::BOTH {
+            let listen = options.listen(server, directory.path());
+            let listen = listen.expect("an address for the server");
+            sides.push(Side::new(listen).await.expect("addresses for its proxies"));
+        }
         Self {
-            servers: both(a.front.addr(), b.front.addr()),
-            behind: both(a.listen.addr(), b.listen.addr()),
+            servers: list(sides.iter().map(|side| side.front.addr())),
+            behind: list(sides.iter().map(|side| side.listen.addr())),
             options,
-            a,
-            b,
+            sides,
             directory,
         }
     }
@@ -155,31 +154,25 @@ impl Pair {
 
     /// The way from clients to a server.
     #[must_use]
-    pub const fn front(&self, server: ServerId) -> &Proxy {
+    pub fn front(&self, server: ServerId) -> &Proxy {
         &self.side(server).front
     }
 
     /// The way from the other server to this one.
     #[must_use]
-    pub const fn link_to(&self, server: ServerId) -> &Proxy {
+    pub fn link_to(&self, server: ServerId) -> &Proxy {
         &self.side(server).link
     }
 
-    const fn side(&self, server: ServerId) -> &Side {
-        match server {
-            ServerId::A => &self.a,
-            ServerId::B => &self.b,
-        }
+    fn side(&self, server: ServerId) -> &Side {
+        &self.sides[server.index()]
     }
 
-    const fn side_mut(&mut self, server: ServerId) -> &mut Side {
-        match server {
-            ServerId::A => &mut self.a,
-            ServerId::B => &mut self.b,
-        }
+    fn side_mut(&mut self, server: ServerId) -> &mut Side {
+        &mut self.sides[server.index()]
     }
 }
 
-fn both(a: &Addr, b: &Addr) -> Servers {
-    Servers::new(a.clone(), b.clone()).expect("two addresses make a pair")
+fn list<'a>(addresses: impl Iterator<Item = &'a Addr>) -> Servers {
+    Servers::of(addresses.cloned()).expect("each has an address of its own")
 }

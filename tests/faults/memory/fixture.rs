@@ -47,15 +47,12 @@ impl Fixture {
     }
 
     pub(crate) fn start(&mut self, server: ServerId) {
-        let command = match server {
-            ServerId::A => "primary",
-            ServerId::B => "backup",
-        };
+        let command = ["primary", "backup"][server.index()];
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log_path(server));
-        let mut lockd = self.groups[server as usize].command(env!("CARGO_BIN_EXE_lockd"));
+        let mut lockd = self.groups[server.index()].command(env!("CARGO_BIN_EXE_lockd"));
         let child = lockd
             .args([command, "--servers", &self.servers.to_string()])
             .args(&self.options)
@@ -63,11 +60,11 @@ impl Fixture {
             .stderr(log.expect("a file for the log"))
             .kill_on_drop(true)
             .spawn();
-        self.running[server as usize] = Some(child.expect("it starts"));
+        self.running[server.index()] = Some(child.expect("it starts"));
     }
 
     pub(crate) async fn kill(&mut self, server: ServerId) {
-        if let Some(mut child) = self.running[server as usize].take() {
+        if let Some(mut child) = self.running[server.index()].take() {
             child.kill().await.expect("it can be killed");
         }
     }
@@ -86,7 +83,7 @@ impl Fixture {
             .expect("a server answers")
     }
 
-    pub(crate) async fn status(&self) -> [ServerReport; 2] {
+    pub(crate) async fn status(&self) -> Vec<ServerReport> {
         let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         clerk::status(&network, &self.servers, Duration::from_secs(5)).await
     }
@@ -111,7 +108,7 @@ impl Fixture {
     pub(crate) async fn until_alone(&self, server: ServerId) {
         wait_until("it is alone", PATIENCE, async || {
             let reports = self.status().await;
-            let status = reports[server as usize].status.as_ref();
+            let status = reports[server.index()].status.as_ref();
             status.is_ok_and(|status| status.role == lockservice::service::RoleName::Standalone)
         })
         .await;
@@ -120,7 +117,7 @@ impl Fixture {
     /// Both servers that were started, and not killed, still run.
     pub(crate) fn assert_alive(&mut self) {
         for server in ServerId::BOTH {
-            let Some(child) = &mut self.running[server as usize] else {
+            let Some(child) = &mut self.running[server.index()] else {
                 continue;
             };
             let ended = child.try_wait().expect("it can be asked");

@@ -35,7 +35,8 @@ async fn known(target: &Target) -> Known {
     let opened = client
         .open_session(tarpc::context::current(), id, None)
         .await;
-    let [Some(a), _] = target.statuses().await else {
+    let statuses = target.statuses().await;
+    let [Some(a), _] = &statuses[..] else {
         panic!("it answers");
     };
     Known {
@@ -151,7 +152,8 @@ async fn false_clients_disturb_no_honest_one() {
         harass_all(addr, Purpose::Client, &known, rounds(20_000, 375_000)).await;
     }
     honest.has_been_served().await;
-    let [Some(a), _] = target.statuses().await else {
+    let statuses = target.statuses().await;
+    let [Some(a), _] = &statuses[..] else {
         panic!("it answers");
     };
     assert_eq!(a.view, Some(known.view), "nothing failed over");

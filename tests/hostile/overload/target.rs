@@ -62,13 +62,14 @@ impl Target {
         self.servers.address(server)
     }
 
-    async fn reports(&self) -> [ServerReport; 2] {
+    async fn reports(&self) -> Vec<ServerReport> {
         let network: Arc<dyn Network> = Arc::new(SystemNetwork::default());
         status(&network, &self.servers, Duration::from_secs(1)).await
     }
 
-    pub(crate) async fn statuses(&self) -> [Option<ServerStatus>; 2] {
-        self.reports().await.map(|report| report.status.ok())
+    pub(crate) async fn statuses(&self) -> Vec<Option<ServerStatus>> {
+        let reports = self.reports().await.into_iter();
+        reports.map(|report| report.status.ok()).collect()
     }
 
     pub(crate) async fn wait_whole(&self) {
@@ -115,11 +116,8 @@ impl Target {
         ServerId::BOTH.map(|server| self.process(server).id())
     }
 
-    const fn process(&self, server: ServerId) -> &Process {
-        match server {
-            ServerId::A => &self.processes[0],
-            ServerId::B => &self.processes[1],
-        }
+    fn process(&self, server: ServerId) -> &Process {
+        &self.processes[server.index()]
     }
 
     /// The memory that the primary has in use, in KiB.

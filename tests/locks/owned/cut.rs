@@ -17,7 +17,7 @@ async fn clerk_of(pair: &Pair, server: ServerId) -> (Clerk, Reserved) {
     let reached = pair.front(server).addr().clone();
     let servers = match server {
         ServerId::A => Servers::new(reached, nobody.addr().clone()),
-        ServerId::B => Servers::new(nobody.addr().clone(), reached),
+        _ => Servers::new(nobody.addr().clone(), reached),
     };
     let builder = Clerk::builder(servers.expect("two addresses")).lease(LONG);
     let clerk = builder.connect().await.expect("it answers");
@@ -64,7 +64,7 @@ impl Fixture {
     }
 
     fn clerk(&self, server: ServerId) -> &Clerk {
-        &self.clerks[server as usize]
+        &self.clerks[server.index()]
     }
 
     async fn both_acquire(&self, name: &str) -> [LockGuard; 2] {
@@ -82,9 +82,9 @@ async fn of_two_guards_of_one_lock_one_is_lost_when_a_cut_has_healed() {
     let states = guards.each_ref().map(LockGuard::state);
     assert_eq!(states, [GuardState::Held; 2], "this is not tolerated");
     let (left, kept) = fixture.mend().await;
-    let reason = timeout(LONG, guards[left as usize].lost()).await;
+    let reason = timeout(LONG, guards[left.index()].lost()).await;
     assert_eq!(reason, Ok(LossReason::Diverged));
-    assert_eq!(guards[kept as usize].state(), GuardState::Held);
+    assert_eq!(guards[kept.index()].state(), GuardState::Held);
     let before = fixture.held.each_ref().map(LockGuard::state);
     assert_eq!(before, [GuardState::Held; 2]);
     for guard in fixture.held {

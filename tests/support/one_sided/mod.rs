@@ -25,7 +25,7 @@ pub(crate) async fn clerk_with_lease(
     let reached = pair.front(server).addr().clone();
     let servers = match server {
         ServerId::A => Servers::new(reached, nobody.addr().clone()),
-        ServerId::B => Servers::new(nobody.addr().clone(), reached),
+        _ => Servers::new(nobody.addr().clone(), reached),
     };
     let clerk = Clerk::builder(servers.expect("two addresses"))
         .timeout(PATIENCE)

@@ -166,7 +166,7 @@ pub(super) fn listing_table(locks: &[LockInfo], width: Option<usize>) -> String 
         Column::Whole("TOKEN"),
         Column::Whole("WAITERS"),
     ];
-    table(columns, rows, width)
+    table(&columns, rows, width)
 }
 
 /// What the lock is, and its places, in `width` columns of a terminal where there is one. `now`:
@@ -197,7 +197,7 @@ pub(super) fn show_text(lock: &LockInfo, now: SystemTime, width: Option<usize>) 
         Column::Whole("TOKEN"),
         Column::Shrinks("SINCE"),
     ];
-    text.push_str(&table(columns, rows, width));
+    text.push_str(&table(&columns, rows, width));
     let unseen = lock.waiters.saturating_sub(lock.queue().count() as u64);
     if unseen > 0 {
         // A string takes what is written to it.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use super::sessions::{TestSession, granted};
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
+use super::{A, B};
 use crate::engine::pair::core::{Effect, Event, Input, Now, ProbeResult};
 use crate::engine::pair::protocol::{Dropped, Frame, Introduction, PeerState, StreamPurpose};
 use crate::service::Answer;
-use crate::types::ServerId::{self, A, B};
-use crate::types::{OpNumber, Token};
+use crate::types::{OpNumber, ServerId, Token};
 
 /// Grants the lock `job` at a server again and again.
 fn grants(world: &mut World, server: ServerId, times: u64) -> Vec<Token> {

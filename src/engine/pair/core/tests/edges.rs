@@ -8,6 +8,7 @@ use super::super::primary::ReplicationMode;
 use super::super::replication_queue::ReplicationQueue;
 use super::super::{Core, Role};
 use super::world::{Caller, Client, Envelope, Message, PEER_TIMEOUT, World};
+use super::{A, B};
 use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS, MIN_MEMORY};
 use crate::engine::pair::core::{
     Effect, Event, InStream, Input, Now, OutStream, ProbeResult, RelayId, Suspicion, Via,
@@ -17,8 +18,7 @@ use crate::engine::pair::protocol::{Frame, FrameAnswer, StreamPurpose};
 use crate::machine::Command;
 use crate::service::{Answer, Refusal, Request};
 use crate::service::{Resource, RoleName};
-use crate::types::ServerId::{self, A, B};
-use crate::types::{ClientId, OpNumber, SessionId, View};
+use crate::types::{ClientId, OpNumber, ServerId, SessionId, View};
 
 /// What a server would do, were it told this now.
 fn told(world: &World, server: ServerId, input: Input<Caller>) -> Vec<Effect<Caller>> {

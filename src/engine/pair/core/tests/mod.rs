@@ -13,3 +13,8 @@ mod traces;
 mod world;
 
 pub(super) use explore::Names;
+
+use crate::types::ServerId;
+
+const A: ServerId = ServerId::A;
+const B: ServerId = ServerId::B;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::world::{Message, PEER_TIMEOUT, World};
+use super::{A, B};
 use crate::engine::pair::core::{Effect, Event, InStream, Input, Now, ProbeResult};
 use crate::engine::pair::protocol::{Introduction, PeerState};
 use crate::service::{Answer, Obstacle, RoleName};
 use crate::types::ServerId;
-use crate::types::ServerId::{A, B};
 
 const OTHER: Duration = Duration::from_millis(17);
 

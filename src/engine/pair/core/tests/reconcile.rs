@@ -2,10 +2,10 @@
 
 use super::sessions::{LEASE, TestSession, granted, notifications};
 use super::world::{PEER_TIMEOUT, World};
+use super::{A, B};
 use crate::service::{
     Acquired, Answer, Holding, HoldingState, Holdings, InView, Notifications, Refusal, Request,
 };
-use crate::types::ServerId::{A, B};
 use crate::types::{ClientId, Seq, Token, View};
 
 fn holdings(answer: Option<Result<Answer, Refusal>>) -> InView<Holdings> {

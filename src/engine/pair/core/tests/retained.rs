@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::sessions::{LEASE, TestSession, granted, notifications};
 use super::world::{PEER_TIMEOUT, World, name};
+use super::{A, B};
 use crate::config::RETENTION_STEPS;
 use crate::service::{Acquired, Answer, LockInfo, Notifications, QueueEntryInfo, Refusal, Request};
-use crate::types::ServerId::{self, A, B};
-use crate::types::{Retention, Seq, Token};
+use crate::types::{Retention, Seq, ServerId, Token};
 
 /// Longer than a lease, so that it is not the lease that ends.
 const TIME: Duration = LEASE.saturating_mul(4);

@@ -2,12 +2,13 @@
 //! hands over costs its clients a few messages, and no timeout.
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
+use super::{A, B};
 use crate::engine::pair::core::{Event, FailureCause, Input, Now, ProbeResult};
 use crate::engine::pair::protocol::Frame;
 use crate::engine::pair::protocol::{FrameAnswer, PeerState, StreamPurpose};
 use crate::service::Request;
 use crate::service::{Answer, Refusal, RoleName};
-use crate::types::ServerId::{self, A, B};
+use crate::types::ServerId;
 
 fn has_handed_over(world: &World, server: ServerId) -> bool {
     world.core(server).has_handed_over()

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
+use super::{A, B};
 use crate::config::Limits;
 use crate::engine::pair::core::{Event, FailureCause, Input, Now};
 use crate::engine::pair::protocol::{Frame, FrameAnswer};
 use crate::service::{Answer, Refusal, Request, Resource, RoleName};
-use crate::types::ServerId::{A, B};
 use crate::types::View;
 
 #[test]

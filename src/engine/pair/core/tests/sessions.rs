@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Client, Envelope, Message, PEER_TIMEOUT, World, name};
+use super::{A, B};
 use crate::config::Limits;
 use crate::engine::pair::core::{Effect, Event, Input, Now, SessionOwner};
 use crate::engine::pair::protocol::Frame;
@@ -10,8 +11,7 @@ use crate::service::{
     AcquireOptions, Acquired, Answer, CallId, LockMode, Notifications, Refusal, Request, Resource,
     Revision,
 };
-use crate::types::ServerId::{self, A, B};
-use crate::types::{ClientAddress, Lease, Seq, Token, View};
+use crate::types::{ClientAddress, Lease, Seq, ServerId, Token, View};
 
 pub(super) const LEASE: Duration = PEER_TIMEOUT.saturating_mul(4);
 

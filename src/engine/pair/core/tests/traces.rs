@@ -2,11 +2,11 @@
 //! after the rule that mends its trace, and fails when that rule is taken out.
 
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
+use super::{A, B};
 use crate::engine::pair::core::{Event, Input, ProbeId, ProbeResult};
 use crate::engine::pair::protocol::{Frame, FrameAnswer, PeerState};
 use crate::service::{Answer, Refusal, Request, RoleName};
-use crate::types::ServerId::{self, A, B};
-use crate::types::View;
+use crate::types::{ServerId, View};
 
 fn is_probe_result(to: ServerId) -> impl Fn(&Envelope) -> bool {
     move |envelope| envelope.to == to && matches!(envelope.message, Message::ProbeResult { .. })

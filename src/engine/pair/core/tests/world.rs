@@ -104,13 +104,6 @@ pub(super) struct World {
     is_cut: bool,
 }
 
-const fn index(server: ServerId) -> usize {
-    match server {
-        ServerId::A => 0,
-        ServerId::B => 1,
-    }
-}
-
 impl World {
     pub(super) fn new() -> Self {
         Self {
@@ -172,7 +165,7 @@ impl World {
             ..Timing::default()
         };
         let settings = Settings::new(server, alone, timing, self.limits, 1_000);
-        let host = &mut self.hosts[index(server)];
+        let host = &mut self.hosts[server.index()];
         assert!(host.core.is_none(), "{server} runs already");
         host.life += 1;
         host.stopped = false;
@@ -182,7 +175,7 @@ impl World {
 
     /// Slips a command into a backup that its primary never sent.
     pub(super) fn corrupt(&mut self, server: ServerId) {
-        let core = self.hosts[index(server)].core.as_mut().expect("it runs");
+        let core = self.hosts[server.index()].core.as_mut().expect("it runs");
         let super::super::Role::Backup(backup) = &mut core.role else {
             panic!("{server} is no backup");
         };
@@ -200,14 +193,14 @@ impl World {
 
     /// Sends a message of the test's own in the name of a server.
     pub(super) fn send_from(&mut self, server: ServerId, message: Message) {
-        let life = self.hosts[index(server)].life;
+        let life = self.hosts[server.index()].life;
         self.send(server, life, message);
     }
 
     /// SIGKILL: what it sent is still on its way, what was sent to it is gone.
     pub(super) fn halt(&mut self, server: ServerId) {
-        self.hosts[index(server)].core = None;
-        let life = self.hosts[index(server)].life;
+        self.hosts[server.index()].core = None;
+        let life = self.hosts[server.index()].life;
         let lost: Vec<_> = self.wire.extract_if_to(server).into_iter().collect();
         for conn in 0..self.conns.len() {
             self.send(server, life, Message::Closed { conn });
@@ -229,7 +222,7 @@ impl World {
     /// Relays of the other server that were delivered and not answered die with their connection.
     /// The world does not know which they are, so it fails all of them: unknown ones are ignored.
     fn relays_waiting_for(&self, server: ServerId) -> Vec<(RelayId, ServerId)> {
-        let Some(core) = &self.hosts[index(server.peer())].core else {
+        let Some(core) = &self.hosts[server.peer().index()].core else {
             return Vec::new();
         };
         core.relays
@@ -245,12 +238,12 @@ impl World {
 
     /// SIGSTOP.
     pub(super) fn stop(&mut self, server: ServerId) {
-        self.hosts[index(server)].stopped = true;
+        self.hosts[server.index()].stopped = true;
     }
 
     /// SIGCONT; what lies unread is read afterwards, as the test delivers it.
     pub(super) fn wake(&mut self, server: ServerId) {
-        self.hosts[index(server)].stopped = false;
+        self.hosts[server.index()].stopped = false;
     }
 
     /// Resets every link and probe between the servers: what is on the way is lost.
@@ -258,7 +251,7 @@ impl World {
         let lost: Vec<_> = self.wire.drain(..).collect();
         for conn in 0..self.conns.len() {
             for server in ServerId::BOTH {
-                let life = self.hosts[index(server)].life;
+                let life = self.hosts[server.index()].life;
                 self.send(server, life, Message::Closed { conn });
             }
         }
@@ -293,7 +286,7 @@ impl World {
         let (to, from, life) = (
             envelope.from,
             envelope.to,
-            self.hosts[index(envelope.to)].life,
+            self.hosts[envelope.to.index()].life,
         );
         let message = match &envelope.message {
             Message::Probe { probe, .. } | Message::Dismiss { probe, .. } => Message::ProbeResult {
@@ -326,7 +319,7 @@ impl World {
     }
 
     fn push(&mut self, to: ServerId, from: ServerId, from_life: u32, message: Message) {
-        let to_life = self.hosts[index(to)].life;
+        let to_life = self.hosts[to.index()].life;
         self.wire.push_back(Envelope {
             to,
             to_life,
@@ -341,12 +334,12 @@ impl World {
     }
 
     pub(super) fn core(&self, server: ServerId) -> &Core<Caller> {
-        self.hosts[index(server)].core.as_ref().expect("it runs")
+        self.hosts[server.index()].core.as_ref().expect("it runs")
     }
 
     /// Tells a server what time it is by the wall clock.
     pub(super) fn tell_time(&mut self, server: ServerId, seconds: u64) {
-        let core = self.hosts[index(server)].core.as_mut().expect("it runs");
+        let core = self.hosts[server.index()].core.as_mut().expect("it runs");
         core.tell_time(UnixTime(seconds));
     }
 
@@ -359,7 +352,7 @@ impl World {
     }
 
     pub(super) fn events(&self, server: ServerId) -> &[Event] {
-        &self.hosts[index(server)].events
+        &self.hosts[server.index()].events
     }
 
     pub(super) fn machine(&self, server: ServerId) -> &Machine {
@@ -391,7 +384,7 @@ impl World {
     /// Hands something to a server, and carries out what comes back.
     pub(super) fn input(&mut self, server: ServerId, input: Input<Caller>) {
         let now = Now(self.now);
-        let host = &mut self.hosts[index(server)];
+        let host = &mut self.hosts[server.index()];
         let Some(core) = &mut host.core else { return };
         let only_ticks = matches!(input, Input::Wake) && now < core.next_verdict();
         let mut effects = Vec::new();
@@ -407,7 +400,7 @@ impl World {
     }
 
     fn perform(&mut self, me: ServerId, effect: Effect<Caller>, pending: Option<&Envelope>) {
-        let life = self.hosts[index(me)].life;
+        let life = self.hosts[me.index()].life;
         match effect {
             Effect::Reply(reply) => self.reply(me, &reply),
             Effect::FrameAnswer(answer) => {
@@ -490,7 +483,7 @@ impl World {
                 }
             }
             Effect::AbandonRelays => {}
-            Effect::Event(event) => self.hosts[index(me)].events.push(event),
+            Effect::Event(event) => self.hosts[me.index()].events.push(event),
         }
     }
 
@@ -503,7 +496,7 @@ impl World {
     /// Asks a server to step down on `stream`. Nobody hears its answer.
     pub(super) fn dismiss(&mut self, server: ServerId, stream: InStream, view: View) {
         let now = Now(self.now);
-        let core = self.hosts[index(server)].core.as_mut().expect("it runs");
+        let core = self.hosts[server.index()].core.as_mut().expect("it runs");
         let mut effects = Vec::new();
         core.step(now, Input::Dismissed { stream, view }, &mut effects);
         effects.retain(|effect| !matches!(effect, Effect::Introduction(_)));
@@ -514,7 +507,7 @@ impl World {
 
     fn question(&mut self, me: ServerId, probe: ProbeId, request: Message) {
         if self.is_running(me.peer()) {
-            let life = self.hosts[index(me)].life;
+            let life = self.hosts[me.index()].life;
             return self.send(me, life, request);
         }
         let result = ProbeResult::Refused;
@@ -522,11 +515,11 @@ impl World {
     }
 
     fn is_running(&self, server: ServerId) -> bool {
-        self.hosts[index(server)].core.is_some()
+        self.hosts[server.index()].core.is_some()
     }
 
     fn open(&mut self, me: ServerId, stream: OutStream, number: FrameNumber, frame: Frame) {
-        let life = self.hosts[index(me)].life;
+        let life = self.hosts[me.index()].life;
         self.next_accepted += 1;
         let conn = self.conns.len();
         self.conns.push(Conn {
@@ -550,7 +543,7 @@ impl World {
     }
 
     fn conn_of(&self, me: ServerId, stream: OutStream) -> Option<usize> {
-        let life = u64::from(self.hosts[index(me)].life);
+        let life = u64::from(self.hosts[me.index()].life);
         let out = OutStream(stream.0 + life * 1_000_000);
         self.conns
             .iter()
@@ -559,7 +552,7 @@ impl World {
 
     /// The link as its dialler knows it, if this life of it dialled.
     fn out_link(&self, me: ServerId, conn: usize) -> Option<OutStream> {
-        let base = u64::from(self.hosts[index(me)].life) * 1_000_000;
+        let base = u64::from(self.hosts[me.index()].life) * 1_000_000;
         let conn = &self.conns[conn];
         let ours = conn.from == me && conn.out.0 >= base;
         ours.then(|| OutStream(conn.out.0 - base))
@@ -572,7 +565,7 @@ impl World {
                 assert_eq!(before, None, "answered twice");
             }
             Caller::Server { life, relay } => {
-                let from_life = self.hosts[index(me)].life;
+                let from_life = self.hosts[me.index()].life;
                 let result = Some(reply.result.clone());
                 self.wire.push_back(Envelope {
                     to: me.peer(),
@@ -588,7 +581,7 @@ impl World {
     /// Delivers one message, unless its receiver is gone, or stopped: then it lies unread.
     pub(super) fn deliver(&mut self, envelope: Envelope) {
         let to = envelope.to;
-        let host = &self.hosts[index(to)];
+        let host = &self.hosts[to.index()];
         if host.core.is_none() || host.life != envelope.to_life {
             return;
         }
@@ -648,7 +641,7 @@ impl World {
             Message::AnnounceView { view } => Input::ViewAnnounced { view },
         };
         let now = Now(self.now);
-        let core = self.hosts[index(to)].core.as_mut().expect("it runs");
+        let core = self.hosts[to.index()].core.as_mut().expect("it runs");
         let only_ticks = matches!(input, Input::Wake) && now < core.next_verdict();
         let mut effects = Vec::new();
         core.step(now, input, &mut effects);
@@ -680,7 +673,7 @@ impl World {
             let next = self
                 .wire
                 .iter()
-                .position(|it| !self.is_cut && !held(it) && !self.hosts[index(it.to)].stopped);
+                .position(|it| !self.is_cut && !held(it) && !self.hosts[it.to.index()].stopped);
             let Some(next) = next else { return };
             let envelope = self.wire.remove(next).expect("it is there");
             self.deliver(envelope);
@@ -700,9 +693,12 @@ impl World {
         loop {
             let due = ServerId::BOTH
                 .into_iter()
-                .filter(|server| !self.hosts[index(*server)].stopped)
+                .filter(|server| !self.hosts[server.index()].stopped)
                 .filter_map(|server| {
-                    Some((self.hosts[index(server)].core.as_ref()?.next_wake(), server))
+                    Some((
+                        self.hosts[server.index()].core.as_ref()?.next_wake(),
+                        server,
+                    ))
                 })
                 .min();
             let Some((wake, server)) = due.filter(|(wake, _)| wake.0 <= end) else {

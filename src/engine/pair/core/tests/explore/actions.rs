@@ -1,11 +1,11 @@
 //! What can happen next.
 
+use super::super::{A, B};
 use super::clients::{LOCKS, Step, name_of};
 use super::cores::{Cores, Late, Look as _};
 use super::scope::Scope;
 use super::world::World;
-use crate::types::ServerId::{self, A, B};
-use crate::types::Token;
+use crate::types::{ServerId, Token};
 
 /// What can happen. The numbers are places in the world's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,14 +249,14 @@ impl World {
                 {
                     continue;
                 }
-                if !state.slots[usize::from(state.done)][server as usize].out {
+                if !state.slots[usize::from(state.done)][server.index()].out {
                     actions.push(Action::Ask(client, server));
                 }
             }
             let steps = u8::try_from(state.slots.len()).expect("few");
             for server in scope.asked.iter().copied() {
                 for step in 0..steps {
-                    let slot = state.slots[usize::from(step)][server as usize];
+                    let slot = state.slots[usize::from(step)][server.index()];
                     if self.budget.drops > 0 && slot.out {
                         actions.push(Action::Drop(client, step, server));
                     }

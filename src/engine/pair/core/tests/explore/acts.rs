@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::super::{A, B};
 use super::actions::Action;
 use super::checks::Violation;
 use super::clients::{self, Step};
@@ -14,8 +15,7 @@ use super::world::{Host, World};
 use crate::engine::pair::core::{Event, Input, OutStream, ProbeId, Via};
 use crate::engine::pair::protocol::FrameAnswer;
 use crate::service::Request;
-use crate::types::ServerId::{self, A, B};
-use crate::types::{Token, View};
+use crate::types::{ServerId, Token, View};
 
 /// What a world is moved with.
 pub(super) struct Context<'a> {
@@ -231,7 +231,7 @@ impl World {
         let step = self.clients[usize::from(client)].done;
         let request = self.request(client, step, context.scope);
         let state = &mut self.clients[usize::from(client)];
-        let slot = &mut state.slots[usize::from(step)][server as usize];
+        let slot = &mut state.slots[usize::from(step)][server.index()];
         slot.out = true;
         let who = Try {
             client,
@@ -263,7 +263,7 @@ impl World {
     /// The client does not wait for this try any more.
     pub(super) fn give_up(&mut self, client: u8, step: u8, at: ServerId) {
         let state = &mut self.clients[usize::from(client)];
-        let slot = &mut state.slots[usize::from(step)][at as usize];
+        let slot = &mut state.slots[usize::from(step)][at.index()];
         if slot.out {
             slot.out = false;
             slot.nth += 1;

@@ -1,5 +1,6 @@
 //! What must hold in every state, and for every answer.
 
+use super::super::{A, B};
 use super::clients::{self, Step};
 use super::cores::{Cores, Look, Try};
 use super::history::{Moment, Said};
@@ -8,8 +9,7 @@ use super::scope::Scope;
 use super::world::World;
 use crate::machine::{DuplicateLookup, Machine};
 use crate::service::{Acquired, Answer, Refusal, RoleName};
-use crate::types::ServerId::{self, A, B};
-use crate::types::Token;
+use crate::types::{ServerId, Token};
 
 /// What is broken.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -152,7 +152,7 @@ impl Client {
 }
 
 pub(super) fn slot_of(clients: &mut [Client], of: Try) -> &mut Slot {
-    &mut clients[usize::from(of.client)].slots[usize::from(of.step)][of.at as usize]
+    &mut clients[usize::from(of.client)].slots[usize::from(of.step)][of.at.index()]
 }
 
 fn id_of(client: u8) -> ClientId {

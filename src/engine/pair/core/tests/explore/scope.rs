@@ -1,5 +1,6 @@
 //! What is explored: who calls, and what may go wrong.
 
+use super::super::{A, B};
 use super::clients::Step::{
     self, Acquire, Await, Break, Goodbye, Lock, Lose, Open, Permit, Poll, Release, Return, Session,
     Share, Try, Unlock,
@@ -12,7 +13,7 @@ use super::scripts::{
     THREE_PERMITS, TWO_CALLS, TWO_CLIENTS,
 };
 use super::world::Budget;
-use crate::types::ServerId::{self, A, B};
+use crate::types::ServerId;
 
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]

@@ -6,13 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use foldhash::quality::FixedState;
 
+use super::super::{A, B};
 use super::actions::Action;
 use super::acts::Context;
 use super::checks::{self, Violation};
 use super::cores::{Cores, Late};
 use super::scope::Scope;
 use super::world::World;
-use crate::types::ServerId::{A, B};
 
 /// What was found.
 #[derive(Debug)]

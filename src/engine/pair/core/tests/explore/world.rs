@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 
 use foldhash::quality::FixedState;
 
+use super::super::{A, B};
 use super::clients::Client;
 use super::cores::{Caller, CoreId, Cores, Late, Look};
 use super::history::History;
@@ -13,8 +14,7 @@ use super::network::{Conn, Flight, Message};
 use super::scope::Scope;
 use crate::engine::pair::core::InStream;
 use crate::service::RoleName;
-use crate::types::ServerId::{self, A, B};
-use crate::types::View;
+use crate::types::{ServerId, View};
 
 /// One of the two servers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -100,11 +100,11 @@ impl World {
     }
 
     pub(super) fn host(&self, server: ServerId) -> &Host {
-        &self.hosts[server as usize]
+        &self.hosts[server.index()]
     }
 
     pub(super) fn host_mut(&mut self, server: ServerId) -> &mut Host {
-        &mut self.hosts[server as usize]
+        &mut self.hosts[server.index()]
     }
 
     pub(super) fn is_halted(&self, server: ServerId) -> bool {
