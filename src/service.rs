@@ -27,7 +27,7 @@ pub use self::status::ServerStatus;
 
 /// The version of everything that is said after the preface. Both ends of a connection must have
 /// the same.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// What clients ask of a server. Any server of the pair answers: a backup relays to its primary.
 ///

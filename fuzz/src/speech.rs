@@ -415,6 +415,7 @@ impl Place {
             peer_timeout: lockservice::Timing::default().peer_timeout,
             highest: known.op,
             dropped: None,
+            limits: lockservice::Limits::default().into(),
         }
     }
 

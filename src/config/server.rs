@@ -87,9 +87,10 @@ pub struct Limits {
     /// from its control group.
     ///
     /// How much the locks and records may take follows from it, and how many calls and connections
-    /// there may be. The same on both servers: either may have to keep all locks. Too low, and
-    /// calls are refused that there is room for; too high, and the system kills the server, and
-    /// then the other one. Default none.
+    /// there may be. Either server may have to keep all locks, so of two values the smaller one
+    /// applies to both, as with [`Self::clients`] and [`Self::locks`]. Too low, and calls are
+    /// refused that there is room for; too high, and the system kills the server, and then the
+    /// other one. Default none.
     pub memory: Option<u64>,
 }
 

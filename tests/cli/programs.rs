@@ -405,6 +405,30 @@ async fn servers_with_different_peer_timeouts_serve_nobody_until_that_is_correct
 }
 
 #[tokio::test]
+async fn the_smaller_limits_of_two_servers_apply_and_both_say_so() {
+    let place = Place::new();
+    let mut primary = place.lockd(&["primary"]).await;
+    let mut backup = place.lockd(&["backup", "--max-locks", "2"]).await;
+    for (lockd, differ) in [
+        (&mut primary, "--max-locks is 4000000 here and 2 there"),
+        (&mut backup, "--max-locks is 2 here and 4000000 there"),
+    ] {
+        let line = lockd.line_with("limits of the two servers differ").await;
+        assert!(line.contains("WARN") && line.contains(differ), "{line}");
+    }
+    place.wait_until_whole();
+    for lock in ["x", "y"] {
+        place.lockc(&["lock", lock]).assert().code(0);
+    }
+    assert_eq!(place.status()["servers"][0]["role"], "primary");
+    let refused = place.lockc(&["--timeout", "1s", "lock", "z"]).output();
+    let refused = refused.expect("lockc runs");
+    let says = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(says.contains("locks"), "{says}");
+}
+
+#[tokio::test]
 async fn a_list_of_servers_of_two_pairs_is_refused_by_name_and_grants_nothing() {
     let places = [Place::new(), Place::new()];
     let mut running = Vec::new();

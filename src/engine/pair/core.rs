@@ -16,6 +16,7 @@ mod fullness;
 mod io;
 mod last_seen;
 mod leases;
+mod limits;
 mod overview;
 mod passage;
 mod polls;
@@ -44,7 +45,7 @@ use self::primary::Primary;
 use self::receiver::{Backup, MinimumStream, Starting};
 use self::relays::RelayTable;
 use self::retire::Retired;
-use super::protocol::Dropped;
+use super::protocol::{Dropped, StateLimits};
 use crate::engine::{EngineStatus, Via};
 use crate::service::Obstacle;
 use crate::types::{OpNumber, UnixTime, View};
@@ -52,7 +53,12 @@ use crate::types::{OpNumber, UnixTime, View};
 /// The role machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Core<T> {
+    /// Its limits are the smaller ones of the two servers.
     settings: Settings,
+    /// How large this server's state may become.
+    limits: StateLimits,
+    /// The same of the peer, which counts as alike until it says otherwise.
+    peer_limits: StateLimits,
     role: Role<T>,
     detector: FailureDetector,
     /// Why this server does not pair with what it finds at the peer's address.
@@ -87,7 +93,10 @@ impl<T> Core<T> {
     /// A server that has just started.
     #[must_use]
     pub fn new(settings: Settings, now: Now) -> Self {
+        let limits = settings.limits.into();
         Self {
+            limits,
+            peer_limits: limits,
             role: Role::Starting(Starting::new()),
             detector: FailureDetector::new(settings.peer_timeout, now),
             obstacle: None,

@@ -225,7 +225,9 @@ impl Driver {
         let mut to = Some(to);
         self.step_and(input, |effect| match effect {
             Effect::Introduction(introduction) => {
-                let _ = to.take().map(|to| to.send(introduction));
+                if let Some(to) = to.take() {
+                    let _ = to.send(introduction);
+                }
                 None
             }
             other => Some(other),

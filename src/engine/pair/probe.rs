@@ -128,6 +128,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::config::Limits;
     use crate::rpc::RunId;
     use crate::transport::{Addr, Listener, Network, Servers, Stream};
     use crate::types::{OpNumber, ServerId, View};
@@ -183,6 +184,7 @@ mod tests {
             peer_timeout: PEER_TIMEOUT,
             highest: OpNumber(1),
             dropped: None,
+            limits: Limits::default().into(),
         }
     }
 

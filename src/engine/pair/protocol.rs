@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Limits;
 use crate::machine::{Chunk, Command};
 use crate::service::{Answer, Refusal, Request, kinds};
 use crate::types::{ClusterId, Digest, OpNumber, View};
@@ -38,6 +39,36 @@ pub struct Introduction {
     pub highest: OpNumber,
     /// What it had done alone when it gave its state up, until it has a state again.
     pub dropped: Option<Dropped>,
+    /// How large its state may become.
+    pub limits: StateLimits,
+}
+
+/// How large the state of a server may become. Either server may have to keep all of it, so the
+/// smaller limits of the two apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StateLimits {
+    /// See [`Limits::clients`].
+    pub clients: u64,
+    /// See [`Limits::locks`].
+    pub locks: u64,
+    /// See [`Limits::memory`].
+    pub memory: Option<u64>,
+}
+
+impl From<Limits> for StateLimits {
+    fn from(limits: Limits) -> Self {
+        let Limits {
+            clients,
+            locks,
+            memory,
+            ..
+        } = limits;
+        Self {
+            clients,
+            locks,
+            memory,
+        }
+    }
 }
 
 /// What a primary without a backup had done when it gave its state up, since the other server had

@@ -66,6 +66,7 @@ pub(super) fn report(event: &Event, peer: &Peer) {
         Event::SteppedDown { .. }
         | Event::Unconfirmed { .. }
         | Event::LockBroken { .. }
+        | Event::LimitsDiffer { .. }
         | Event::NearLimit { .. }
         | Event::Refusing { .. }
         | Event::FrameLost { .. }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::engine::pair::protocol::Dropped;
+use super::limits::differ;
+use crate::engine::pair::protocol::{Dropped, StateLimits};
 use crate::service::{Obstacle, QueueEntryInfo, Resource};
 use crate::types::{
     ClientAddress, ClientId, Digest, LockName, OpNumber, SessionId, SessionName, Token, View,
@@ -224,6 +225,13 @@ pub enum Event {
         /// Why.
         obstacle: Obstacle,
     },
+    /// The peer's state may become larger or less large than this server's. Told once.
+    LimitsDiffer {
+        /// Of this server.
+        ours: StateLimits,
+        /// Of the peer.
+        theirs: StateLimits,
+    },
     /// A lock was taken from its holder, because a client said so.
     LockBroken {
         /// Which lock.
@@ -396,6 +404,7 @@ impl fmt::Display for Event {
             Self::Obstructed { obstacle } => {
                 write!(f, "cannot pair with the peer: {obstacle}")
             }
+            Self::LimitsDiffer { ours, theirs } => differ(f, *ours, *theirs),
             Self::LockBroken {
                 name,
                 token,

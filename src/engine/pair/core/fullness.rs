@@ -1,7 +1,8 @@
 //! How near a primary is to its limits: what it refuses, and when it says so.
 //!
-//! A primary decides when a command asks for its place in the order, from its state and its own
-//! limits. Nothing is decided when commands are applied: its backup may have other limits.
+//! A primary decides when a command asks for its place in the order, from its state and the smaller
+//! limits of the two servers. Nothing is decided when commands are applied: its backup may have
+//! been told other limits by then.
 
 use super::Event;
 use crate::config::{Limits, RECORD_BYTES};

@@ -82,6 +82,7 @@ impl<T> Core<T> {
             peer_timeout: self.settings.peer_timeout,
             highest: self.highest(),
             dropped: self.dropped,
+            limits: self.limits,
         }
     }
 

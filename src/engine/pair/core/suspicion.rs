@@ -173,6 +173,7 @@ impl<T> Core<T> {
         if matches!(asker.state, PeerState::Retired { .. }) {
             return self.probed_by_retired(effects);
         }
+        self.note_limits(asker.limits, effects);
         let fits = self.check_peer_timeout(asker.peer_timeout, effects);
         let asker = asker.state;
         if !fits && asker == PeerState::Starting {
@@ -300,6 +301,7 @@ impl<T> Core<T> {
     }
 
     fn probe_answered(&mut self, now: Now, peer: Introduction, effects: &mut Vec<Effect<T>>) {
+        self.note_limits(peer.limits, effects);
         let fits = self.check_peer_timeout(peer.peer_timeout, effects);
         let (view, alone) = match &mut self.role {
             Role::Starting(starting) => {

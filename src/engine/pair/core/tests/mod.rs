@@ -3,6 +3,7 @@
 mod cut;
 mod edges;
 mod explore;
+mod limits;
 mod obstacles;
 mod reconcile;
 mod retained;

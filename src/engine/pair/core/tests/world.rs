@@ -125,6 +125,11 @@ impl World {
         self
     }
 
+    /// The limits of servers that are started from now on.
+    pub(super) const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     pub(super) fn with_time_to_live(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
@@ -140,12 +145,13 @@ impl World {
     }
 
     /// What a server with the usual timeout says of itself.
-    pub(super) const fn says(state: PeerState) -> Introduction {
+    pub(super) fn says(state: PeerState) -> Introduction {
         Introduction {
             state,
             peer_timeout: PEER_TIMEOUT,
             highest: OpNumber(0),
             dropped: None,
+            limits: Limits::default().into(),
         }
     }
 
@@ -759,6 +765,21 @@ impl World {
         self.open_as(server, client, None)
     }
 
+    /// Asks for a record at `server`.
+    pub(super) fn try_open(&mut self, server: ServerId, client: u128) -> Result<Answer, Refusal> {
+        self.try_open_as(server, ClientId::from_u128(client), None)
+    }
+
+    fn try_open_as(
+        &mut self,
+        server: ServerId,
+        client: ClientId,
+        lease: Option<Lease>,
+    ) -> Result<Answer, Refusal> {
+        let terms = lease.map(SessionTerms::nameless);
+        self.answer(server, Request::OpenSession { client, terms })
+    }
+
     /// Opens a record, or a session.
     pub(super) fn open_as(
         &mut self,
@@ -767,13 +788,7 @@ impl World {
         lease: Option<Lease>,
     ) -> Client {
         let id = ClientId::from_u128(client);
-        match self.answer(
-            server,
-            Request::OpenSession {
-                client: id,
-                terms: lease.map(SessionTerms::nameless),
-            },
-        ) {
+        match self.try_open_as(server, id, lease) {
             Ok(Answer::Opened(opened)) => Client {
                 id,
                 record: opened.session,
