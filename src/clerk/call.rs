@@ -12,6 +12,8 @@
 //! Nearly every question is answered by its first try, and soon. That way is kept short: one timer,
 //! and no allocation but the one that tells whether the try was sent.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -92,6 +94,14 @@ impl AskError {
     }
 }
 
+/// How [`ServerList::ask_unless`] ends.
+#[derive(Debug)]
+pub(super) enum Asked<E> {
+    Ended(Result<Answer, AskError>),
+    /// The event has happened first.
+    Interrupted(E),
+}
+
 /// How a try ends.
 type Ended = Result<Answer, AttemptError>;
 
@@ -157,7 +167,7 @@ impl ServerList {
         self.ask_at(self.timeouts, request, now, deadline)
     }
 
-    /// Asks, as [`ask`](Self::ask) does, at a pace of its own.
+    /// Asks, as [`ask`](Self::ask) does, with timeouts of its own.
     ///
     /// # Cancel safety
     ///
@@ -169,12 +179,37 @@ impl ServerList {
         now: Instant,
         deadline: Instant,
     ) -> Result<Answer, AskError> {
+        let never = pending::<Infallible>();
+        match self
+            .ask_unless(timeouts, request, now, deadline, never)
+            .await
+        {
+            Asked::Ended(result) => result,
+            Asked::Interrupted(never) => match never {},
+        }
+    }
+
+    /// Asks, as [`ask_at`](Self::ask_at) does, and stops when `event` happens. It looks for the
+    /// event only once the answer is late, by [`AttemptTimeouts::hedge_delay`]: nearly every answer
+    /// comes before, and to watch costs more than to ask.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe; but the request may be carried out, or may have been.
+    pub(super) async fn ask_unless<E>(
+        &self,
+        timeouts: AttemptTimeouts,
+        request: &Request,
+        now: Instant,
+        deadline: Instant,
+        event: impl Future<Output = E> + Send,
+    ) -> Asked<E> {
         expect_runtime();
         if let Err(clusters) = self.clusters.check_mix().await {
-            return Err(AskError::Mixed {
+            return Asked::Ended(Err(AskError::Mixed {
                 clusters,
                 may_have_happened: false,
-            });
+            }));
         }
         let server = self.preferred();
         let sent = Arc::<Sent>::default();
@@ -184,14 +219,21 @@ impl ServerList {
         let first = match timeout_at(soon, first.as_mut()).await {
             Ok(Ok(answer)) => {
                 self.stick_to(server);
-                return Ok(answer);
+                return Asked::Ended(Ok(answer));
             }
             Ok(Err(error)) => ready(Err(error)).boxed(),
             Err(_) => first.boxed(),
         };
         let mut tries = Attempts::new(self, timeouts, request, (server, now), deadline);
         tries.take_over(server, sent.clone(), first, ends);
-        Box::pin(tries.run()).await
+        let late = async {
+            tokio::select! {
+                biased;
+                event = event => Asked::Interrupted(event),
+                result = tries.run() => Asked::Ended(result),
+            }
+        };
+        Box::pin(late).await
     }
 
     /// The server that answered last, or is listed first.

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::LossReason;
 use crate::service::{Change, Holding, HoldingState, Holdings, InView, Notifications, Revision};
@@ -31,7 +31,8 @@ pub(in crate::clerk) struct Acquisition {
     pub(super) acquired: Seq,
     /// The view that was met last when it was asked for.
     pub(super) asked_in: View,
-    state: watch::Sender<AcquisitionState>,
+    state: Mutex<AcquisitionState>,
+    changed: Notify,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,45 +81,48 @@ impl Acquisition {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.state.borrow().is_over
+        self.state().is_over
     }
 
-    /// Its guard is gone. Wakes those who watch it: mostly nobody, and to look for them in vain
-    /// would take longer than all else here.
+    /// Its guard is gone.
     pub(super) fn end(&self) {
-        self.state.send_if_modified(|grant| {
-            grant.is_over = true;
-            self.state.receiver_count() > 0
-        });
+        self.change(|grant| grant.is_over = true);
     }
 
     /// Why it is lost, if it is and its session lives.
     pub(super) fn loss(&self) -> Option<LossReason> {
-        self.state.borrow().lost
+        self.state().lost
     }
 
     fn lose(&self, reason: LossReason) {
-        self.state.send_modify(|grant| {
+        self.change(|grant| {
             grant.lost.get_or_insert(reason);
         });
     }
 
     fn contend(&self, is_contended: bool) {
-        self.state.send_if_modified(|grant| {
-            std::mem::replace(&mut grant.is_contended, is_contended) != is_contended
-        });
+        self.change(|grant| grant.is_contended = is_contended);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut AcquisitionState)) {
+        change(&mut self.state());
+        self.changed.notify_waiters();
     }
 
     async fn wait_for<V>(&self, outcome: impl Fn(&AcquisitionState) -> Option<V>) -> V {
-        let mut changes = self.state.subscribe();
         loop {
-            let found = outcome(&changes.borrow_and_update());
+            let changed = self.changed.notified();
+            let found = outcome(&self.state());
             if let Some(found) = found {
                 return found;
             }
-            // Its sender is `self`.
-            let _ = changes.changed().await;
+            changed.await;
         }
+    }
+
+    /// The state is whole after every change, so a poisoned lock is sound.
+    fn state(&self) -> MutexGuard<'_, AcquisitionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -193,7 +197,8 @@ impl Acquisitions {
             name,
             acquired,
             asked_in: table.view,
-            state: watch::Sender::default(),
+            state: Mutex::default(),
+            changed: Notify::new(),
         });
         let entry = Entry {
             place: acquisition.clone(),
@@ -436,7 +441,7 @@ impl Entry {
 
     fn granted(&mut self, token: Token, is_contended: bool, asked: u64) {
         self.learn(Known::Granted(token), asked);
-        self.place.state.send_modify(|grant| {
+        self.place.change(|grant| {
             grant.token = Some(token);
             grant.is_contended = is_contended;
         });
@@ -506,6 +511,6 @@ mod tests {
         places.apply_notifications(&notifications(9, true));
         places.apply_notifications(&notifications(8, false));
         assert_eq!(places.revision().0, Revision(9));
-        assert!(acquisition.state.borrow().is_contended);
+        assert!(acquisition.state().is_contended);
     }
 }

@@ -28,7 +28,7 @@ pub(super) use self::pending_acquisition::{AcquireAnswer, GuardView, PendingAcqu
 
 use self::acquisitions::Acquisitions;
 use self::life::Life;
-use super::call::{AskError, Overload};
+use super::call::{AskError, Asked, Overload};
 use super::error::{AcquireError, ReleaseError};
 use super::keepalive::Close;
 use super::open_session::OpenSession;
@@ -147,11 +147,12 @@ impl LeasedSession {
             resource: Resource::Calls,
         })?;
         let request = request(call.id(self.shared.client));
-        let asked = self.shared.servers.ask(&request, Instant::now(), deadline);
-        let answer = tokio::select! {
-            biased;
-            answer = asked => answer,
-            reason = self.life.lost() => return Err(ReleaseError::Lost(reason)),
+        let servers = &self.shared.servers;
+        let (timeouts, now, lost) = (servers.timeouts(), Instant::now(), self.life.lost());
+        let asked = servers.ask_unless(timeouts, &request, now, deadline, lost);
+        let answer = match asked.await {
+            Asked::Ended(answer) => answer,
+            Asked::Interrupted(reason) => return Err(ReleaseError::Lost(reason)),
         };
         match answer {
             Ok(Answer::Call(is_held)) => Ok(is_held),

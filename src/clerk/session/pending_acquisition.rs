@@ -8,7 +8,7 @@ use super::acquisitions::{Acquisition, Known};
 use super::{
     AcquireError, GuardState, LeasedSession, LossReason, ReleaseError, SessionHandle, Within,
 };
-use crate::clerk::call::AskError;
+use crate::clerk::call::{AskError, Asked};
 use crate::clerk::open_session::NumberedCall;
 use crate::service::{AcquireOptions, Acquired, Answer, LockMode, Request, Resource};
 use crate::types::{LockName, Retention, SessionId, Token, View};
@@ -60,17 +60,18 @@ impl PendingAcquisition {
             options,
         };
         let servers = &session.shared.servers;
-        let answer = tokio::select! {
-            biased;
-            _ = session.life.lost() => return Ok(None),
-            token = acquisition.acquisition.granted() => return match token {
-                Ok(token) => Ok(Some(AcquireAnswer::Granted(acquisition, token))),
-                Err(LossReason::Diverged) => Ok(None),
-                Err(reason) => Err(reason.into()),
-            },
-            answer = servers.ask(&request, Instant::now(), within.deadline) => answer,
-        };
-        acquisition.judge(answer, within)
+        let decided = acquisition.turn();
+        let (timeouts, now) = (servers.timeouts(), Instant::now());
+        let asked = servers.ask_unless(timeouts, &request, now, within.deadline, decided);
+        let asked = asked.await;
+        let is_lost = session.life.loss().is_some();
+        match asked {
+            Asked::Ended(_) | Asked::Interrupted(Err(_)) if is_lost => Ok(None),
+            Asked::Ended(answer) => acquisition.judge(answer, within),
+            Asked::Interrupted(Ok(token)) => Ok(Some(AcquireAnswer::Granted(acquisition, token))),
+            Asked::Interrupted(Err(LossReason::Diverged)) => Ok(None),
+            Asked::Interrupted(Err(reason)) => Err(reason.into()),
+        }
     }
 
     fn enter(handle: Arc<SessionHandle>, call: &NumberedCall, name: &LockName) -> Self {
