@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
+use std::panic::resume_unwind;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -354,7 +355,8 @@ impl Lan {
             let runtime = Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(visit())
         };
-        std::thread::scope(|scope| scope.spawn(visited).join()).expect("it does not panic")
+        let visit = std::thread::scope(|scope| scope.spawn(visited).join());
+        visit.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// A clerk; to be called on the host of clients.

@@ -5,6 +5,7 @@ use std::thread;
 
 use futures::future::join_all;
 use lockservice::clerk::Clerk;
+use lockservice::testkit::wait_until;
 use lockservice::transport::Servers;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -64,7 +65,8 @@ pub(crate) fn behind_a_proxy() {
                 clerk.expect("the pair answers")
             }));
             let clerks = clerks.await;
-            assert!(from_proxy(lan) > CLERKS / 2, "they are connected");
+            let connected = async || from_proxy(lan) > CLERKS / 2;
+            wait_until("they are connected", LONG, connected).await;
             lan.unplug(Host::D);
             drop(clerks);
         });
