@@ -34,9 +34,9 @@
 //!   has healed, a guard that the servers did not keep is lost ([`LossReason::Diverged`]).
 //! - Nothing is on disk. When both servers are lost, or the second one before the pair is whole
 //!   again, the locks are gone, and a new pair starts with none held.
-//! - A lease promises nothing about a process that does not run: what must not happen late even
-//!   then is refused by the token, where it happens ([`fencing`]).
-//! - No authentication and no encryption: whoever reaches the port can lock and unlock.
+//! - A lease does not stop a process. A holder that pauses for longer than its lease may write
+//!   late; a fencing token lets the resource refuse that write ([`fencing`]).
+//! - There is no authentication and no encryption: anyone who reaches the port can lock and unlock.
 //!
 //! # Example
 //!
@@ -79,7 +79,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`clerk`] | the client, its errors, and how to ask for the status of a pair |
-//! | [`inspect`] | what looks at the locks tell: who waits for whom, what has changed: pure |
+//! | [`inspect`] | the wait-for graph, deadlocks and changes of locks: pure |
 //! | [`fencing`] | gates that refuse a late writer by its fencing token |
 //! | [`transport`] | addresses and transports: TCP, Unix sockets, in memory |
 //! | [`rpc`] | the preface of a connection, its framing and encoding |
@@ -89,8 +89,8 @@
 #![cfg_attr(
     feature = "server",
     doc = "| [`server`] | a server: bind, run, stop |
-| [`engine`] | who decides the order of commands, and when an answer is safe |
-| [`machine`] | the lock table and the clients' records: pure, deterministic |"
+| [`engine`] | orders commands, and decides when an answer is safe |
+| [`machine`] | the lock table and the sessions: pure, deterministic |"
 )]
 #![cfg_attr(
     feature = "testkit",

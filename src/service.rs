@@ -1,8 +1,8 @@
 //! What crosses the wire between clients and servers: a tarpc service, and the data it carries.
 //!
-//! [`LockService`] is plain tarpc with postcard as the codec. What servers ask of each other is in
-//! their engine. The preface of a connection says which of the two it carries (see
-//! [`net::preface`](crate::rpc::preface)).
+//! [`LockService`] is plain tarpc with postcard as the codec. The service between servers belongs
+//! to their engine. The preface of a connection names the service that it carries (see
+//! [`rpc::preface`](crate::rpc::preface)).
 
 mod obstacle;
 mod owned;
@@ -25,20 +25,20 @@ pub use self::owned::{
 pub use self::session::{Opened, SessionTerms};
 pub use self::status::ServerStatus;
 
-/// The version of everything that is said after the preface. Both ends of a connection must have
-/// the same.
+/// The version of everything that follows the preface. Both ends of a connection must have the
+/// same.
 pub const PROTOCOL_VERSION: u16 = 6;
 
-/// What clients ask of a server. Any server of the pair answers: a backup relays to its primary.
+/// The service for clients. Any server answers: a backup relays to its primary.
 ///
-/// Every answer but that of `status` is given only when the other server has what led to it, or
-/// when there is no other server.
+/// Every answer except that of `status` is sent only once the backup has everything that led to it,
+/// or if there is no backup.
 ///
-/// Answers that may be large are in a box: every request and every connection has room for an
-/// answer of any kind.
+/// Large answers are boxed, because every request and every connection reserves room for an answer
+/// of any kind.
 #[tarpc::service]
 pub trait LockService {
-    /// Opens a record for the calls of `client`: that of a session, which can own locks, or none.
+    /// Opens a session for the calls of `client`: with terms it has a lease and can own locks.
     async fn open_session(
         client: ClientId,
         session: Option<Arc<SessionTerms>>,
@@ -53,43 +53,43 @@ pub trait LockService {
         name: String,
         options: AcquireOptions,
     ) -> Result<Acquired, Refusal>;
-    /// Gives back what the session acquired by the call `acquired`, or leaves the queue: true when
-    /// the lock was held. Of a call that has not arrived yet it is seen to that it never acquires
-    /// anything.
+    /// Releases the lock that the session acquired by the call `acquired`, or leaves its queue:
+    /// true if the lock was held. If that call has not arrived yet, it will never acquire.
     async fn release(id: CallId, acquired: Seq) -> Result<bool, Refusal>;
-    /// Takes the lock `name` from whoever holds it by `token`, and tells them: true when it was
-    /// held so. The server logs `reason`.
+    /// Takes the lock `name` from the session that holds it by `token`, and notifies that session:
+    /// true if it was held by that token. The server logs `reason`.
     async fn break_lock(
         id: CallId,
         name: String,
         token: Token,
         reason: String,
     ) -> Result<bool, Refusal>;
-    /// Who holds the lock `name`, and who waits for it.
+    /// Returns the holders of the lock `name`, and its waiters.
     async fn show(name: String) -> Result<Box<LockInfo>, Refusal>;
-    /// A page of the locks that are held and whose names begin with `prefix`, in no useful order.
-    /// What is held all the while is on one of the pages; what comes and goes meanwhile may be.
+    /// Returns a page of the held locks whose names begin with `prefix`, in no useful order. A lock
+    /// that is held throughout the listing is on one of its pages; one that is taken or released
+    /// meanwhile may be missing.
     async fn list(prefix: String, from: Cursor) -> Result<Box<Page>, Refusal>;
-    /// Renews the lease of a session. Answered when anything has changed for the session since
-    /// `since`, or after a quarter of its lease; at once and without news when the primary's view
-    /// is not `view`.
+    /// Renews the lease of a session. Returns when there are notifications for the session later
+    /// than `since`, or after a quarter of its lease; at once, and without notifications, if the
+    /// primary's view is not `view`.
     async fn poll(
         client: ClientId,
         session: SessionId,
         since: Revision,
         view: View,
     ) -> Result<Box<InView<Notifications>>, Refusal>;
-    /// Keeps the record from expiring.
+    /// Keeps a session without a lease from expiring.
     async fn keep_alive(client: ClientId, session: SessionId) -> Result<(), Refusal>;
-    /// Closes the record.
+    /// Closes a session.
     async fn close_session(client: ClientId, session: SessionId) -> Result<(), Refusal>;
-    /// How this server sees itself and its peer.
+    /// Returns how this server sees itself and its peer.
     async fn status() -> Box<ServerStatus>;
-    /// Keeps what the session acquired by the call `acquired` held for at least so long from now
-    /// on, also when it is released or the session ends: true when the lock is held.
+    /// Keeps the lock that the session acquired by the call `acquired` held for at least
+    /// `retention` from now on, even if it is released or the session ends: true if it is held.
     async fn retain(id: CallId, acquired: Seq, retention: Retention) -> Result<bool, Refusal>;
-    /// Renews the lease of a session, and returns a page of what it holds and waits for, from the
-    /// call `from` on.
+    /// Renews the lease of a session, and returns a page of its queue entries, beginning with that
+    /// of the call `from`.
     async fn holdings(
         client: ClientId,
         session: SessionId,
@@ -97,13 +97,13 @@ pub trait LockService {
     ) -> Result<Box<InView<Holdings>>, Refusal>;
 }
 
-/// A question or an answer of which it can be told to which method it belongs.
+/// A request or a response that names its method.
 pub trait Kind {
-    /// The method.
+    /// The name of the method.
     fn kind(&self) -> &'static str;
 }
 
-/// Says so of the questions and answers of a service.
+/// Implements [`Kind`] for the requests and responses of a service.
 macro_rules! kinds {
     ($request:ident, $response:ident: $($method:ident),*) => {
         impl $crate::service::Kind for $request {
@@ -138,11 +138,11 @@ kinds!(
 pub struct CallId {
     /// Who calls.
     pub client: ClientId,
-    /// The record that the client opened.
+    /// The session that the client opened.
     pub session: SessionId,
-    /// The number of the call in that record.
+    /// The number of the call in that session.
     pub seq: Seq,
-    /// Every call below this one has been answered, or given up.
+    /// The first call that has neither been answered nor given up.
     pub first_incomplete: Seq,
 }
 
@@ -162,7 +162,7 @@ pub enum Request {
     OpenSession {
         /// Who will call.
         client: ClientId,
-        /// What a session is opened with; none for a record that owns nothing.
+        /// The terms of a session with a lease; none for one without.
         terms: Option<Arc<SessionTerms>>,
     },
     /// See [`LockService::lock`] and [`LockService::unlock`].
@@ -221,23 +221,23 @@ pub enum Request {
         client: ClientId,
         /// Which session.
         session: SessionId,
-        /// What the client knows of.
+        /// The last revision that the client knows.
         since: Revision,
         /// The view that the client's knowledge agrees with.
         view: View,
     },
     /// See [`LockService::keep_alive`].
     KeepAlive {
-        /// Whose record.
+        /// Whose session.
         client: ClientId,
-        /// Which record.
+        /// Which session.
         session: SessionId,
     },
     /// See [`LockService::close_session`].
     CloseSession {
-        /// Whose record.
+        /// Whose session.
         client: ClientId,
-        /// Which record.
+        /// Which session.
         session: SessionId,
     },
     /// See [`LockService::retain`].
@@ -255,7 +255,7 @@ pub enum Request {
         client: ClientId,
         /// Which session.
         session: SessionId,
-        /// The first call to tell of.
+        /// The first call to report.
         from: Seq,
     },
 }
@@ -282,7 +282,7 @@ pub enum Answer {
     Holdings(Box<InView<Holdings>>),
 }
 
-/// Why a server did not do what was asked.
+/// Why a server refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -297,9 +297,9 @@ pub enum Refusal {
     /// A limit of the server is reached. This try was not executed.
     #[error("the server is overloaded: too many {0}")]
     Overloaded(Resource),
-    /// There is no record of that number for that client: it expired, was closed, or belonged to a
-    /// pair that is gone. This try was not executed.
-    #[error("the client's record is not known")]
+    /// The client has no session of that number: it expired, was closed, or belonged to a pair that
+    /// is gone. This try was not executed.
+    #[error("the client's session is not known")]
     UnknownSession,
     /// The call is below `first_incomplete`, so its outcome has been forgotten. This try was not
     /// executed.
@@ -314,8 +314,8 @@ pub enum Refusal {
     /// The lock is owned by a session, and only its owner releases it. Nothing was changed.
     #[error("the lock is owned: only its owner can release it")]
     Owned,
-    /// The record has no lease, and so cannot own locks. Nothing was changed.
-    #[error("the record has no lease")]
+    /// The session has no lease, and so cannot own locks. Nothing was changed.
+    #[error("the session has no lease")]
     NoLease,
     /// The server failed while it handled the call, which may have been executed.
     #[error("the server failed internally")]
@@ -323,24 +323,24 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether this very try can have been executed in spite of the refusal.
+    /// Whether this attempt may have been executed in spite of the refusal.
     #[must_use]
     pub const fn may_have_executed(self) -> bool {
         matches!(self, Self::Interrupted | Self::Internal)
     }
 }
 
-/// What a server has a limit for.
+/// A resource that a server limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Resource {
     /// Calls that wait for their answer.
     Calls,
-    /// Client records.
+    /// Sessions.
     Clients,
     /// Held locks.
     Locks,
-    /// Broken locks of a session that has not been told of them.
+    /// Broken locks that a session has not given up yet.
     Broken,
     /// Locks and clients, for the memory that the server may use.
     Memory,

@@ -178,11 +178,10 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// The highest number that is believed when it comes from elsewhere: whoever counts on from it
-/// never comes to the end of all numbers.
+/// The highest number that is accepted from elsewhere: counting on from it never overflows.
 const HIGHEST: u64 = u64::MAX / 2;
 
-/// Decodes a number from which one can count on.
+/// Decodes a number that can be counted on from.
 fn countable<'de, D: Deserializer<'de>>(decoder: D) -> Result<u64, D::Error> {
     let number = u64::deserialize(decoder)?;
     if number > HIGHEST {
@@ -225,7 +224,7 @@ number! {
     SessionId
 }
 number! {
-    /// The number that a clerk gives to a call. Counts up from 0 in each record.
+    /// The number of a call within its session. Counts up from 0.
     Seq
 }
 
@@ -305,7 +304,7 @@ pub struct Lease(NonZeroU32);
 impl Lease {
     /// The shortest: a renewal takes two messages between servers and some that wait before it.
     pub const MIN: Duration = Duration::from_millis(100);
-    /// The longest. Whoever crashes leaves its locks held for so long.
+    /// The longest: how long the locks of a crashed client may stay held.
     pub const MAX: Duration = Duration::from_hours(1);
 
     /// Rounds `lease` down to milliseconds.

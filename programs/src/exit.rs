@@ -61,7 +61,7 @@ impl Exit {
 
 /// Parses the command line and hands it to `run`.
 ///
-/// A panic counts as an internal error, and is told like one.
+/// A panic counts as an internal error, and is reported like one.
 pub(super) fn main<C: Parser>(program: &'static str, run: impl FnOnce(C) -> Exit) -> ExitCode {
     set_hook(Box::new(move |panic| {
         complain(

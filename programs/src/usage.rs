@@ -1,4 +1,4 @@
-//! What is wrong with a command line, as it is told to the person who wrote it.
+//! Explains what is wrong with a command line.
 
 use std::error::Error as _;
 use std::num::{IntErrorKind, ParseIntError};

@@ -399,7 +399,10 @@ async fn a_record_that_cannot_be_opened_anew_is_waited_for_until_the_deadline() 
     let error = done.expect_err("no record");
     assert!(is_about(elapsed, TIMEOUT), "{elapsed:?}");
     assert!(!error.may_have_happened());
-    assert!(error.to_string().contains("record is not known"), "{error}");
+    assert!(
+        error.to_string().contains("session is not known"),
+        "{error}"
+    );
     pair.a.on_others(Reply::Yes);
     assert!(clerk.lock("x").await.expect("the clerk goes on"));
 }

@@ -1,4 +1,4 @@
-//! What a server is told: its timing, and what it accepts at the most.
+//! The timing and the limits of a server.
 
 use std::time::Duration;
 
@@ -22,14 +22,13 @@ pub struct Timing {
     /// have fed; too high, and calls fail. Default 4 s: four `peer_timeout`s, and well below
     /// [`CALL_TIMEOUT`](super::CALL_TIMEOUT).
     pub feed_timeout: Duration,
-    /// How long a client's record is kept when nothing is heard of the client, and a connection of
-    /// a client when nothing is heard on it and no request waits there.
+    /// How long a session without a lease outlives its client's last request, and a connection the
+    /// last bytes that were read from it, unless a request waits there.
     ///
-    /// Too low, and a client that was cut off for that long can no longer be told the outcome of
-    /// its last calls; too high, and records of crashed clients take memory that long. Default 10
-    /// min.
+    /// Too low, and a client that was cut off for that long can no longer learn the outcome of its
+    /// last calls; too high, and sessions of crashed clients take memory that long. Default 10 min.
     pub session_time_to_live: Duration,
-    /// How long a new connection may take to say what it is. Default 5 s: a slow link needs less,
+    /// How long a new connection may take to send its preface. Default 5 s: a slow link needs less,
     /// and a half-open connection costs a descriptor that long.
     pub preface_timeout: Duration,
     /// How long a graceful stop waits for the answers that are in flight. Default 5 s: they take
@@ -59,7 +58,7 @@ impl Default for Timing {
     }
 }
 
-/// What a server accepts at the most. Past a limit a caller gets a named refusal.
+/// The limits of a server. A request beyond a limit is refused, and the refusal names the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -75,7 +74,7 @@ pub struct Limits {
     /// Unanswered calls in all. Default 16,384: some 10 MiB, and 50 ms of work. More are
     /// refused; at twice as many, connections with more than a few of them are not read from.
     pub calls: usize,
-    /// Client records; names and addresses of sessions count too, see
+    /// Sessions; their names and addresses count too, see
     /// [`RECORD_BYTES`](super::RECORD_BYTES). Default 100,000: some 25 MiB, and 120 MiB if each of
     /// them fills its [`CALL_WINDOW`](super::CALL_WINDOW).
     pub clients: u64,
@@ -86,7 +85,7 @@ pub struct Limits {
     /// How much memory the process may use, in bytes; none: as much as there is. `lockd` reads it
     /// from its control group.
     ///
-    /// How much the locks and records may take follows from it, and how many calls and connections
+    /// How much the locks and sessions may take follows from it, and how many calls and connections
     /// there may be. Either server may have to keep all locks, so of two values the smaller one
     /// applies to both, as with [`Self::clients`] and [`Self::locks`]. Too low, and calls are
     /// refused that there is room for; too high, and the system kills the server, and then the
@@ -106,22 +105,22 @@ impl Limits {
         }
     }
 
-    /// How much the locks and records may take, in bytes: seven sixteenths of the memory, so that a
-    /// copy of every shard, which syncing a server may come to, fits beside them. It shares the
-    /// names, and is half as large.
+    /// How much the locks and sessions may take, in bytes: seven sixteenths of the memory, so that
+    /// a copy of every shard fits beside them, as a sync may need. The copy shares the names, and
+    /// is half as large.
     #[must_use]
     pub(crate) fn state_bytes(&self) -> u64 {
         self.share(7)
     }
 
-    /// How much of that the locks may take. The rest is for records, so that there is room for
-    /// clients that want to free locks.
+    /// How much of that the locks may take. The rest is for sessions, so that clients can still
+    /// connect and free some.
     #[must_use]
     pub(crate) fn lock_bytes(&self) -> u64 {
         self.state_bytes() / 8 * 7
     }
 
-    /// How much the commands may take that wait for the other server, in bytes.
+    /// How much the commands that wait for the other server may take, in bytes.
     #[must_use]
     pub(crate) fn unacked_bytes(&self) -> u64 {
         self.share(2)
@@ -161,18 +160,17 @@ impl Default for Limits {
 /// woken, and up to some hundred where a wake-up is slow.
 pub const BUSY_POLL: Duration = Duration::from_micros(500);
 
-/// The least memory that a server takes account of, in bytes: with less there is no room for locks.
+/// The smallest memory limit that a server accepts, in bytes: less has no room for locks.
 pub const MIN_MEMORY: u64 = 24 * 1024 * 1024;
 
-/// What a server takes beside its locks and clients, in bytes: the program, its stacks and buffers,
+/// The memory of a server without locks and clients, in bytes: the program, its stacks and buffers,
 /// and what the allocator keeps.
 const PROGRAM_BYTES: u64 = 12 * 1024 * 1024;
 
-/// What a connection of an idle client takes, in bytes, as it was measured (`docs/performance.md`).
+/// The memory of an idle client's connection, in bytes, as measured (`docs/performance.md`).
 const CONNECTION_BYTES: u64 = 16 * 1024;
 
-/// What an unanswered call takes, in bytes: the longest name, and a handler with its place in
-/// tarpc.
+/// The memory of an unanswered call, in bytes: the longest name, its handler, and tarpc's entry.
 const CALL_BYTES: u64 = 4 * 1024;
 
 #[cfg(test)]

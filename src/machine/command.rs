@@ -159,7 +159,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum CallRefusal {
     /// The client has no record of that number.
-    #[error("the client's record is not known")]
+    #[error("the client's session is not known")]
     UnknownSession,
     /// The call is below `first_incomplete`, so its outcome has been forgotten.
     #[error("the call was given up by its client")]
@@ -170,8 +170,8 @@ pub enum CallRefusal {
     /// The lock is owned by a session, and cannot be unlocked.
     #[error("the lock is owned by a session")]
     Owned,
-    /// The record has no lease, and cannot own locks.
-    #[error("the record has no lease")]
+    /// The session has no lease, and cannot own locks.
+    #[error("the session has no lease")]
     NoLease,
     /// The holder has not been told yet of [`MAX_BROKEN`](crate::config::MAX_BROKEN) others.
     #[error("too many locks of one session are broken")]

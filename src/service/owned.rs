@@ -1,4 +1,4 @@
-//! What is said of owned locks.
+//! Owned locks, as they cross the wire.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,14 +14,13 @@ use crate::types::{
 pub struct AcquireOptions {
     /// How many may hold it at once.
     pub mode: LockMode,
-    /// Whether to queue for it while it is not to be had.
+    /// Whether to queue while it cannot be granted.
     pub waits: bool,
 }
 
-/// How many may hold a lock at once: a promise to each of its holders, for as long as it is one.
+/// How many sessions may hold a lock at once: a promise to each holder, while it is one.
 ///
-/// So requests that do not agree are safe: what counts is the least of what its holders, and
-/// whoever is next, were promised.
+/// Requests may differ: the smallest number among the holders and the next waiter applies.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -31,12 +30,12 @@ pub enum LockMode {
     Exclusive,
     /// Any number.
     Shared,
-    /// So many at the most.
+    /// At most this many.
     Permits(NonZeroU32),
 }
 
 impl LockMode {
-    /// How many may hold the lock at once; for any number, more than there can be.
+    /// How many may hold the lock at once; `u32::MAX` if any number may.
     #[must_use]
     pub const fn most_holders(self) -> u32 {
         match self {
@@ -52,16 +51,16 @@ impl LockMode {
 pub enum Acquired {
     /// The session holds the lock.
     Granted(Token),
-    /// It has its place in the queue; [`Notifications`] tells of the grant.
+    /// The session waits in the queue; [`Notifications`] report the grant.
     Queued,
     /// The lock is held, or others wait for it, and this call does not wait.
     Held,
-    /// The call was carried out before, and what came of it has ended since.
+    /// The call was executed before, and its queue entry has ended since.
     Ended,
 }
 
-/// Numbers what happens to sessions' locks, in the order in which it happens; tokens are such
-/// numbers.
+/// The position of an event in the order of all events of sessions' locks. Tokens are such
+/// positions.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -69,9 +68,8 @@ pub struct Revision(pub u64);
 
 /// An answer, and the view in which the primary gave it.
 ///
-/// Within one view there is one history. Where the view is another one than before, the two servers
-/// may have been cut off from each other, and this one may know of a history that the client's
-/// earlier answers are not part of.
+/// There is one history within a view. If the view has changed, the servers may have been
+/// partitioned, and the client's earlier answers may not be part of this server's history.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InView<T> {
     /// The primary's view.
@@ -83,35 +81,35 @@ pub struct InView<T> {
 /// The answer to `poll`: empty for a poll of another view than the primary's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Notifications {
-    /// The last mark that is told of: what to ask from next.
+    /// The last revision reported here: where the next poll continues.
     pub through: Revision,
-    /// What has changed, in order; each names a lock that the session holds at this time.
+    /// The changes, in order; each names a lock that the session holds now.
     pub changes: Vec<Change>,
     /// The calls whose locks were taken from the session since.
     pub broken: Vec<Seq>,
 }
 
-/// The answer to `holdings`: what the servers have of a session, by the calls that acquire.
+/// The answer to `holdings`: a session's queue entries, by the calls that asked for them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Holdings {
-    /// What changes later is told by a poll that asks for what is new since then.
+    /// The revision up to which the holdings are current; a poll from here reports later changes.
     pub through: Revision,
-    /// What the calls up to `next` have, in the order of their numbers.
+    /// The queue entries of the calls below `next`, in the order of the calls.
     pub holdings: Vec<Holding>,
-    /// The call to go on from; none at the end.
+    /// The call to continue with; none at the end.
     pub next: Option<Seq>,
 }
 
-/// What a call that acquires has.
+/// The queue entry of a call that acquires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Holding {
     /// The call.
     pub acquired: Seq,
-    /// What it has.
+    /// The state of its entry.
     pub state: HoldingState,
 }
 
-/// What a call that acquires has.
+/// The state of a queue entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HoldingState {
     /// It waits for the lock.
@@ -123,72 +121,69 @@ pub enum HoldingState {
         /// Whether somebody else waits for the lock.
         contended: bool,
     },
-    /// It held the lock until that was broken.
+    /// The lock was broken while the call held it.
     Broken,
 }
 
-/// Who holds a lock, and who waits for it.
+/// The holders and waiters of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LockInfo {
-    /// Which lock.
+    /// The name of the lock.
     pub name: LockName,
-    /// It is held by `lock`, and so belongs to nobody.
+    /// Whether it is held as an unowned lock, by `lock`.
     pub is_unowned: bool,
-    /// Those who hold it, and then those who wait, in the order in which they will get it: not all,
-    /// if they are very many.
+    /// The holders, followed by the waiters in the order of the queue; truncated if there are very
+    /// many.
     pub entries: Vec<QueueEntryInfo>,
-    /// How many wait.
+    /// The number of all waiters.
     pub waiters: u64,
 }
 
 impl LockInfo {
-    /// Whether it is held at all.
+    /// Whether it is held.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.is_unowned || !self.entries.is_empty()
     }
 
-    /// Those who hold it.
+    /// The holders.
     pub fn holders(&self) -> impl Iterator<Item = &QueueEntryInfo> {
         self.entries.iter().filter(|place| place.token.is_some())
     }
 
-    /// Those who wait for it, in the order in which they will get it: not all, if they are very
-    /// many.
+    /// The waiters in the order of the queue; truncated if there are very many.
     pub fn queue(&self) -> impl Iterator<Item = &QueueEntryInfo> {
         self.entries.iter().filter(|place| place.token.is_none())
     }
 }
 
-/// Who holds a lock or waits for it.
+/// A holder or waiter of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QueueEntryInfo {
-    /// Whose place it is.
+    /// The client.
     pub client: ClientId,
-    /// In which of its sessions.
+    /// The client's session.
     pub session: SessionId,
     /// How many may hold the lock at once.
     pub mode: LockMode,
-    /// The token of a holder; none of one who waits.
+    /// The token of a holder; none for a waiter.
     pub token: Option<Token>,
-    /// When it got the lock, by the wall clock of the server that was primary then; none for one
-    /// who waits.
+    /// When the lock was granted, by the wall clock of the primary of that time; none for a waiter.
     pub since: Option<UnixTime>,
-    /// What the client calls its session.
+    /// The name that the client gave to its session.
     pub name: Option<SessionName>,
-    /// Where the client connected from when it opened the session, as its server saw it.
+    /// The address from which the client opened the session, as its server saw it.
     pub address: Option<ClientAddress>,
-    /// The sessions that this one runs inside and that are open, the nearest first: they do not end
-    /// before it does.
+    /// The open sessions that this one runs inside, the nearest first: they do not end before it.
     pub inside: Vec<SessionId>,
-    /// How much longer the lock stays held whatever becomes of the session, if that is so.
+    /// How much longer the lock is retained, even if the session ends; none if it is not.
     pub retained_for: Option<Duration>,
-    /// Whether the session has let go of the lock: it is held for as long as it is retained.
+    /// Whether the session has released the lock, which is still retained.
     pub is_left: bool,
 }
 
 impl QueueEntryInfo {
-    /// At most how many bytes it takes on the wire.
+    /// An upper bound of its size on the wire, in bytes.
     #[cfg(feature = "server")]
     pub(crate) fn max_encoded_bytes(&self) -> usize {
         const FIXED: usize = 84;
@@ -206,25 +201,25 @@ impl QueueEntryInfo {
     }
 }
 
-/// Where a listing goes on.
+/// Where a listing continues.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The part of the table.
+    /// The shard of the table.
     pub shard: u32,
-    /// The name in it that was listed last.
+    /// The last name listed in that shard.
     pub after: Option<LockName>,
 }
 
-/// A part of a listing.
+/// A page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Page {
-    /// Some locks, with the first of their places.
+    /// Some locks, with their first queue entries.
     pub locks: Vec<LockInfo>,
-    /// Where the listing goes on; none at its end.
+    /// Where the listing continues; none at its end.
     pub next: Option<Cursor>,
 }
 
-/// How a lock that the session acquired now stands.
+/// The current state of a lock that the session acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Change {
     /// The call that acquired it.

@@ -1,4 +1,4 @@
-//! What sessions and other records are opened with, and the answer.
+//! How sessions are opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,35 +7,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{ClientAddress, Lease, SessionId, SessionName, View};
 
-/// The answer to `open`.
+/// The answer to `open_session`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Opened {
-    /// The number that calls must carry.
+    /// The session that calls must name.
     pub session: SessionId,
-    /// The record is dropped when nothing is heard of it for this long: the lease, if it has one.
+    /// The session expires after a silence of this length: its lease, if it has one.
     pub time_to_live: Duration,
-    /// The sessions that it runs inside and that are open, the nearest first.
+    /// The open sessions that it runs inside, the nearest first.
     pub inside: Vec<SessionId>,
     /// The view in which it was opened.
     pub view: View,
 }
 
-/// What a session is opened with: its lease, and whose it is, for people.
+/// The terms of a session with a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SessionTerms {
-    /// How long the session lives without being heard of.
+    /// The session expires after a silence of this length.
     pub lease: Lease,
-    /// What its client calls it.
+    /// The client's name for it, for people.
     pub name: Option<SessionName>,
-    /// The session that it runs inside: that one does not end before this one does.
+    /// The session that it runs inside, which does not end before it.
     pub inside: Option<SessionId>,
-    /// Where its client connected from. The server that has the connection says so, whatever the
-    /// client sent.
+    /// The client's address. The server that accepted the connection sets it, whatever the client
+    /// sent.
     pub address: Option<ClientAddress>,
 }
 
 impl SessionTerms {
-    /// Describes a session by its lease alone.
+    /// Returns the terms of a session without a name.
     #[must_use]
     pub fn nameless(lease: Lease) -> Arc<Self> {
         Arc::new(Self {
@@ -46,7 +46,7 @@ impl SessionTerms {
         })
     }
 
-    /// How many bytes of text it has.
+    /// The length of its texts, in bytes.
     #[must_use]
     #[cfg(feature = "server")]
     pub(crate) fn text_bytes(&self) -> usize {

@@ -10,7 +10,7 @@ use crate::types::{ClusterId, Digest, OpNumber, ProcessId, ServerId, View};
 /// How a server sees itself and its peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {
-    /// Which server of the pair it is.
+    /// The server's place in the list.
     pub server: ServerId,
     /// The cluster that it is a member of; none while it is starting.
     pub cluster: Option<ClusterId>,
@@ -22,28 +22,28 @@ pub struct ServerStatus {
     pub op: OpNumber,
     /// The digest of its state at that op.
     pub digest: Digest,
-    /// Of a primary: the last op that its backup acknowledged.
+    /// The last op that the backup acknowledged; only at a primary.
     pub acked: Option<OpNumber>,
-    /// It trusts its own state and its link with the peer.
+    /// Whether it is confirmed, and its stream with the peer works.
     pub in_sync: bool,
     /// Why it does not pair with the other server.
     pub obstacle: Option<Obstacle>,
-    /// Open client records.
+    /// Open sessions.
     pub clients: u64,
     /// Held locks.
     pub locks: u64,
-    /// Places in the queues of locks.
+    /// Waiters in the queues of all locks.
     pub waiters: u64,
-    /// What locks and records take in memory, in bytes, by a safe estimate.
+    /// An upper estimate of the memory that locks and sessions take, in bytes.
     pub state_bytes: u64,
-    /// From how many bytes on locks are refused; none without a limit of memory.
+    /// New locks are refused from this estimate on; none without a memory limit.
     pub state_limit: Option<u64>,
-    /// How much memory the process may use, in bytes, if that is limited.
+    /// The memory limit of the process, in bytes; none if there is no limit.
     pub memory_limit: Option<u64>,
     /// How long the process has been serving.
     pub uptime: Duration,
-    /// Which process it runs in. Two servers of one process, as `lockd dev` runs them, use its time
-    /// together.
+    /// Identifies the process. Two servers of one process, as `lockd dev` runs them, share its
+    /// processor time.
     pub process: ProcessId,
     /// How much processor time the process has used.
     pub cpu_time: Duration,

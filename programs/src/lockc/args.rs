@@ -54,12 +54,12 @@ Examples:
   lockc run --permits 3 api/calls -- ./call       up to three at a time
   lockc run a -- sh -c 'one; two'                 several commands
 
-What follows `--` is the command with its arguments, whatever they look like.";
+Everything after `--` is the command and its arguments.";
 
 /// A client of a lock pair
 ///
-/// Asks whichever server answers; each command is carried out once, however often it had to be
-/// asked for.
+/// Asks whichever server answers. Each command is executed once, however often it has to be
+/// retried.
 #[derive(Debug, Parser)]
 #[command(
     name = "lockc",
@@ -103,7 +103,7 @@ pub(super) enum Command {
     /// behind in that group when it ends is ended as well. What leaves that group, as with
     /// `setsid`, is not waited for: it goes on without the lock.
     ///
-    /// Exit code 1, or that of -E: the lock was not to be had, and a line on stderr says who has it
+    /// Exit code 1, or that of -E: the lock is held by others, and a line on stderr says by whom
     /// (none with -E 0); 2: the command line is wrong, or the lock is held around this very
     /// command, which would wait for itself; 69: no server could answer in time; 75: the lock was
     /// lost while the command ran; 126 and 127: the command cannot be executed, or was not found.
@@ -128,15 +128,15 @@ pub(super) enum Command {
     },
     /// Show which locks are held, by whom, and how many wait
     ///
-    /// A row for each holder (of one lock, 256 at the most), by name. HOLDER is the beginning of
-    /// the client's id and the number of its session, or nobody for a lock of `lockc lock`. What is
-    /// held all the while is listed; what changes meanwhile may be.
+    /// Prints a row for each holder, at most 256 of one lock, sorted by name. HOLDER is the
+    /// beginning of the client's id and the number of its session, or nobody for a lock of `lockc
+    /// lock`. A lock that is taken or released meanwhile may be missing.
     Ls(LsOptions),
     /// Show who holds a lock, and who waits for it
     ///
-    /// Holders first, each with its token and since when it has held the lock (by the servers'
-    /// clock, and how long ago that is by the clock here), then the queue in its order; 256 in all
-    /// at the most. Exit code 0 when the lock is held, 1 when it is free.
+    /// Prints the holders, each with its token and since when it has held the lock (by the servers'
+    /// clock, and how long ago that is by the clock here), then the queue in its order; at most 256
+    /// in all. Exit code 0 when the lock is held, 1 when it is free.
     Show(ShowOptions),
     /// Show who waits for whom, and name a deadlock
     ///
@@ -151,17 +151,17 @@ pub(super) enum Command {
     /// Take a lock from its holder: prints true when it was held by that token, false when it was
     /// not
     ///
-    /// The holder is told, and the lock goes to whoever is next. That does not stop what the holder
-    /// does: only something that looks at tokens keeps its late writes off. For a lock that belongs
-    /// to nobody there is `lockc unlock`.
+    /// The holder is notified, and the lock is granted to the next waiter. That does not stop the
+    /// holder: only a resource that checks tokens refuses its late writes. For a lock that belongs
+    /// to nobody, use `lockc unlock`.
     Break(BreakOptions),
     /// Print a line for each change of a lock, until interrupted
     ///
-    /// It looks every so often and compares, so what comes and goes in between is missed. It begins
-    /// with what is there. Events: granted, ended (released, broken, or its lease is over: a look
-    /// does not tell which), queued, left (the queue), and locked and unlocked for a lock that
-    /// belongs to nobody. While no server answers it says so on stderr and goes on. It ends when it
-    /// is interrupted, or when nobody reads what it prints any more, with exit code 0.
+    /// Inspects the locks at intervals and compares, so it misses a change that is undone in
+    /// between. It begins with what is held. Events: granted, ended (released, broken, or its lease
+    /// is over: an inspection cannot tell), queued, left (the queue), and locked and unlocked for a
+    /// lock that belongs to nobody. While no server answers it says so on stderr and goes on. It
+    /// ends with exit code 0 when it is interrupted, or when nobody reads its output any more.
     Watch(WatchOptions),
     /// Be the leader: wait for a lock, and hold it until told to stop
     ///
@@ -175,32 +175,32 @@ pub(super) enum Command {
     ///
     /// acquire NAME: waits for the lock, for --timeout at most, and answers with its token; the
     /// lines behind it wait as well. lock NAME, unlock NAME: as the commands of that name. try
-    /// NAME: answers with the token, or false when the lock is not to be had. permit N NAME and
-    /// try-permit N NAME: likewise, for one of N permits, of which a shell can have several. elect
-    /// NAME: stands for election, for --timeout at the most, and answers with the token of the
-    /// leader. release NAME: gives back what this shell has acquired, the last first, or resigns.
+    /// NAME: answers with the token, or false when others hold the lock. permit N NAME and
+    /// try-permit N NAME: the same for one of N permits; a shell can hold several. elect NAME:
+    /// stands for election, for --timeout at most, and answers with the token of the leader.
+    /// release NAME: gives back what this shell has acquired, the last first, or resigns.
     /// break NAME TOKEN REASON: as `lockc break`; this NAME has no blanks.
     ///
     /// ls PREFIX, show NAME and why NAME: answer with the JSON of `lockc ls --json`, and so on.
     /// watch PREFIX: answers with what has changed since this shell was last asked to watch this
     /// prefix, an array of the objects of `lockc watch --json`: as soon as there is something, or
-    /// an empty one after --timeout; the first time, at once with what is held. It looks every
-    /// second, and at least four times within the timeout. A shell watches 64 prefixes at the most.
-    /// Without a PREFIX, it is about all locks.
+    /// an empty one after --timeout; the first time, at once with what is held. It inspects every
+    /// second, and at least four times within the timeout. A shell watches at most 64 prefixes.
+    /// Without a PREFIX, all locks are watched.
     ///
     /// Each is answered with one line, in order: `true`, `false`, a token, JSON, or `error: WHY`. A
     /// name or a prefix is the rest of its line, without blanks at its ends. Empty lines are passed
     /// over. Ends at the end of the input, with exit code 0; 69 when no server answered any of its
     /// commands, 70 when the input could not be read, 128 and the number of a signal (SIGINT,
-    /// SIGTERM, SIGHUP) that ended it. It ends when nobody reads its answers any more, too. What it
-    /// has acquired and not released is released then. That a lock was lost meanwhile (no server
-    /// answered for 10s, or it was broken) is told when it is released.
+    /// SIGTERM, SIGHUP) that ended it. It also ends when nobody reads its answers any more. At its
+    /// end it releases what it still holds. If a lock was lost meanwhile (no server answered for
+    /// 10s, or it was broken), its release says so.
     Shell,
     /// Show how each server sees itself and its peer
     ///
-    /// The pair is whole when one server is primary, the other is its backup, and neither doubts
-    /// it: then it survives the loss of either. Exit code 0 when a server answered, 69 when none
-    /// did.
+    /// The pair is whole when one server is primary, the other is its backup, and neither is
+    /// unconfirmed: then it survives the loss of either. Exit code 0 when a server answered, 69
+    /// when none did.
     Status {
         /// Print JSON
         ///
@@ -208,12 +208,12 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Measure how quickly the pair answers, and what that costs it
+    /// Measure how quickly the pair answers, and the processor time that its servers use
     ///
     /// Locks and unlocks without a pause, each call in flight with a lock of its own; frees them at
     /// the end. It loads the servers as much as it can: their other clients notice.
     Bench(BenchOptions),
-    /// Work the pair hard, and check that every answer is right
+    /// Load the pair, and check that every answer is right
     ///
     /// Many clerks lock and unlock at random: a few hot locks, which all of them want, and many
     /// cold ones. Kill, stop and restart servers meanwhile, one at a time, if you like: as long as
@@ -234,14 +234,14 @@ pub(super) enum Command {
     /// For fish, in ~/.config/fish/config.fish: lockc completions fish | source
     ///
     /// In these three, names of locks are completed too, as the servers of the line or of
-    /// `LOCK_SERVERS` tell them within a second or `LOCK_COMPLETION_TIMEOUT` (1,000 at most, those
-    /// that can be printed), and the command of `lockc run` as it is without `lockc`. Nothing is
-    /// said when no server answers.
+    /// `LOCK_SERVERS` list them within a second or `LOCK_COMPLETION_TIMEOUT` (at most 1,000, those
+    /// that can be printed), and the command of `lockc run` as it is without `lockc`. When no
+    /// server answers, no names are offered.
     Completions {
         /// For which shell
         shell: Shell,
     },
-    /// Tell a shell how a command line goes on
+    /// Complete a command line, for a shell
     #[command(name = "__complete", hide = true)]
     Complete(CompleteOptions),
 }

@@ -7,7 +7,7 @@ use super::table::{Column, table};
 use crate::escape::escaped;
 use lockservice::clerk::{ServerReport, is_whole, mix};
 use lockservice::service::{RoleName, ServerStatus};
-/// What is told of each server. A row for each, so that addresses and numbers have room in 80
+/// The columns of each server. A row for each, so that addresses and numbers have room in 80
 /// columns.
 const ROWS: [&str; 10] = [
     "address", "role", "view", "op", "in sync", "clients", "locks", "waiters", "memory", "uptime",
@@ -120,7 +120,7 @@ impl ClusterStatus {
         lines.join("\n")
     }
 
-    /// What is wrong with a server.
+    /// The faults of a server.
     fn complaint(&self, of: &ServerLine) -> Option<String> {
         let server = &of.server;
         if let Some(error) = &of.error {

@@ -155,7 +155,7 @@ pub(super) struct TuningOptions {
         allow_hyphen_values = true
     )]
     peer_timeout: Duration,
-    /// How long a client's record is kept when nothing is heard of the client
+    /// How long a client's session outlives its last request
     #[arg(
         long,
         value_name = "DURATION",
@@ -197,7 +197,7 @@ pub(super) struct TuningOptions {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000)
     )]
     max_calls: usize,
-    /// Client records: clients that are connected, or have gone without saying so
+    /// Sessions: of clients that are connected, or ended without closing them
     #[arg(
         long,
         value_name = "COUNT",

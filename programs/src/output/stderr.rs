@@ -3,7 +3,7 @@
 //! Stderr may be a full disk, a pipe that nobody reads, or a terminal that was stopped. A write
 //! then fails, or waits for ever; in `lockd` that would hold up the task that owns the state, and
 //! cost the server. So a thread of its own writes; every other thread hands its text over and goes
-//! on. What cannot be written is counted, and that is said when stderr works again.
+//! on. Lines that cannot be written are counted, and the count is written when stderr works again.
 
 use std::io;
 use std::os::fd::AsFd;

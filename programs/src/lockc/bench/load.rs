@@ -31,7 +31,7 @@ pub(super) enum Operations {
     Owned,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Debug)]
 pub(super) struct LoadCounters {
     pub(super) latencies: Latencies,
@@ -105,7 +105,7 @@ impl Running {
         counters(&self.counters).latencies.count()
     }
 
-    /// What came of it since it began, or since this was asked before.
+    /// The result since the load began, or since the last time this was called.
     pub(super) fn take_counters(&self) -> LoadCounters {
         std::mem::replace(&mut counters(&self.counters), LoadCounters::new())
     }
@@ -129,7 +129,7 @@ struct Caller {
 }
 
 impl Caller {
-    /// Calls until it is told to stop.
+    /// Calls until it is stopped.
     async fn call(self, operations: Operations) {
         while !self.stop.is_cancelled() {
             match operations {

@@ -9,7 +9,7 @@ use lockservice::clerk::{Clerk, ClerkBuilder};
 use lockservice::service::Cursor;
 use lockservice::transport::Servers;
 
-/// How many names are offered at most: more than a person looks through.
+/// How many names are offered at most: more than a person reads.
 const MOST: usize = 1_000;
 
 /// The names of locks that begin with `prefix`, in order, as far as they are found within this time

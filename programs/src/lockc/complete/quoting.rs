@@ -28,7 +28,7 @@ impl Typed {
         }
     }
 
-    /// A word as it was typed, of which the completion replaces the end.
+    /// A word as it was typed; the completion replaces its end.
     pub(super) fn quoted(word: &str, replaced: &str) -> Self {
         let kept = word.strip_suffix(replaced).unwrap_or_default();
         let (kept, quoting) = unquote(kept);
@@ -77,7 +77,7 @@ fn with_backslashes(text: &str, is_harmless: impl Fn(char) -> bool) -> String {
     quoted
 }
 
-/// The word without its quotes, the last of which may be missing. What a shell would expand stays
+/// The word without its quotes; the closing one may be missing. What a shell would expand stays
 /// as it is.
 pub(super) fn unquoted(word: &str) -> String {
     unquote(word).0

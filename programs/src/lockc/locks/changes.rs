@@ -1,4 +1,4 @@
-//! Changes as they are told: in sentences for people, JSON for machines.
+//! Prints changes: in sentences for people, as JSON for machines.
 
 use std::fmt;
 

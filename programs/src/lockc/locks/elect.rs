@@ -1,4 +1,4 @@
-//! `lockc elect`: is the leader for as long as it holds a lock.
+//! `lockc elect`: leads while it holds a lock.
 
 use std::future::pending;
 use std::io;

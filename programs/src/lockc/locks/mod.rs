@@ -1,4 +1,4 @@
-//! The commands that look at locks and manage them.
+//! The commands that inspect and manage locks.
 
 mod changes;
 mod elect;
@@ -95,7 +95,7 @@ pub(super) async fn break_lock(mut customer: LazyClient, options: &BreakOptions)
     .await
 }
 
-/// Tells an answer, or why there is none.
+/// Prints an answer, or why there is none.
 async fn conclude<T>(
     customer: LazyClient,
     answer: Result<T, Failure>,

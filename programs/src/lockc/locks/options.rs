@@ -1,4 +1,4 @@
-//! The command lines of the commands that look at locks and manage them.
+//! The options of the commands that inspect and manage locks.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(in crate::lockc) struct LsOptions {
     pub(super) json: bool,
 }
 
-/// Which lock to look at.
+/// The lock to inspect.
 #[derive(Debug, Args)]
 pub(in crate::lockc) struct ShowOptions {
     /// The lock: 1 to 1,024 bytes of UTF-8
@@ -84,7 +84,7 @@ pub(in crate::lockc) struct WatchOptions {
     /// and "since" where it is a holder's.
     #[arg(long)]
     pub(super) json: bool,
-    /// How often to look
+    /// How often to inspect the locks
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = options::duration,
         allow_hyphen_values = true)]
     pub(super) every: Duration,

@@ -1,4 +1,4 @@
-//! Locks as they are told: tables for people, JSON for machines.
+//! Prints locks: as tables for people, as JSON for machines.
 
 use std::fmt::{self, Write as _};
 use std::num::NonZeroU32;
@@ -57,7 +57,7 @@ pub(super) struct QueueEntryView {
     /// The sessions that it runs inside, the nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     inside: Vec<u64>,
-    /// For how many seconds more the lock stays held whatever becomes of the session.
+    /// How many more seconds the lock is retained, even if the session ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     retained_seconds: Option<u64>,
     /// The session has let go of the lock, which is only retained.

@@ -29,7 +29,7 @@ pub(in crate::lockc) async fn watch(mut customer: LazyClient, options: &WatchOpt
     exit
 }
 
-/// Tells what it sees until that cannot be written, or the first look fails.
+/// Prints changes until they cannot be written, or the first inspection fails.
 async fn look_on(customer: &mut LazyClient, options: &WatchOptions) -> Exit {
     let begun = customer.watch(&options.prefix, options.every).await;
     let (mut watch, mut news) = match begun {

@@ -1,4 +1,4 @@
-//! Who waits for whom, as it is told: lines for people, JSON for machines.
+//! Prints who waits for whom: in lines for people, as JSON for machines.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -57,7 +57,7 @@ fn waiter(who: &QueueEntryInfo, outer: Option<&QueueEntryInfo>) -> String {
     }
 }
 
-/// What is told of it in JSON. Field names are a contract.
+/// Its JSON. Field names are a contract.
 #[derive(Debug, Serialize)]
 pub(in crate::lockc) struct WhyView {
     deadlock: bool,

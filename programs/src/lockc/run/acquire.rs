@@ -9,7 +9,7 @@ use super::options::{RunOptions, SHORTEST_ANSWER};
 use lockservice::clerk::{AcquireError, Clerk, LockGuard, TryAcquired};
 use lockservice::types::SessionId;
 
-/// Acquires the lock. None when it was not to be had in time, which runs since it has `begun`.
+/// Acquires the lock. None if it was not granted in time, counted from `begun`.
 ///
 /// # Errors
 ///
@@ -39,7 +39,7 @@ pub(super) async fn acquire(
 }
 
 /// How long it is until the lock is looked at for the second time by [`held_around`], and how many
-/// times longer each pause is than the one before, up to the longest. By the second look the
+/// times longer each pause is than the one before, up to the longest. By the second inspection the
 /// session is usually open, which tells all sessions around this one; the later ones are for slow
 /// servers, and for a session that was lost.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

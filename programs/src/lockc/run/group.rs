@@ -32,7 +32,7 @@ impl Group {
 
     /// Signals every process of the group that may be signalled.
     pub(super) fn send(self, signal: Signal) {
-        // An error says that there is none. To know for certain, ask the members.
+        // An error says that the group is empty. To be certain, check its members.
         let _ = kill_process_group(self.0, signal);
     }
 
@@ -52,7 +52,7 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct Members {
     group: Group,
-    /// Some that ran when they were last looked at: to look at these costs less than to look at
+    /// Some that ran when they were last checked: to check these costs less than to check
     /// all.
     known: Vec<Pid>,
 }

@@ -184,7 +184,7 @@ async fn acquire_and_run(
     Ok(exit)
 }
 
-/// Says that the lock was not to be had, unless that is no failure.
+/// Says that the lock was not granted, unless that is no failure.
 async fn refuse(clerk: &Clerk, options: &RunOptions) -> Exit {
     let code = options.conflict_exit_code();
     if code != 0 {

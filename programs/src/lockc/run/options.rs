@@ -13,11 +13,11 @@ use lockservice::types::{LockName, Retention, RetentionError, SessionId};
 /// Which part of a lease the grace is, unless it is given.
 const GRACE_IN_LEASE: u32 = 5;
 
-/// Which part of a lease the grace is at the most. A half: a lock that is renewed in time has more
+/// The part of a lease that the grace is at most. A half: a lock that is renewed in time has more
 /// than that left at any moment, and one whose renewal has to be repeated about as much.
 const LONGEST_GRACE_IN_LEASE: u32 = 2;
 
-/// The exit code when the lock was not to be had, as that of flock(1).
+/// The exit code when the lock is held by others, as that of flock(1).
 const CONFLICT: u8 = 1;
 
 /// How long an answer of the servers is waited for when the lock is not, or hardly. Twice the
@@ -29,10 +29,10 @@ pub(super) const SHORTEST_ANSWER: Duration = Duration::from_secs(2);
 pub(in crate::lockc) struct RunOptions {
     /// The lock: 1 to 1,024 bytes of UTF-8
     pub(super) name: LockName,
-    /// Fail at once when the lock is not to be had
+    /// Fail at once when others hold the lock
     #[arg(short, long, conflicts_with = "wait")]
     pub(super) nonblock: bool,
-    /// Fail when the lock is not to be had within so many seconds; default: wait for ever
+    /// Fail when the lock is not granted within this many seconds; default: wait for ever
     ///
     /// `0.5`, or a duration: `500ms`
     #[arg(short, long, value_name = "SECS", value_parser = options::span, allow_hyphen_values = true)]
@@ -40,13 +40,12 @@ pub(in crate::lockc) struct RunOptions {
     /// Hold the lock together with others that hold it shared
     #[arg(short, long)]
     pub(super) shared: bool,
-    /// Let so many hold the lock at once; all that want it say the same number, or the least counts
+    /// Let at most N hold the lock at once; if requests differ, the smallest number applies
     #[arg(long, value_name = "N", conflicts_with = "shared")]
     pub(super) permits: Option<NonZeroU32>,
-    /// Exit with this code when the lock was not to be had; default: 1
+    /// Exit with this code when others hold the lock; default: 1
     ///
-    /// A command can exit with 1 itself. 0: that the lock was not to be had is no failure, and
-    /// nothing is said.
+    /// A command can exit with 1 itself. With 0 a held lock is no failure, and nothing is printed.
     #[arg(short = 'E', long, value_name = "CODE", allow_negative_numbers = true)]
     pub(super) conflict_exit_code: Option<u8>,
     /// How long the lock stays held when this machine is gone: 100ms to 1h
@@ -67,7 +66,7 @@ pub(in crate::lockc) struct RunOptions {
     /// The session that holds a lock around this program
     #[arg(long, env = "LOCK_SESSION", hide = true, default_value = "")]
     outer: Outer,
-    /// The command, and its arguments, whatever they look like
+    /// The command, and its arguments
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, action = ArgAction::Append,
         value_hint = ValueHint::CommandWithArguments)]
     pub(super) command: Vec<OsString>,
@@ -78,7 +77,7 @@ pub(in crate::lockc) struct RunOptions {
 struct Outer(Option<SessionId>);
 
 impl From<&str> for Outer {
-    /// What is no number was not set by a `lockc run`.
+    /// A value that is no number was not set by `lockc run`.
     fn from(text: &str) -> Self {
         Self(text.parse().ok().map(SessionId))
     }
@@ -116,7 +115,7 @@ pub(super) struct Terms {
 pub(super) struct GraceError(Terms);
 
 impl RunOptions {
-    /// The exit code when the lock was not to be had.
+    /// The exit code when others hold the lock.
     pub(super) fn conflict_exit_code(&self) -> u8 {
         self.conflict_exit_code.unwrap_or(CONFLICT)
     }

@@ -36,7 +36,7 @@ const TOLD_IN_LEASE: u32 = 16;
 /// Which part of a lease is kept for the kernel, which takes its time to end what was killed.
 const KERNEL_MARGIN: u32 = 64;
 
-/// What came of a command.
+/// How a command ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     /// How it ended.
@@ -144,7 +144,7 @@ enum Phase {
 }
 
 impl Supervisor<'_> {
-    /// What came of the command, once nothing is left of it.
+    /// How the command ended, once its group is empty.
     fn ended(&mut self) -> Option<Ended> {
         let Phase::Ended(exit) = self.phase else {
             return None;
@@ -172,7 +172,7 @@ impl Supervisor<'_> {
         self.lock.safe_until() - self.terms.lease / KERNEL_MARGIN
     }
 
-    /// When to look again, if nothing happens before.
+    /// When to check again, if nothing happens before.
     fn next_look(&self) -> Instant {
         if self.kill_at.is_some() {
             return Instant::now() + LOOK;

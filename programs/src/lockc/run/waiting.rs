@@ -1,4 +1,4 @@
-//! What is said of a lock while it is waited for, and when it was not to be had.
+//! The messages about a lock while it is waited for, and when it was not granted.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -17,13 +17,13 @@ use lockservice::clerk::Clerk;
 use lockservice::service::LockInfo;
 use lockservice::types::{ClientId, LockName};
 
-/// How long a wait lasts before anything is said of it: most are over by then.
+/// How long a wait lasts before it is reported: most are over by then.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// How often what is said is brought up to date. A look costs the servers about as much as a call.
+/// How often the message is updated. An inspection costs the servers about as much as a call.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long the servers are asked who has the lock when it was not to be had. It is only for the
+/// How long the servers are asked who holds the lock when it was not granted. It is only for the
 /// message.
 const ASK: Duration = Duration::from_millis(500);
 
@@ -54,7 +54,7 @@ pub(super) async fn tell(clerk: &Clerk, name: &LockName) -> Infallible {
     }
 }
 
-/// Why the lock was not to be had, in one line.
+/// Explains in one line why the lock was not granted.
 ///
 /// # Cancel safety
 ///

@@ -18,9 +18,9 @@ pub(in crate::lockc) enum ShellCommand {
     Acquire(LockName),
     /// Acquire if that is possible at once.
     Try(LockName),
-    /// Acquire one of so many permits, and wait for it.
+    /// Acquire one of this many permits, and wait for it.
     Permit(NonZeroU32, LockName),
-    /// Acquire one of so many permits if that is possible at once.
+    /// Acquire one of this many permits if that is possible at once.
     TryPermit(NonZeroU32, LockName),
     /// Be the leader, and wait for that.
     Elect(LockName),

@@ -126,7 +126,7 @@ impl Executor {
         }
     }
 
-    /// Makes a request that waits for its turn, for the timeout at the most.
+    /// Makes a request that waits for its turn, for the timeout at most.
     async fn wait_for(
         &mut self,
         name: &LockName,

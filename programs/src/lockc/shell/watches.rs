@@ -1,7 +1,7 @@
 //! What a shell watches: of each prefix, what it saw last.
 //!
-//! That nothing has changed is said only by who has looked. So a shell looks several times within
-//! its timeout, and one whose looks are not answered says that, and not that there was nothing to
+//! Only an inspection shows that nothing has changed. So a shell inspects several times within its
+//! timeout, and if its inspections are not answered it says that, not that there was nothing to
 //! see.
 
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use lockservice::clerk::Watch;
 use lockservice::config::WATCH_EVERY;
 use lockservice::inspect::LockChange;
 
-/// How many prefixes a shell watches at the most: it keeps all locks of each.
+/// How many prefixes a shell watches at most: it keeps all locks of each.
 pub(super) const MAX_WATCHES: usize = 64;
 
-/// How often it looks within its timeout, at the least.
+/// How often it inspects within its timeout, at least.
 const LOOKS_IN_TIMEOUT: u32 = 4;
 
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! What is counted while clerks work: latencies, gaps without an answer, failures by kind.
+//! Counts latencies, gaps without an answer, and failures by kind.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::lockc::latency::Latencies;
 use lockservice::clerk::CallError;
 
-/// What came of the calls so far.
+/// The counts so far.
 #[derive(Debug)]
 pub(super) struct Counters {
     pub(super) latencies: Latencies,

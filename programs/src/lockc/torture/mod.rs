@@ -53,8 +53,8 @@ impl Failure {
     }
 }
 
-/// Works, judges, and prints what came of it. The first signal ends it early, the second one at
-/// once.
+/// Loads the pair, checks the answers, and prints the result. The first signal ends the load early,
+/// the second one ends the process at once.
 pub(super) async fn run(servers: &Servers, timeout: Duration, options: TortureOptions) -> Exit {
     let stop = CancellationToken::new();
     let told = async {
@@ -196,7 +196,7 @@ fn verdict(is_wrong: bool, tally: &Counters) -> Verdict {
     }
 }
 
-/// Writes the calls that show the offence. None when they cannot be written.
+/// Writes the calls that show the violation. None if they cannot be written.
 fn keep(offence: &ViolationReport, file: &Path) -> Option<PathBuf> {
     match fs::write(file, offence.to_string()) {
         Ok(()) => Some(file.to_owned()),

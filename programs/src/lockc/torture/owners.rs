@@ -18,19 +18,19 @@ use lockservice::types::LockName;
 /// Short enough that some are lost while a server hangs.
 const LEASE: Duration = Duration::from_secs(2);
 
-/// How long a lock is held at the most, in milliseconds.
+/// How long a lock is held at most, in milliseconds.
 const LONGEST_HOLD: u64 = 4;
 
 /// How many may hold the last of the locks at once. The others are held by one.
 const PERMITS: u32 = 2;
 
-/// Of so many requests, one comes after an attempt to break the lock.
+/// One request of this many follows an attempt to break the lock.
 const REQUESTS_TO_A_BREAK: u32 = 64;
 
-/// A pause after a failure, so that a pair that is gone is not asked all the time.
+/// The pause after a failure, so that a pair that is gone is not asked all the time.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The clerks that own locks, and what came of it.
+/// The clerks that own locks, and their results.
 #[derive(Debug)]
 pub(super) struct Owners {
     clerks: Vec<Clerk>,
@@ -41,7 +41,7 @@ pub(super) struct Owners {
     pub(super) count: RefCell<Count>,
 }
 
-/// What came of it.
+/// The results of all owners.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) granted: u64,
@@ -112,7 +112,7 @@ impl Owners {
         }
     }
 
-    /// Takes the lock from whoever got it last, if that still has it.
+    /// Breaks the lock if its last known holder still holds it.
     async fn break_newest(&self, clerk: &Clerk, name: &LockName) {
         let newest = self.judge.borrow().of(name).map(|(token, _)| token).max();
         let Some(token) = newest else { return };

@@ -10,11 +10,11 @@ use crate::exit::Exit;
 use crate::lockc::latency::{Summary, human};
 use crate::text;
 
-/// What came of it all. Field names are a contract.
+/// The result of a run. Field names are a contract.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) verdict: Verdict,
-    /// What is wrong, in a sentence and the calls that show it.
+    /// The violation, in a sentence and by the calls that show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) violation: Option<String>,
     /// The file with the calls that show it.
@@ -47,7 +47,7 @@ pub(super) struct Report {
     pub(super) not_freed: usize,
 }
 
-/// What is said of the servers.
+/// The servers' part of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {

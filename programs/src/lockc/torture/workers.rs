@@ -1,6 +1,6 @@
 //! The clerks, and what they do in a round.
 //!
-//! A round ends with no call under way, so that what was recorded in it can be judged and dropped.
+//! A round ends with no call under way, so that its calls can be checked and dropped.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use lockservice::types::LockName;
 /// When a round has taken this long, no more calls begin in it.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// How many calls a round has at the most: some 20 MiB.
+/// How many calls a round has at most: some 20 MiB.
 const ROUND_CALLS: u32 = 100_000;
 
 /// How many locks are freed at a time.

@@ -1,4 +1,4 @@
-//! What is called: which lock, and whether to take or free it, at random.
+//! Draws calls at random: which lock, and whether to lock or unlock it.
 //!
 //! Nobody keeps to any order. A call that is in vain is answered too, and its answer is evidence.
 

@@ -35,7 +35,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// How often it is looked whether a group that was asked to end is gone.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What a watchdog is told when it is started.
+/// The arguments of a watchdog.
 #[derive(Debug, Parser)]
 #[command(name = PROGRAM)]
 pub(in crate::lockc::run) struct Grace {
