@@ -4,7 +4,9 @@
 //! and answers when no single failure can take the answer back. There is one, the [`pair`]. The
 //! server knows `Engine` alone.
 
+pub mod leader;
 mod load_counter;
+mod now;
 pub mod pair;
 mod status;
 
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::load_counter::LoadCounter;
+pub use self::now::Now;
 use self::pair::PairHandle;
 pub use self::status::EngineStatus;
 use crate::config::{Limits, Timing};

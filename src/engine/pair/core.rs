@@ -8,36 +8,28 @@
 //! A *link* is a connection on which a primary feeds the other server. It is [`OutStream`] to the
 //! primary, which dials it, and [`InStream`] to the other side, which accepts it.
 
-mod deadlines;
 mod dismissal;
 mod event;
 mod failure_detector;
-mod fullness;
 mod io;
-mod last_seen;
-mod leases;
 mod limits;
 mod overview;
 mod passage;
-mod polls;
 mod primary;
 mod receiver;
 mod relays;
 mod replication_queue;
-mod retentions;
 mod retire;
 mod sender;
-mod sessions;
 mod suspicion;
 #[cfg(test)]
 mod tests;
 mod transitions;
 mod waiting;
 
-pub use event::{Event, FailureCause, SessionOwner, StepDownReason, Suspicion};
+pub use event::{Event, FailureCause, StepDownReason, Suspicion};
 pub use io::{
-    Effect, FrameNumber, InStream, Input, Now, OutStream, ProbeId, ProbeResult, RelayId, Reply,
-    Settings,
+    Effect, FrameNumber, InStream, Input, OutStream, ProbeId, ProbeResult, RelayId, Reply, Settings,
 };
 
 use self::failure_detector::FailureDetector;
@@ -46,7 +38,7 @@ use self::receiver::{Backup, MinimumStream, Starting};
 use self::relays::RelayTable;
 use self::retire::Retired;
 use super::protocol::{Dropped, StateLimits};
-use crate::engine::{EngineStatus, Via};
+use crate::engine::{EngineStatus, Now, Via};
 use crate::service::Obstacle;
 use crate::types::{OpNumber, UnixTime, View};
 

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::core::{
-    Core, Effect, FrameNumber, InStream, Input, Now, OutStream, ProbeId, RelayId, Reply, Settings,
+    Core, Effect, FrameNumber, InStream, Input, OutStream, ProbeId, RelayId, Reply, Settings,
 };
 use super::forward::Forwarder;
 use super::inbox::{FromClient, FromPeer, PeerInbox, ReplyTo};
@@ -29,8 +29,8 @@ use super::peer::{Peer, unhurried};
 use super::probe::{self, ProbeRequest};
 use super::relay::RelayQueue;
 use super::report::{Reporter, report};
-use crate::engine::LoadCounter;
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
+use crate::engine::{LoadCounter, Now};
 use crate::service::Request;
 use crate::types::{ClusterId, View};
 

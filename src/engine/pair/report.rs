@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::core::{Event, ProbeResult};
 use super::peer::Peer;
+use crate::engine::leader::LeaderEvent;
 use crate::engine::pair::protocol::PeerState;
 use crate::throttle::Throttle;
 use crate::types::ServerId;
@@ -65,10 +66,12 @@ pub(super) fn report(event: &Event, peer: &Peer) {
         | Event::PeerDropped { .. } => tracing::error!("{event}"),
         Event::SteppedDown { .. }
         | Event::Unconfirmed { .. }
-        | Event::LockBroken { .. }
         | Event::LimitsDiffer { .. }
-        | Event::NearLimit { .. }
-        | Event::Refusing { .. }
+        | Event::Leader(
+            LeaderEvent::LockBroken { .. }
+            | LeaderEvent::NearLimit { .. }
+            | LeaderEvent::Refusing { .. },
+        )
         | Event::FrameLost { .. }
         | Event::Dismissing { .. } => {
             tracing::warn!("{event}");

@@ -4,52 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::limits::differ;
+use crate::engine::leader::LeaderEvent;
 use crate::engine::pair::protocol::{Dropped, StateLimits};
-use crate::service::{Obstacle, QueueEntryInfo, Resource};
-use crate::types::{
-    ClientAddress, ClientId, Digest, LockName, OpNumber, SessionId, SessionName, Token, View,
-};
-
-/// Whose session it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SessionOwner {
-    /// Whose.
-    pub client: ClientId,
-    /// Which of its sessions.
-    pub session: SessionId,
-    /// What the client calls it.
-    pub name: Option<SessionName>,
-    /// Where the client connected from.
-    pub address: Option<ClientAddress>,
-}
-
-impl SessionOwner {
-    pub(super) fn of(place: &QueueEntryInfo) -> Self {
-        Self {
-            client: place.client,
-            session: place.session,
-            name: place.name.clone(),
-            address: place.address.clone(),
-        }
-    }
-}
-
-impl fmt::Display for SessionOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = &self.name {
-            write!(f, "{name:?}, ")?;
-        }
-        let Self {
-            client, session, ..
-        } = self;
-        write!(f, "session {session} of client {client}")?;
-        self.address.iter().try_for_each(|it| from(f, it))
-    }
-}
-
-fn from(f: &mut fmt::Formatter<'_>, address: &ClientAddress) -> fmt::Result {
-    write!(f, " from {}", address.as_str().escape_debug())
-}
+use crate::service::Obstacle;
+use crate::types::{Digest, OpNumber, View};
 
 /// Why a peer counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -232,40 +190,8 @@ pub enum Event {
         /// Of the peer.
         theirs: StateLimits,
     },
-    /// A lock was taken from its holder, because a client said so.
-    LockBroken {
-        /// Which lock.
-        name: LockName,
-        /// The token of its holder.
-        token: Token,
-        /// Who held it.
-        holder: Option<SessionOwner>,
-        /// Who said so.
-        client: ClientId,
-        /// Where they connected from.
-        address: Option<ClientAddress>,
-        /// Why, as they said.
-        reason: String,
-    },
-    /// This server is near one of its limits.
-    NearLimit {
-        /// Which.
-        resource: Resource,
-        /// How many hundredths of it are used.
-        percent: u64,
-    },
-    /// This server refuses requests, because a limit is reached.
-    Refusing {
-        /// Which.
-        resource: Resource,
-    },
-    /// Records of clients that are gone were dropped.
-    SessionsExpired {
-        /// How many.
-        count: usize,
-        /// The first of them that owned locks or waited for some.
-        owner: Option<SessionOwner>,
-    },
+    /// What any leader reports.
+    Leader(LeaderEvent),
 }
 
 /// Why a link is suspect.
@@ -298,16 +224,6 @@ impl fmt::Display for Suspicion {
             Self::Unacknowledged => "a frame was not acknowledged",
             Self::Unconfirmed => "this server was not running for a while",
         })
-    }
-}
-
-const fn limit_of(resource: Resource) -> &'static str {
-    match resource {
-        Resource::Calls => "calls in flight",
-        Resource::Clients => "clients",
-        Resource::Locks => "held locks",
-        Resource::Broken => "broken locks of a session",
-        Resource::Memory => "memory for locks and clients",
     }
 }
 
@@ -405,36 +321,13 @@ impl fmt::Display for Event {
                 write!(f, "cannot pair with the peer: {obstacle}")
             }
             Self::LimitsDiffer { ours, theirs } => differ(f, *ours, *theirs),
-            Self::LockBroken {
-                name,
-                token,
-                holder,
-                client,
-                address,
-                reason,
-            } => {
-                write!(f, "lock {name:?} with token {token}")?;
-                let mut holder = holder.iter();
-                holder.try_for_each(|holder| write!(f, ", held by {holder},"))?;
-                write!(f, " was broken by client {client}")?;
-                address.iter().try_for_each(|it| from(f, it))?;
-                write!(f, ": {reason:?}")
-            }
-            Self::NearLimit { resource, percent } => write!(
-                f,
-                "{percent} % of the limit of {} is reached; beyond it requests are refused",
-                limit_of(*resource)
-            ),
-            Self::Refusing { resource } => write!(
-                f,
-                "refusing requests: the limit of {} is reached; told again when less than 70 % were used",
-                limit_of(*resource)
-            ),
-            Self::SessionsExpired { count, owner } => {
-                write!(f, "dropped {count} client records that had gone silent")?;
-                let mut owner = owner.iter();
-                owner.try_for_each(|owner| write!(f, ", among them {owner}"))
-            }
+            Self::Leader(event) => event.fmt(f),
         }
+    }
+}
+
+impl From<LeaderEvent> for Event {
+    fn from(event: LeaderEvent) -> Self {
+        Self::Leader(event)
     }
 }

@@ -4,28 +4,10 @@ use std::time::Duration;
 
 use super::Event;
 use crate::config::{Limits, Timing};
-use crate::engine::Via;
 use crate::engine::pair::protocol::{Frame, FrameAnswer, Introduction};
+use crate::engine::{Now, Via};
 use crate::service::{Answer, Obstacle, Refusal, Request};
 use crate::types::{OpNumber, ServerId, View};
-
-/// A moment: how long the server has been running.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Now(pub Duration);
-
-impl Now {
-    /// How long ago `earlier` was; nothing if it is yet to come.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-
-    /// The moment `span` later.
-    #[must_use]
-    pub const fn after(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span))
-    }
-}
 
 /// A link that this server dialled. Numbered by the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -135,12 +135,15 @@ impl<T> Core<T> {
                 .and_then(|queue| queue.heartbeat_due(self.detector.heartbeat_interval())),
             Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => None,
         };
-        let poll = match &self.role {
-            Role::Primary(primary) => primary.polls.next_due(),
+        let leader = match &self.role {
+            Role::Primary(primary) => Some(primary.leader.next_wake()),
             Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => None,
         };
         let due = self.detector.tick_due().min(self.next_verdict());
-        due.min(heartbeat.unwrap_or(due)).min(poll.unwrap_or(due))
+        [heartbeat, leader]
+            .into_iter()
+            .flatten()
+            .fold(due, Now::min)
     }
 
     /// When a wake may hold somebody's silence against them; one before that only ticks. What has
@@ -161,7 +164,7 @@ impl<T> Core<T> {
                     }
                     ReplicationMode::Replicated { .. } => self.monitor_wake(),
                 };
-                of_peer.min(primary.next_silence())
+                of_peer.min(primary.leader.next_expiry())
             }
             Role::Backup(_) => self.monitor_wake(),
             Role::Retired(_) => Now(Duration::MAX),

@@ -2,36 +2,24 @@
 
 use std::time::Duration;
 
-use super::fullness::{Fullness, lacking_for_lock};
-use super::last_seen::LastSeen;
-use super::leases::Leases;
 use super::passage::Passage;
-use super::polls::{Poll, PollRequest, Polls};
 use super::replication_queue::ReplicationQueue;
-use super::retentions::Retentions;
-use super::sessions::broken;
-use super::waiting::{PendingAnswer, PendingRequest, Waiting};
+use super::waiting::{PendingAnswer, Waiting};
 use super::{Effect, Event, FrameNumber, Now, Reply, Settings};
+use crate::engine::leader::{Basis, Leader, LeaderEvent, PendingRequest, Plan, Poll, poll_answer};
 use crate::engine::pair::protocol::Dropped;
-use crate::machine::{Command, DuplicateLookup, Machine, Outcome, footprint};
-use crate::service::{Answer, CallId, Refusal, Request, Resource, Verb};
-use crate::types::{ClientId, Lease, OpNumber, SessionId, UnixTime, View};
+use crate::machine::{Command, Machine};
+use crate::service::{Answer, Refusal, Resource};
+use crate::types::{OpNumber, UnixTime, View};
 
 /// The state of a primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Primary<T> {
     pub(super) view: View,
     pub(super) machine: Machine,
-    pub(super) last_seen: LastSeen,
-    pub(super) leases: Leases,
-    pub(super) retentions: Retentions,
-    pub(super) polls: Polls<T>,
-    /// Sessions that there is news for since the last answer.
-    pub(super) notified: Vec<SessionId>,
+    pub(super) leader: Leader<T>,
     /// What time it is.
     pub(super) clock: UnixTime,
-    /// What was said last of how full it is.
-    fullness: Fullness,
     /// What gets through to the other server.
     pub(super) passage: Passage,
     pub(super) mode: ReplicationMode<T>,
@@ -53,43 +41,16 @@ pub(super) enum ReplicationMode<T> {
     },
 }
 
-/// What becomes of a request, before anything waits.
-pub(super) enum Plan {
-    /// It took the next op number.
-    Executed(Result<Answer, Refusal>),
-    /// It changes nothing.
-    Read(Result<Answer, Refusal>),
-    /// It waits for news, for a part of the lease.
-    Waits(PollRequest, Lease),
-}
-
 impl<T> Primary<T> {
     /// An alone primary, which counts every record as heard now.
     pub(super) fn standalone(view: View, machine: Machine, settings: &Settings, now: Now) -> Self {
-        let mut leases = Leases::default();
-        let mut others = Vec::new();
-        for (number, info) in machine.sessions() {
-            match info.lease {
-                Some(lease) => leases.begin(number, lease, now),
-                None => others.push(number),
-            }
-        }
-        let mut retentions = Retentions::default();
-        for (token, left) in machine.retentions() {
-            retentions.begin(token, left, now);
-        }
-        let heard = LastSeen::new(others.into_iter(), now, settings.session_time_to_live);
+        let leader = Leader::new(&machine, settings.session_time_to_live, now);
         let since = machine.op();
         Self {
             view,
             machine,
-            last_seen: heard,
-            leases,
-            retentions,
-            polls: Polls::new(),
-            notified: Vec::new(),
+            leader,
             clock: UnixTime(0),
-            fullness: Fullness::default(),
             passage: Passage::new(),
             mode: ReplicationMode::Standalone { since, sync: None },
         }
@@ -110,23 +71,33 @@ impl<T> Primary<T> {
             effects.push(Effect::Reply(Reply { to, result }));
             return;
         }
-        let loser = self.loses(&pending.request);
-        let plan = self.plan(now, settings, &pending.request);
-        effects.extend(self.note_fullness(settings, &plan).map(Effect::Event));
-        match plan {
-            Plan::Executed(result) => {
-                let event = broken(&pending.request, &result, loser);
-                effects.extend(event.map(Effect::Event));
+        let basis = Basis {
+            now,
+            machine: &self.machine,
+            view: self.view,
+            limits: &settings.limits,
+        };
+        match self.leader.plan(basis, &pending.request) {
+            Plan::Propose(command) => {
+                let breaks = LeaderEvent::of_break(&pending.request, &self.machine);
+                let result = self.propose(now, command);
+                let breaks = breaks.filter(|_| result == Ok(Answer::Call(true)));
+                self.note_fullness(settings, None, effects);
+                effects.extend(breaks.map(Event::from).map(Effect::Event));
                 self.answer(None, pending, result, effects);
                 self.answer_notified_polls(effects);
             }
+            Plan::Duplicate(answer) => self.answer(None, pending, Ok(answer), effects),
             Plan::Read(result) => {
+                if let Err(Refusal::Overloaded(resource)) = result {
+                    self.note_fullness(settings, Some(resource), effects);
+                }
                 self.answer(Some(next_frame), pending, result, effects);
             }
-            Plan::Waits(request, lease) => {
+            Plan::Park(request, lease) => {
                 let PendingRequest { to, via, .. } = pending;
                 let poll = Poll { to, via, request };
-                if let Some(before) = self.polls.insert(poll, lease, now) {
+                if let Some(before) = self.leader.park(now, poll, lease) {
                     self.answer_poll(Some(next_frame), before, effects);
                 }
             }
@@ -161,63 +132,30 @@ impl<T> Primary<T> {
         poll: Poll<T>,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let result = match self.machine.session(poll.request.session) {
-            Some(_) => Ok(Answer::Notifications(
-                self.notifications(poll.request).into(),
-            )),
-            None => Err(Refusal::UnknownSession),
-        };
+        let result = poll_answer(&self.machine, self.view, poll.request);
         self.answer(next_frame, poll.into_request(), result, effects);
     }
 
     /// Answers the polls that the last commands have brought news for.
     fn answer_notified_polls(&mut self, effects: &mut Vec<Effect<T>>) {
-        for session in std::mem::take(&mut self.notified) {
-            if let Some(poll) = self.polls.take(session) {
-                self.answer_poll(None, poll, effects);
-            }
+        for poll in self.leader.take_notified_polls() {
+            self.answer_poll(None, poll, effects);
         }
     }
 
     /// Drops the records of clients that have gone silent, by commands like any other, and reports
     /// it; ends what is not retained any more; answers the polls that have waited long enough.
-    pub(super) fn wake(
-        &mut self,
-        now: Now,
-        settings: &Settings,
-        next_frame: FrameNumber,
-        effects: &mut Vec<Effect<T>>,
-    ) {
-        self.elapse(now);
-        let mut silent = self.last_seen.sweep(now, settings.session_time_to_live);
-        silent.extend(std::iter::from_fn(|| self.leases.pop_over(now)));
-        let owner = silent.iter().find_map(|session| self.owner_of(*session));
-        for session in &silent {
-            self.forget(*session);
-            if let Some(info) = self.machine.session(*session) {
-                self.propose(Command::Expire {
-                    session: *session,
-                    seen: info.next_seq,
-                });
-            }
+    pub(super) fn wake(&mut self, now: Now, next_frame: FrameNumber, effects: &mut Vec<Effect<T>>) {
+        let expired = self.leader.expired(now, &self.machine);
+        for command in expired.commands {
+            // Nobody asked for it.
+            let _ = self.propose(now, command);
         }
         self.answer_notified_polls(effects);
-        while let Some(poll) = self.polls.pop_due(now) {
+        while let Some(poll) = self.leader.pop_due_poll(now) {
             self.answer_poll(Some(next_frame), poll, effects);
         }
-        if !silent.is_empty() {
-            let count = silent.len();
-            let event = Event::SessionsExpired { count, owner };
-            effects.push(Effect::Event(event));
-        }
-    }
-
-    /// When [`Self::wake`] may find that a client has gone silent, or that something is not
-    /// retained any more.
-    pub(super) fn next_silence(&self) -> Now {
-        let sweep = self.last_seen.next_sweep();
-        let due = [self.leases.next_due(), self.retentions.next_due()];
-        due.into_iter().flatten().fold(sweep, Now::min)
+        effects.extend(expired.event.map(Event::from).map(Effect::Event));
     }
 
     /// What is lost if this server gives its state up now, if it has no backup.
@@ -268,173 +206,36 @@ impl<T> Primary<T> {
         matches!(&self.mode, ReplicationMode::Replicated { queue, .. } if queue.is_full(&settings.limits))
     }
 
-    fn note_fullness(&mut self, settings: &Settings, plan: &Plan) -> Option<Event> {
-        let refused = match plan {
-            Plan::Read(Err(Refusal::Overloaded(resource))) => Some(*resource),
-            Plan::Executed(_) => None,
-            Plan::Read(_) | Plan::Waits(..) => return None,
-        };
-        self.fullness.note(&self.machine, &settings.limits, refused)
-    }
-
-    fn plan(&mut self, now: Now, settings: &Settings, request: &Request) -> Plan {
-        match request {
-            Request::OpenSession { client, terms } => {
-                self.open(now, settings, *client, terms.clone())
-            }
-            Request::Call { id, verb, name } => {
-                let growth = |machine: &Machine| match verb {
-                    Verb::Lock if !machine.is_held(name) => footprint::of_lock(name),
-                    Verb::Lock | Verb::Unlock => 0,
-                };
-                self.call(now, settings, id, growth, || Command::Call {
-                    id: *id,
-                    verb: *verb,
-                    name: name.clone(),
-                })
-            }
-            Request::Acquire { id, name, options } => {
-                if matches!(self.machine.find_duplicate(id), DuplicateLookup::Done(_)) {
-                    self.note_seen(id.session, now);
-                    return Plan::Executed(Ok(Answer::Acquired(self.machine.acquired(id))));
-                }
-                self.call(
-                    now,
-                    settings,
-                    id,
-                    |_| footprint::of_lock(name) + footprint::of_queue_entry(name),
-                    || Command::Acquire {
-                        id: *id,
-                        name: name.clone(),
-                        options: *options,
-                    },
-                )
-            }
-            Request::Release { id, acquired } => self.call(
-                now,
-                settings,
-                id,
-                |_| 0,
-                || Command::Release {
-                    id: *id,
-                    acquired: *acquired,
-                },
-            ),
-            Request::Retain {
-                id,
-                acquired,
-                retention,
-            } => self.retain(now, settings, id, (*acquired, *retention)),
-            Request::Break {
-                id, name, token, ..
-            } => {
-                let plan = self.call(
-                    now,
-                    settings,
-                    id,
-                    |_| 0,
-                    || Command::Break {
-                        id: *id,
-                        name: name.clone(),
-                        token: *token,
-                    },
-                );
-                self.forget_retention(*token);
-                plan
-            }
-            Request::Show { name } => Plan::Read(Ok(Answer::Lock(self.show(now, name).into()))),
-            Request::List { prefix, from } => {
-                Plan::Read(Ok(Answer::Page(self.list(now, prefix, from).into())))
-            }
-            Request::Poll {
-                client,
-                session,
-                since,
-                view,
-            } => {
-                let asked = PollRequest {
-                    client: *client,
-                    session: *session,
-                    since: *since,
-                    view: *view,
-                };
-                self.poll(now, asked)
-            }
-            Request::Holdings {
-                client,
-                session,
-                from,
-            } => self.holdings(now, *client, *session, *from),
-            Request::KeepAlive { client, session } => self.keep_alive(now, *client, *session),
-            Request::CloseSession { client, session } => self.close_session(*client, *session),
-        }
-    }
-
-    fn keep_alive(&mut self, now: Now, client: ClientId, session: SessionId) -> Plan {
-        if !self.owns(client, session) {
-            return Plan::Read(Err(Refusal::UnknownSession));
-        }
-        self.note_seen(session, now);
-        Plan::Read(Ok(Answer::Done))
-    }
-
-    fn close_session(&mut self, client: ClientId, session: SessionId) -> Plan {
-        if !self.owns(client, session) {
-            return Plan::Read(Ok(Answer::Done));
-        }
-        self.forget(session);
-        self.propose(Command::CloseSession { client, session });
-        Plan::Executed(Ok(Answer::Done))
-    }
-
-    /// A call that the records make run once. `growth`: how much memory it may take, in bytes.
-    pub(super) fn call(
+    fn note_fullness(
         &mut self,
-        now: Now,
         settings: &Settings,
-        id: &CallId,
-        growth: impl FnOnce(&Machine) -> u64,
-        command: impl FnOnce() -> Command,
-    ) -> Plan {
-        self.note_seen(id.session, now);
-        match self.machine.find_duplicate(id) {
-            // It waits like one that is executed now: it may have been a moment ago.
-            DuplicateLookup::Done(done) => Plan::Executed(Ok(Answer::Call(done))),
-            DuplicateLookup::Refused(refusal) => Plan::Read(Err(refusal.into())),
-            DuplicateLookup::Fresh => {
-                let growth = growth(&self.machine);
-                match lacking_for_lock(&self.machine, &settings.limits, growth) {
-                    Some(resource) => Plan::Read(Err(Refusal::Overloaded(resource))),
-                    None => Plan::Executed(answer(self.propose(command()))),
-                }
-            }
-        }
-    }
-
-    fn owns(&self, client: ClientId, session: SessionId) -> bool {
-        self.machine
-            .session(session)
-            .is_some_and(|info| info.client == client)
+        refused: Option<Resource>,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        let limits = &settings.limits;
+        let event = self.leader.note_fullness(&self.machine, limits, refused);
+        effects.extend(event.map(Event::from).map(Effect::Event));
     }
 
     /// Carries out a command. One that may grant a lock is told the time before, unless that is
     /// known.
-    pub(super) fn propose(&mut self, command: Command) -> Outcome {
+    fn propose(&mut self, now: Now, command: Command) -> Result<Answer, Refusal> {
         if self.clock != self.machine.clock() && self.machine.may_grant(&command) {
-            self.append(Command::Clock { time: self.clock });
+            let _ = self.append(now, Command::Clock { time: self.clock });
         }
-        self.append(command)
+        self.append(now, command)
     }
 
     /// Applies a command, numbers it and queues it for the other server: the one place where the
     /// order of commands is decided.
-    fn append(&mut self, command: Command) -> Outcome {
-        let notified = &mut self.notified;
+    fn append(&mut self, now: Now, command: Command) -> Result<Answer, Refusal> {
+        let notify = |session| self.leader.notify(session);
         let outcome = self
             .machine
-            .apply_and_notify(&command, self.view.primary, |session| {
-                notified.push(session);
-            });
+            .apply_and_notify(&command, self.view.primary, notify);
+        let answer = self
+            .leader
+            .applied(now, &self.machine, self.view, &command, outcome);
         match &mut self.mode {
             ReplicationMode::Standalone { sync: None, .. } => {}
             ReplicationMode::Standalone {
@@ -444,7 +245,7 @@ impl<T> Primary<T> {
                 queue.push(command);
             }
         }
-        outcome
+        answer
     }
 
     /// Answers what is safe now that the backup has acknowledged `frame`, and everything up to
@@ -465,15 +266,5 @@ impl<T> Primary<T> {
         while let Some(pending) = waiting.pop_for_frame(frame, op) {
             effects.push(Effect::Reply(pending.into_reply()));
         }
-    }
-}
-
-/// What a call's outcome is to its caller.
-pub(super) fn answer(outcome: Outcome) -> Result<Answer, Refusal> {
-    match outcome {
-        Outcome::Call(answer) => Ok(Answer::Call(answer)),
-        Outcome::Acquired(acquired) => Ok(Answer::Acquired(acquired)),
-        Outcome::Refused(refusal) => Err(refusal.into()),
-        Outcome::Opened(_) | Outcome::Dropped(_) | Outcome::Noted => Ok(Answer::Done),
     }
 }

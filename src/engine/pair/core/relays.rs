@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 #[cfg(test)]
 use super::tests::Names;
-use super::waiting::PendingRequest;
 use super::{Core, Effect, Now, RelayId, Reply, Role, Suspicion, Via};
+use crate::engine::leader::PendingRequest;
 use crate::service::{Answer, Refusal, Request, Resource};
 
 /// How often a relay is tried before its client is sent away.

@@ -70,7 +70,7 @@ impl<T> Core<T> {
             Role::Primary(mut primary) => {
                 let stream = primary.sending().and_then(|(queue, _)| queue.close());
                 effects.extend(stream.map(Effect::CloseOutStream));
-                let polls = primary.polls.into_all();
+                let polls = primary.leader.into_polls();
                 effects.extend(polls.map(|poll| not_ready(poll.to)));
             }
             Role::Retired(_) => {}

@@ -26,7 +26,7 @@ impl<T> Core<T> {
         };
         // The same holds for clients: their renewals may lie unread.
         if let Role::Primary(primary) = &mut self.role {
-            primary.leases.renew_all(now);
+            primary.leader.renew_all(now);
             if let Some((queue, _)) = primary.sending() {
                 queue.wait_anew(now);
             }
@@ -70,7 +70,7 @@ impl<T> Core<T> {
             }
             Role::Primary(primary) => {
                 primary.clock = self.clock;
-                primary.wake(now, &self.settings, self.next_frame, effects);
+                primary.wake(now, self.next_frame, effects);
                 match &primary.mode {
                     ReplicationMode::Standalone {
                         sync: Some(queue), ..

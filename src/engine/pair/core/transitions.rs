@@ -1,11 +1,11 @@
 //! Every change of role or view. Each makes a new view, or gives the old one up, in one step.
 
-use super::polls::Polls;
 use super::primary::{Primary, ReplicationMode};
 use super::receiver::{Backup, Starting};
 use super::replication_queue::ReplicationQueue;
 use super::waiting::{PendingAnswer, Waiting};
 use super::{Core, Effect, Event, FailureCause, Now, Role, StepDownReason};
+use crate::engine::leader::Leader;
 use crate::engine::pair::protocol::StreamPurpose;
 use crate::machine::Machine;
 use crate::types::{ClusterId, OpNumber, View};
@@ -137,7 +137,7 @@ impl<T> Core<T> {
             return;
         }
         let role = std::mem::replace(&mut self.role, Role::Starting(Starting::new()));
-        let (view, highest, waiting, polls) = match role {
+        let (view, highest, waiting, leader) = match role {
             Role::Starting(_) | Role::Retired(_) => return,
             Role::Primary(primary) => {
                 self.dropped = primary.unshared();
@@ -147,8 +147,8 @@ impl<T> Core<T> {
                 };
                 let stream = queue.and_then(|mut queue| queue.close());
                 effects.extend(stream.map(Effect::CloseOutStream));
-                let polls = Some(primary.polls);
-                (primary.view, primary.machine.highest(), waiting, polls)
+                let leader = Some(primary.leader);
+                (primary.view, primary.machine.highest(), waiting, leader)
             }
             Role::Backup(backup) => {
                 effects.extend(backup.stream.map(Effect::CloseInStream));
@@ -165,7 +165,7 @@ impl<T> Core<T> {
         for pending in waiting.into_iter().flat_map(Waiting::into_all) {
             self.reroute(pending.request, effects);
         }
-        for poll in polls.into_iter().flat_map(Polls::into_all) {
+        for poll in leader.into_iter().flat_map(Leader::into_polls) {
             self.reroute(poll.into_request(), effects);
         }
         self.probe_if_due(now, effects);

@@ -11,17 +11,10 @@ use std::collections::VecDeque;
 
 #[cfg(test)]
 use super::tests::Names;
-use super::{FrameNumber, Reply, Via};
-use crate::service::{Answer, Refusal, Request};
+use super::{FrameNumber, Reply};
+use crate::engine::leader::PendingRequest;
+use crate::service::{Answer, Refusal};
 use crate::types::OpNumber;
-
-/// A request: how it came, and where its answer goes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct PendingRequest<T> {
-    pub(super) to: T,
-    pub(super) via: Via,
-    pub(super) request: Request,
-}
 
 /// An answer that waits, with what was asked: it is asked elsewhere if this server loses its role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -118,6 +111,8 @@ impl<T> Waiting<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Via;
+    use crate::service::Request;
     use crate::types::{ClientId, SessionId};
 
     #[test]

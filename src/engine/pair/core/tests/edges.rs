@@ -10,6 +10,7 @@ use super::super::{Core, Role};
 use super::world::{Caller, Client, Envelope, Message, PEER_TIMEOUT, World};
 use super::{A, B};
 use crate::config::{Limits, MAX_BATCH_COMMANDS, MAX_UNACKED_COMMANDS, MIN_MEMORY};
+use crate::engine::leader::LeaderEvent;
 use crate::engine::pair::core::{
     Effect, Event, InStream, Input, Now, OutStream, ProbeResult, RelayId, Suspicion, Via,
 };
@@ -582,7 +583,7 @@ fn records_that_expire_are_reported_and_none_are_not() {
     world.open_session(A, 1);
     world.run(ttl * 2);
     let expired = world.events(A).iter().filter_map(|event| match event {
-        Event::SessionsExpired { count, .. } => Some(*count),
+        Event::Leader(LeaderEvent::SessionsExpired { count, .. }) => Some(*count),
         _ => None,
     });
     assert_eq!(expired.collect::<Vec<_>>(), [1]);

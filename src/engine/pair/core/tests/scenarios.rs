@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::world::{Envelope, Message, PEER_TIMEOUT, World};
 use super::{A, B};
 use crate::config::Limits;
+use crate::engine::leader::LeaderEvent;
 use crate::engine::pair::core::{Event, FailureCause, Input, Now};
 use crate::engine::pair::protocol::{Frame, FrameAnswer};
 use crate::service::{Answer, Refusal, Request, Resource, RoleName};
@@ -399,7 +400,8 @@ fn a_record_whose_client_said_goodbye_does_not_expire_as_well() {
     let client = world.open_session(A, 1);
     assert_eq!(world.answer(A, client.close_session()), Ok(Answer::Done));
     world.run(ttl * 2);
-    let expired = |event: &Event| matches!(event, Event::SessionsExpired { .. });
+    let expired =
+        |event: &Event| matches!(event, Event::Leader(LeaderEvent::SessionsExpired { .. }));
     assert!(!world.events(A).iter().any(expired));
 }
 

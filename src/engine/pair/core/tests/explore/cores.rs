@@ -205,9 +205,9 @@ fn drive_core(
     let (beat, quiet) = (core.detector.heartbeat_interval(), core.detector.quiet());
     if let Role::Primary(primary) = &mut core.role {
         match drive {
-            Drive::LeaseEnds(session) => primary.leases.let_end(session, NOW),
-            Drive::RetentionEnds(token) => primary.retentions.let_end(token, NOW),
-            Drive::PollEnds(session) => primary.polls.let_end(session, NOW),
+            Drive::LeaseEnds(session) => primary.leader.let_lease_end(session, NOW),
+            Drive::RetentionEnds(token) => primary.leader.let_retention_end(token, NOW),
+            Drive::PollEnds(session) => primary.leader.let_poll_end(session, NOW),
             Drive::Overdue | Drive::Unfed => {
                 if let Some((queue, _)) = primary.sending() {
                     queue.delay(NOW, PEER_TIMEOUT);
@@ -360,19 +360,19 @@ impl Look for Servant {
     }
 
     fn leases(&self, session: SessionId) -> bool {
-        matches!(&self.role, Role::Primary(primary) if primary.leases.knows(session))
+        matches!(&self.role, Role::Primary(primary) if primary.leader.knows_lease(session))
     }
 
     fn retentions(&self) -> Vec<Token> {
         match &self.role {
-            Role::Primary(primary) => primary.retentions.tokens().collect(),
+            Role::Primary(primary) => primary.leader.retained_tokens().collect(),
             _ => Vec::new(),
         }
     }
 
     fn lets_wait(&self, session: SessionId) -> Option<Revision> {
         match &self.role {
-            Role::Primary(primary) => primary.polls.waits_from(session),
+            Role::Primary(primary) => primary.leader.poll_waits_from(session),
             Role::Starting(_) | Role::Backup(_) | Role::Retired(_) => None,
         }
     }

@@ -6,15 +6,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cores::{LEASE, NOW, RETENTION, Servant};
+use crate::engine::leader::Moments;
 use crate::engine::pair::core::primary::ReplicationMode;
 use crate::engine::pair::core::{FrameNumber, InStream, Now, OutStream, ProbeId, RelayId, Role};
 
 /// Is shown everything in a core that may have another name.
-pub(in super::super::super) trait Names {
-    /// A moment of which it only matters whether `matters_after` has passed since.
-    fn past(&mut self, moment: &mut Now, matters_after: Duration);
-    /// A moment of which it only matters whether it has come; if not, it comes after `at_most`.
-    fn due(&mut self, moment: &mut Now, at_most: Duration);
+pub(in super::super::super) trait Names: Moments {
     /// Something that only says how long a pause is.
     fn forget<V: Default>(&mut self, value: &mut V);
     fn frame(&mut self, number: &mut FrameNumber);
@@ -37,7 +34,6 @@ pub(super) const FLOOR: InStream = InStream(3);
 fn show(core: &mut Servant, names: &mut impl Names) {
     let interval = core.detector.heartbeat_interval();
     let (peer_timeout, feed_timeout) = (core.settings.peer_timeout, core.settings.feed_timeout);
-    let ttl = core.settings.session_time_to_live;
     core.detector.name(names);
     core.minimum_stream.name(names);
     core.relays.name(names);
@@ -51,10 +47,7 @@ fn show(core: &mut Servant, names: &mut impl Names) {
             .iter_mut()
             .for_each(|stream| names.in_link(stream)),
         Role::Primary(primary) => {
-            primary.last_seen.name(ttl, names);
-            primary.leases.name(names);
-            primary.retentions.name(RETENTION, names);
-            primary.polls.name(LEASE / 4, names);
+            primary.leader.name(RETENTION, LEASE / 4, names);
             primary.passage.name(feed_timeout, names);
             match &mut primary.mode {
                 ReplicationMode::Standalone { since, sync } => {
@@ -119,9 +112,12 @@ fn rank<N: Ord>(names: &BTreeSet<N>, name: &N) -> u64 {
     names.range(..name).count() as u64
 }
 
-impl Names for InUse {
+impl Moments for InUse {
     fn past(&mut self, _: &mut Now, _: Duration) {}
     fn due(&mut self, _: &mut Now, _: Duration) {}
+}
+
+impl Names for InUse {
     fn forget<V: Default>(&mut self, _: &mut V) {}
     fn frame(&mut self, number: &mut FrameNumber) {
         self.frames.insert(*number);
@@ -148,7 +144,7 @@ struct Rename<'a> {
     now: Now,
 }
 
-impl Names for Rename<'_> {
+impl Moments for Rename<'_> {
     fn past(&mut self, moment: &mut Now, matters_after: Duration) {
         let over = self.now.since(*moment) >= matters_after;
         *moment = if over {
@@ -161,6 +157,9 @@ impl Names for Rename<'_> {
         let is_due = *moment <= self.now;
         *moment = if is_due { NOW } else { NOW.after(at_most) };
     }
+}
+
+impl Names for Rename<'_> {
     fn forget<V: Default>(&mut self, value: &mut V) {
         *value = V::default();
     }

@@ -1,20 +1,20 @@
 //! When the lease of each session ends, unless it is renewed.
 //!
-//! Like [`LastSeen`](super::heard::LastSeen) this is the primary's own knowledge: a session is
-//! dropped by a replicated command. A new primary counts every session as renewed when it takes
-//! over, and so does one that did not run for a while, for renewals may have come meanwhile that
-//! nobody read. So a lease never ends early, and at the most one lease late for each such case.
+//! Like [`LastSeen`](super::last_seen::LastSeen) this is the leader's own knowledge: a session is
+//! dropped by a replicated command. A new leader counts every session as renewed, and so does one
+//! that did not run for a while, for renewals may have come meanwhile that nobody read. So a lease
+//! never ends early, and at the most one lease late for each such case.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+#[cfg(test)]
+use super::Moments;
 use super::Now;
 use super::deadlines::Deadlines;
-#[cfg(test)]
-use super::tests::Names;
 use crate::types::{Lease, SessionId};
 
-/// The sessions that this primary knows.
+/// The sessions that this leader knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Leases {
     sessions: BTreeMap<SessionId, LeaseTimer>,
@@ -97,7 +97,7 @@ impl Leases {
     }
 
     #[cfg(test)]
-    pub(super) fn name(&mut self, names: &mut impl Names) {
+    pub(super) fn name(&mut self, names: &mut impl Moments) {
         self.deadlines.clear();
         for (session_id, session) in &mut self.sessions {
             names.past(&mut session.renewed, session.lease);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_that_did_not_run_counts_all_as_renewed() {
+    fn a_leader_that_did_not_run_counts_all_as_renewed() {
         let mut leases = one();
         leases.renew_all(at(15));
         assert_eq!(leases.pop_over(at(24)), None);

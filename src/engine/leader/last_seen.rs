@@ -1,23 +1,23 @@
 //! When each client's record was last heard of: what decides that a client is gone.
 //!
-//! This is the primary's own knowledge and no part of the replicated state. A new primary counts
-//! every record as heard when it takes over, so a record lives through a failover for its whole
-//! time to live.
+//! This is the leader's own knowledge and no part of the replicated state. A new leader counts
+//! every record as heard, so a record lives through a failover for its whole time to live.
 
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 
-use super::Now;
 #[cfg(test)]
-use super::tests::Names;
+use super::Moments;
+use super::Now;
 use crate::types::SessionId;
 
-/// The records that this primary knows, and when it heard of each.
+/// The records that this leader knows, and when it heard of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LastSeen {
     records: IndexMap<SessionId, Now, FixedState>,
+    time_to_live: Duration,
     next_sweep: Now,
 }
 
@@ -26,11 +26,21 @@ impl LastSeen {
     const SWEEPS: u32 = 8;
 
     /// Counts all of `records` as heard now.
-    pub(super) fn new(records: impl Iterator<Item = SessionId>, now: Now, ttl: Duration) -> Self {
+    pub(super) fn new(
+        records: impl Iterator<Item = SessionId>,
+        now: Now,
+        time_to_live: Duration,
+    ) -> Self {
         Self {
             records: records.map(|session| (session, now)).collect(),
-            next_sweep: now.after(ttl / Self::SWEEPS),
+            time_to_live,
+            next_sweep: now.after(time_to_live / Self::SWEEPS),
         }
+    }
+
+    /// How long a record lives of which nothing is heard.
+    pub(super) const fn time_to_live(&self) -> Duration {
+        self.time_to_live
     }
 
     pub(super) fn note(&mut self, session: SessionId, now: Now) {
@@ -52,24 +62,27 @@ impl LastSeen {
         self.next_sweep
     }
 
-    /// The records that were not heard of for `ttl`, when it is time to look for them.
-    pub(super) fn sweep(&mut self, now: Now, ttl: Duration) -> Vec<SessionId> {
+    /// Takes out the records that were not heard of for their time to live, when it is time to look
+    /// for them.
+    pub(super) fn take_silent(&mut self, now: Now) -> Vec<SessionId> {
         if now < self.next_sweep {
             return Vec::new();
         }
-        self.next_sweep = now.after(ttl / Self::SWEEPS);
-        let silent = self
-            .records
-            .iter()
-            .filter(|(_, heard)| now.since(**heard) >= ttl);
-        silent.map(|(session, _)| *session).collect()
+        self.next_sweep = now.after(self.time_to_live / Self::SWEEPS);
+        let is_silent = |heard: &Now| now.since(*heard) >= self.time_to_live;
+        let silent = self.records.iter().filter(|(_, heard)| is_silent(heard));
+        let silent: Vec<_> = silent.map(|(session, _)| *session).collect();
+        for session in &silent {
+            self.forget(*session);
+        }
+        silent
     }
 
     #[cfg(test)]
-    pub(super) fn name(&mut self, ttl: Duration, names: &mut impl Names) {
-        names.due(&mut self.next_sweep, ttl / Self::SWEEPS);
+    pub(super) fn name(&mut self, names: &mut impl Moments) {
+        names.due(&mut self.next_sweep, self.time_to_live / Self::SWEEPS);
         let records = self.records.values_mut();
-        records.for_each(|heard| names.past(heard, ttl));
+        records.for_each(|heard| names.past(heard, self.time_to_live));
     }
 }
 
@@ -85,10 +98,10 @@ mod tests {
         let mut heard = LastSeen::new([SessionId(1)].into_iter(), at(0), ttl);
         for second in 1..8 {
             assert_eq!(heard.next_sweep(), at(second));
-            assert_eq!(heard.sweep(at(second), ttl), []);
+            assert_eq!(heard.take_silent(at(second)), []);
         }
         heard.next_sweep = at(9);
-        assert_eq!(heard.sweep(half, ttl), []);
-        assert_eq!(heard.sweep(at(10), ttl), [SessionId(1)]);
+        assert_eq!(heard.take_silent(half), []);
+        assert_eq!(heard.take_silent(at(10)), [SessionId(1)]);
     }
 }

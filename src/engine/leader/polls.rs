@@ -6,30 +6,30 @@
 
 use std::collections::BTreeMap;
 
-use super::deadlines::Deadlines;
 #[cfg(test)]
-use super::tests::Names;
-use super::waiting::PendingRequest;
-use super::{Now, Via};
+use super::Moments;
+use super::deadlines::Deadlines;
+use super::{Now, PendingRequest};
 use crate::config::RENEWALS_IN_LEASE;
+use crate::engine::Via;
 use crate::service::{Request, Revision};
 use crate::types::{ClientId, Lease, SessionId, View};
 
 /// What a poll asks: what is new in a session since a mark, by the history of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PollRequest {
-    pub(super) client: ClientId,
-    pub(super) session: SessionId,
-    pub(super) since: Revision,
-    pub(super) view: View,
+pub(crate) struct PollRequest {
+    pub(crate) client: ClientId,
+    pub(crate) session: SessionId,
+    pub(crate) since: Revision,
+    pub(crate) view: View,
 }
 
 /// A poll that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Poll<T> {
-    pub(super) to: T,
-    pub(super) via: Via,
-    pub(super) request: PollRequest,
+pub(crate) struct Poll<T> {
+    pub(crate) to: T,
+    pub(crate) via: Via,
+    pub(crate) request: PollRequest,
 }
 
 /// The polls that wait.
@@ -41,7 +41,7 @@ pub(super) struct Polls<T> {
 
 impl<T> Poll<T> {
     /// As it was asked.
-    pub(super) fn into_request(self) -> PendingRequest<T> {
+    pub(crate) fn into_request(self) -> PendingRequest<T> {
         let PollRequest {
             client,
             session,
@@ -119,7 +119,7 @@ impl<T> Polls<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn name(&mut self, longest: std::time::Duration, names: &mut impl Names) {
+    pub(super) fn name(&mut self, longest: std::time::Duration, names: &mut impl Moments) {
         self.deadlines.clear();
         for (session, (due, _)) in &mut self.waiting {
             names.due(due, longest);

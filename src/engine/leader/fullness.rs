@@ -1,10 +1,10 @@
-//! How near a primary is to its limits: what it refuses, and when it says so.
+//! How near a leader is to its limits: what it refuses, and when it says so.
 //!
-//! A primary decides when a command asks for its place in the order, from its state and the smaller
-//! limits of the two servers. Nothing is decided when commands are applied: its backup may have
-//! been told other limits by then.
+//! A leader decides when a command asks for its place in the order, from its state and the limits
+//! that its engine names. Nothing is decided when commands are applied: the other servers may have
+//! other limits by then.
 
-use super::Event;
+use super::LeaderEvent;
 use crate::config::{Limits, RECORD_BYTES};
 use crate::machine::{Machine, footprint};
 use crate::service::Resource;
@@ -73,7 +73,7 @@ impl Fullness {
         machine: &Machine,
         limits: &Limits,
         refused: Option<Resource>,
-    ) -> Option<Event> {
+    ) -> Option<LeaderEvent> {
         let is_limit = |resource| {
             use Resource::{Clients, Locks, Memory};
             matches!(resource, Locks | Clients | Memory)
@@ -81,14 +81,14 @@ impl Fullness {
         if let Some(resource) = refused.filter(|resource| is_limit(*resource)) {
             let is_news = *self != Self::Refusing;
             *self = Self::Refusing;
-            return is_news.then_some(Event::Refusing { resource });
+            return is_news.then_some(LeaderEvent::Refusing { resource });
         }
         let (percent, resource) = fullest(machine, limits);
         if percent < FAR {
             *self = Self::Low;
         } else if percent >= NEAR && *self == Self::Low {
             *self = Self::Near;
-            return Some(Event::NearLimit { resource, percent });
+            return Some(LeaderEvent::NearLimit { resource, percent });
         }
         None
     }
@@ -269,10 +269,13 @@ mod tests {
             filling.call(Verb::Lock, name);
             note(&filling, None);
         }
-        let near = Event::NearLimit {
+        let near = LeaderEvent::NearLimit {
             resource,
             percent: 80,
         };
-        assert_eq!(notified, [near.clone(), Event::Refusing { resource }, near]);
+        assert_eq!(
+            notified,
+            [near.clone(), LeaderEvent::Refusing { resource }, near]
+        );
     }
 }

@@ -1,24 +1,24 @@
 //! How long locks stay held whatever becomes of their sessions.
 //!
-//! Like the [leases](super::leases) of sessions this is the primary's own knowledge: by its clock,
+//! Like the [leases](super::leases) of sessions this is the leader's own knowledge: by its clock,
 //! from when it was asked. A lock is released by a replicated command. Now and then another one
-//! says how much is left, and a new primary counts from there: so a retention never ends early, and
+//! says how much is left, and a new leader counts from there: so a retention never ends early, and
 //! a failover makes it longer by a part of what was left at most.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+#[cfg(test)]
+use super::Moments;
 use super::Now;
 use super::deadlines::Deadlines;
-#[cfg(test)]
-use super::tests::Names;
 use crate::config::RETENTION_STEPS;
 use crate::types::{Retention, Token};
 
 /// No command says sooner than this how much is left: it costs one each time.
 const SHORTEST_STEP: Duration = Duration::from_secs(1);
 
-/// The retentions that this primary knows.
+/// The retentions that this leader knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Retentions {
     timers: BTreeMap<Token, RetentionTimer>,
@@ -96,7 +96,7 @@ impl Retentions {
     }
 
     #[cfg(test)]
-    pub(super) fn name(&mut self, longest: Duration, names: &mut impl Names) {
+    pub(super) fn name(&mut self, longest: Duration, names: &mut impl Moments) {
         self.deadlines.clear();
         for (token, timer) in &mut self.timers {
             names.due(&mut timer.ends, longest);
