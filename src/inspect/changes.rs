@@ -1,4 +1,4 @@
-//! What has changed between two looks at the locks.
+//! Finds the changes between two inspections of the locks.
 
 #[cfg(test)]
 mod tests;
@@ -9,37 +9,37 @@ use std::iter::repeat_n;
 use crate::service::{LockInfo, LockMode, QueueEntryInfo};
 use crate::types::{LockName, SessionId};
 
-/// Something that has happened to a lock between two looks.
+/// A change of a lock between two inspections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockChange {
-    /// Which lock.
+    /// The name of the lock.
     pub name: LockName,
-    /// What has happened.
+    /// What happened.
     pub event: LockEvent,
 }
 
-/// What has happened to a lock, and to whom.
+/// What happened to a lock, and to whose queue entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockEvent {
-    /// Somebody holds the lock by a new token.
+    /// A session holds the lock by a new token.
     Granted(QueueEntryInfo),
-    /// Somebody does not hold the lock by that token any more: it was released or broken, or its
-    /// lease is over. Two looks do not tell which.
+    /// A session no longer holds the lock by that token: the lock was released or broken, or the
+    /// lease is over. Two inspections cannot tell which.
     Ended(QueueEntryInfo),
-    /// Somebody waits.
+    /// A session waits for the lock.
     Queued(QueueEntryInfo),
-    /// Somebody does not wait any more, and has not got the lock.
+    /// A session no longer waits, and was not granted the lock.
     Left(QueueEntryInfo),
-    /// Held without an owner.
+    /// The unowned lock was taken.
     Locked,
-    /// Not held without an owner any more.
+    /// The unowned lock was freed.
     Unlocked,
 }
 
 impl LockEvent {
-    /// What has happened, in the one word that programs are told: `granted`, `ended` and so on.
+    /// The event in one word, as programs print it: `granted`, `ended` and so on.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl LockEvent {
         }
     }
 
-    /// Whose place at the lock it is about; none for a lock without an owner.
+    /// The queue entry concerned; none for an unowned lock.
     #[must_use]
     pub const fn entry(&self) -> Option<&QueueEntryInfo> {
         match self {
@@ -64,11 +64,11 @@ impl LockEvent {
     }
 }
 
-/// What has changed from `before` to `after`, by name; of each lock, first what makes room for the
-/// rest.
+/// Returns the changes from `before` to `after`, by name; for each lock, the ends of grants before
+/// new grants.
 ///
-/// Both are listings of all locks of a kind: one that is in neither is free in both. What has come
-/// and gone in between is not seen.
+/// Both are listings of all locks with one prefix: a lock in neither is free in both. A change that
+/// was undone in between is not seen.
 #[must_use]
 pub fn changes(before: &[LockInfo], after: &[LockInfo]) -> Vec<LockChange> {
     let (before, after) = (by_name(before), by_name(after));
@@ -113,7 +113,7 @@ fn events(before: Option<&LockInfo>, after: Option<&LockInfo>) -> Vec<LockEvent>
         .collect()
 }
 
-/// The holders of `one` that are not holders of the `other`.
+/// Returns the holders of `one` that are not holders of `other`.
 fn others<'a>(
     one: Option<&'a LockInfo>,
     other: Option<&'a LockInfo>,
@@ -127,7 +127,7 @@ fn others<'a>(
         .filter(move |place| !known(place))
 }
 
-/// How many places a session has in a queue, before and after. A session can have several.
+/// How many queue entries a session has, before and after. A session can have several.
 #[derive(Debug, Clone)]
 struct Count {
     place: QueueEntryInfo,
@@ -163,7 +163,7 @@ impl Queues {
         })
     }
 
-    /// One that waited, if it did, has got the lock.
+    /// A waiter of the session, if there was one, was granted the lock.
     fn granted(&mut self, place: &QueueEntryInfo) {
         let count = self.count(place);
         count.before = count.before.saturating_sub(1);

@@ -1,5 +1,4 @@
-//! The way through all locks, from a session to those that it waits for, and round a circle of
-//! them.
+//! Follows the wait-for graph from a lock, and finds a cycle in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,20 +7,20 @@ use super::waits::CycleEdge;
 use crate::service::{LockInfo, QueueEntryInfo};
 use crate::types::{LockName, SessionId};
 
-/// A lock that a session waits for, its place in the queue, and what else is known of that.
+/// A lock that a session waits for, its queue entry, and how it waits.
 type Waiting<'a> = (&'a LockName, usize, &'a QueueEntryInfo);
 
-/// All locks, and what each session waits for, itself or by those that run inside it.
+/// All locks, and what each session waits for, itself or through sessions that run inside it.
 pub(super) struct WaitMap<'a> {
     locks: BTreeMap<&'a LockName, &'a LockInfo>,
     waits: BTreeMap<SessionId, Vec<Waiting<'a>>>,
 }
 
-/// A session on the way, and where to go on from it.
+/// A session on the path, and the edge to follow next.
 struct Step<'a> {
     session: SessionId,
     edges: Vec<Edge<'a>>,
-    /// Where it went on from it.
+    /// The edge that was followed from it.
     gone: Option<Edge<'a>>,
 }
 
@@ -54,14 +53,14 @@ impl<'a> WaitMap<'a> {
         self.locks.get(name).copied()
     }
 
-    /// What a session waits for, or those that run inside it.
+    /// What a session waits for, itself or through sessions that run inside it.
     pub(super) fn waits(&self, session: SessionId) -> &[Waiting<'a>] {
         self.waits.get(&session).map_or(&[], Vec::as_slice)
     }
 
-    /// The first cycle of those who are stuck that is come to from the holders of `name`. Whoever
-    /// waits in a queue waits for the holders, also through those who are before it: so these need
-    /// not be followed.
+    /// Returns the first cycle of deadlocked sessions that can be reached from the holders of
+    /// `name`. A waiter waits for the holders, also through those ahead of it in the queue, so
+    /// edges between waiters need not be followed.
     pub(super) fn cycle(&self, name: &LockName, deadlocked: &Deadlocked<'_>) -> Vec<CycleEdge> {
         let mut done = BTreeSet::new();
         let lock = self.lock(name);
@@ -95,7 +94,7 @@ impl<'a> WaitMap<'a> {
         }
     }
 
-    /// From a session to those that keep it out and are stuck.
+    /// The edges from a session to the deadlocked holders that keep it out.
     fn edges(&self, session: SessionId, deadlocked: &Deadlocked<'_>) -> Vec<Edge<'a>> {
         let mut ways = Vec::new();
         for (waits_for, _, who) in self.waits(session) {
@@ -118,7 +117,8 @@ impl<'a> WaitMap<'a> {
         ways
     }
 
-    /// What those in a cycle wait for, and those who keep them out, and so on.
+    /// The locks that the sessions of a cycle wait for, those that keep them out wait for, and so
+    /// on.
     pub(super) fn deadlock_set(
         &self,
         cycle: &[CycleEdge],

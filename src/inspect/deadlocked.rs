@@ -1,19 +1,19 @@
-//! Who cannot go on whatever the others do.
+//! Finds deadlocked sessions: those that cannot continue whatever the others do.
 //!
-//! Whoever waits for a permit does so until any of the holders lets go, not one of them in
-//! particular: so a circle of sessions that wait for each other is no deadlock as long as somebody
-//! outside of it makes room. Those who are stuck are what is left of all who wait when those are
-//! taken away, again and again, that get in once all others have let go.
+//! A waiter for a permit waits for any of the holders, not for one in particular. So a cycle is no
+//! deadlock while a holder outside of it can make room. The deadlocked sessions are what is left of
+//! all waiters after removing, repeatedly, those that are granted their locks once all others have
+//! released theirs.
 //!
-//! A session that runs inside another one is waited for by that one, which keeps its own locks
-//! meanwhile: so a stuck session makes the outer ones stuck too.
+//! A session waits for those that run inside it, and keeps its own locks meanwhile: so a deadlocked
+//! session makes the outer ones deadlocked too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::service::{LockInfo, QueueEntryInfo};
 use crate::types::{LockName, SessionId};
 
-/// The sessions that are stuck, and the locks that those that wait cannot get.
+/// The deadlocked sessions, and the locks that they wait for in vain.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Deadlocked<'a> {
     sessions: BTreeSet<SessionId>,
@@ -21,7 +21,7 @@ pub(super) struct Deadlocked<'a> {
 }
 
 impl<'a> Deadlocked<'a> {
-    /// Those among whoever waits for `locks`. All that they wait for should be there.
+    /// Finds those among the waiters for `locks`, which must have all locks that they wait for.
     pub(super) fn among(locks: &[&'a LockInfo]) -> Self {
         let waiters = locks.iter().flat_map(|lock| lock.queue());
         let outer: BTreeMap<_, _> = waiters.map(|it| (it.session, &it.inside)).collect();
@@ -59,18 +59,18 @@ impl<'a> Deadlocked<'a> {
     }
 }
 
-/// Whether a holder that does not let go keeps a waiter out.
+/// Whether a holder that releases nothing keeps a waiter out.
 ///
-/// What a session holds itself does not: it is taken for several tasks, which take turns. But one
-/// that shares a lock and waits to have it alone is taken for one task, which would do both. And a
-/// lock that is only retained is released by the servers.
+/// A session does not keep itself out: it is taken for several tasks that take turns. But one that
+/// shares a lock and waits to have it alone is taken for a single task. A lock that is only
+/// retained is released by the servers.
 pub(super) fn is_in_the_way(holder: &QueueEntryInfo, waiter: &QueueEntryInfo) -> bool {
     let is_shared = holder.mode.most_holders() > 1;
     let is_upgrade = is_shared && waiter.mode.most_holders() == 1;
     !holder.is_left && (holder.session != waiter.session || is_upgrade)
 }
 
-/// Who does not get in when all holders but those that are `stuck` have let go.
+/// The waiters that are not granted the lock when all holders except the `stuck` ones have left.
 fn kept_out<'a>(
     lock: &'a LockInfo,
     deadlocked: &'a BTreeSet<SessionId>,
@@ -79,7 +79,7 @@ fn kept_out<'a>(
         .holders()
         .filter(|holder| deadlocked.contains(&holder.session))
         .collect();
-    // Nobody gets in before those who are further ahead.
+    // A waiter is not granted the lock before those ahead of it.
     let mut ahead = u32::MAX;
     lock.queue().filter_map(move |waiter| {
         ahead = ahead.min(waiter.mode.most_holders());

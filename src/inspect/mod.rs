@@ -1,9 +1,8 @@
-//! What looks at the locks tell: who waits for whom, whether that is a deadlock, and what has
-//! changed.
+//! Inspection of locks: the wait-for graph, deadlocks, and changes.
 //!
 //! It is pure: locks in, conclusions out. [`Clerk::wait_graph`](crate::Clerk::wait_graph) and
-//! [`Clerk::watch`](crate::Clerk::watch) look and conclude; this is for whoever has looked already,
-//! by [`Clerk::list`](crate::Clerk::list).
+//! [`Clerk::watch`](crate::Clerk::watch) fetch the locks themselves; this module works on locks
+//! that were fetched already, by [`Clerk::list`](crate::Clerk::list).
 
 mod changes;
 mod cycle;

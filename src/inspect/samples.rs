@@ -1,5 +1,4 @@
-//! Locks for tests. A session has the number of its client, and holds by a token that is the time
-//! of its grant.
+//! Locks for tests. A session has the number of its client; its token is the time of its grant.
 
 use crate::service::{LockInfo, LockMode, QueueEntryInfo};
 use crate::types::{ClientId, SessionId, Token, UnixTime};
@@ -20,7 +19,7 @@ fn entry(session: u64, mode: LockMode, token: Option<u64>) -> QueueEntryInfo {
     }
 }
 
-/// Lets all places of a session be those of one that runs inside others, the nearest first.
+/// Makes a session run inside others, the nearest first.
 pub fn inside(locks: &mut [LockInfo], session: u64, outer: &[u64]) {
     let places = locks.iter_mut().flat_map(|lock| &mut lock.entries);
     for place in places.filter(|place| place.session.0 == session) {
@@ -57,14 +56,14 @@ pub fn shared(name: &str, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     with_mode(name, LockMode::Shared, holders, queue)
 }
 
-/// Of so many permits; whoever waits wants one as well.
+/// A lock with permits; each waiter wants one as well.
 #[must_use]
 pub fn permits(name: &str, most: u32, holders: &[(u64, u64)], queue: &[u64]) -> LockInfo {
     let most = most.try_into().expect("not zero");
     with_mode(name, LockMode::Permits(most), holders, queue)
 }
 
-/// Held without an owner; sessions wait.
+/// An unowned lock that is held; sessions wait.
 #[must_use]
 pub fn unowned(name: &str, queue: &[u64]) -> LockInfo {
     LockInfo {

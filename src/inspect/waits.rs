@@ -1,18 +1,18 @@
-//! Who waits for whom: from the holders of a lock to what their sessions wait for, and so on.
+//! The wait-for graph: from the holders of a lock to what their sessions wait for, and so on.
 //!
 //! The servers know sessions, not the tasks in them. A session that holds one lock and waits for
-//! another may do so in two tasks, one of which goes on; so what is called a deadlock here is one
-//! if each session in it holds and waits in one task. A session that waits for what it holds itself
-//! is taken for several tasks that take turns, and not for a deadlock, unless it shares a lock and
-//! waits to have it alone.
+//! another may do so in two tasks, and one of them may continue. So a deadlock reported here is one
+//! if each session holds and waits in a single task. A session that waits for a lock that it holds
+//! itself is taken for several tasks that take turns, not for a deadlock, unless it shares the lock
+//! and waits to have it alone.
 //!
-//! A session that runs inside another one is waited for by that one, as a command is by the holder
-//! of a lock around it. So the outer one waits for whatever the inner one waits for; and where the
-//! inner one waits for what the outer one holds, it waits for itself.
+//! A session waits for those that run inside it, as the holder of a lock does for its command. So
+//! the outer one waits for everything that the inner one waits for; and if the inner one waits for
+//! a lock of the outer one, it waits for itself.
 //!
-//! A listing is no look at one moment, so what looks like a deadlock in it may never have been one.
-//! But what is held by the same token in two looks was held all the while between them: so a second
-//! look at the locks that matter settles it.
+//! A listing is not atomic, so a deadlock found in it may never have existed. But a lock that is
+//! held by the same token in two inspections was held throughout: a second inspection of the locks
+//! concerned decides.
 
 #[cfg(test)]
 mod tests;
@@ -24,38 +24,37 @@ use super::deadlocked::Deadlocked;
 use crate::service::{LockInfo, QueueEntryInfo};
 use crate::types::{LockName, SessionId};
 
-/// What there is to be known of why a lock is not to be had: the part of the wait-for graph that
-/// begins at it.
+/// Explains why a lock is unavailable: the part of the wait-for graph that begins at it.
 ///
-/// [`Clerk::wait_graph`](crate::Clerk::wait_graph) makes it, and looks as often as it takes to be
+/// [`Clerk::wait_graph`](crate::Clerk::wait_graph) makes it, and inspects the locks until it is
 /// sure of a deadlock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitGraph {
     locks: Vec<LockInfo>,
     waits: Vec<Wait>,
     cycle: Vec<CycleEdge>,
-    /// All locks that have to be as they are for the cycle to be a deadlock.
+    /// The locks whose holders and waiters make the cycle a deadlock.
     deadlock_set: BTreeSet<LockName>,
 }
 
-/// A holder of a lock that waits for another one, or a session inside it that does.
+/// A holder of a lock that waits for another lock, itself or through a session inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wait {
     /// Its place in the queue of the lock that it waits for.
     pub who: QueueEntryInfo,
-    /// What it holds, or the session that it runs inside.
+    /// The lock that it holds, or that the session holds that it runs inside.
     pub holds: LockName,
-    /// The session that holds it and that it runs inside; none if it holds it itself.
+    /// The session that it runs inside and that holds the lock; none if it holds the lock itself.
     pub inside: Option<SessionId>,
     /// What it waits for.
     pub waits_for: LockName,
-    /// Which place that is, counted from 1.
+    /// The position in that queue, counted from 1.
     pub place: usize,
 }
 
-/// A part of a cycle: a session that waits, and a holder that keeps it out. It is the holder of the
-/// link before, or runs inside it.
+/// An edge of a cycle: a session that waits, and a holder that keeps it out. The session is the
+/// holder of the previous edge, or runs inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CycleEdge {
@@ -63,8 +62,7 @@ pub struct CycleEdge {
     pub who: QueueEntryInfo,
     /// What it waits for.
     pub waits_for: LockName,
-    /// Who holds that, and keeps it out: it waits itself, or one inside it does, which is the next
-    /// of the cycle.
+    /// The holder that keeps it out. It waits too, or a session inside it does, on the next edge.
     pub held_by: QueueEntryInfo,
 }
 
@@ -117,43 +115,41 @@ impl WaitGraph {
         }
     }
 
-    /// The lock, and then those that its holders wait for, and so on.
+    /// The lock, then those that its holders wait for, and so on.
     #[must_use]
     pub fn locks(&self) -> &[LockInfo] {
         &self.locks
     }
 
-    /// What the holders of these locks wait for, or those that run inside them; each once, at the
+    /// The waits of these locks' holders, or of sessions that run inside them; each once, at the
     /// first of these locks.
     #[must_use]
     pub fn waits(&self) -> &[Wait] {
         &self.waits
     }
 
-    /// A circle in which each waits for a lock that the next one holds, and the last for one that
-    /// the first one holds; or, in place of holding it, runs inside the holder. Empty unless there
-    /// is a deadlock.
+    /// The cycle: each session waits for a lock that the next one holds (or that a session holds
+    /// that the next one runs inside), and the last for one of the first. Empty unless there is a
+    /// deadlock.
     #[must_use]
     pub fn cycle(&self) -> &[CycleEdge] {
         &self.cycle
     }
 
-    /// Whether the lock is not to be had because its holders wait in a circle: until one of them
-    /// gives up, or one of their locks is broken.
+    /// Whether the lock is unavailable because of a deadlock: until one of the sessions gives up,
+    /// or one of their locks is broken.
     #[must_use]
     pub const fn is_deadlock(&self) -> bool {
         !self.cycle.is_empty()
     }
 
-    /// The locks to be looked at once more, after all of them have been seen, for
-    /// [`stands`](Self::stands). None if there is no deadlock.
+    /// The locks to inspect once more for [`stands`](Self::stands). None if there is no deadlock.
     pub fn deadlock_set(&self) -> impl Iterator<Item = &LockName> {
         self.deadlock_set.iter()
     }
 
-    /// Whether the cycle is still a deadlock in a later look at the locks in the
-    /// [knot](Self::deadlock_set), and so was one in between. Without a cycle, there is nothing
-    /// that could have ended.
+    /// Whether the cycle is still a deadlock in a later inspection of the
+    /// [deadlock set](Self::deadlock_set), and so was one throughout. True if there is no cycle.
     #[must_use]
     pub fn stands(&self, later: &[LockInfo]) -> bool {
         let both: Vec<_> = later.iter().map(|lock| self.as_before(lock)).collect();
@@ -166,7 +162,7 @@ impl WaitGraph {
         })
     }
 
-    /// A lock, without the places that were not there before.
+    /// A lock without the queue entries that are new.
     fn as_before(&self, lock: &LockInfo) -> LockInfo {
         let before = self.locks.iter().find(|before| before.name == lock.name);
         let before = before.map_or(&[][..], |before| &before.entries);

@@ -1,9 +1,10 @@
-//! The clients' call records, which make a repeated call run once.
+//! The client table of Viewstamped Replication: the open sessions, which let a repeated call run
+//! once.
 //!
-//! A record remembers the outcome of every call from `first_incomplete` on, and refuses calls
-//! below: their outcomes are forgotten, so executing one might be the second time. For the same
-//! reason `first_incomplete` never falls, though calls, with the `first_incomplete` that they were
-//! sent with, arrive in any order.
+//! A session keeps the outcome of every call from `first_incomplete` on. It refuses calls below:
+//! their outcomes are forgotten, so executing one could be the second time. For the same reason
+//! `first_incomplete` never falls, although calls arrive in any order, each with the value at which
+//! it was sent.
 
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use super::shards::{Slot, Table, Walk};
 use crate::service::{CallId, Revision, SessionTerms};
 use crate::types::{ClientId, Lease, Seq, SessionId};
 
-/// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy
-/// of one. Few in tests, which keep many machines.
+/// The number of shards. A snapshot costs a pointer for each, and a write after it the copy of one.
+/// Few in tests, which keep many machines.
 const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// What the records say about a call.
+/// The result of looking a call up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DuplicateLookup {
     /// It has not been executed, and may be.
@@ -29,22 +30,22 @@ pub enum DuplicateLookup {
     Refused(CallRefusal),
 }
 
-/// What is known of a record.
+/// A session, as others see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionInfo {
-    /// Whose record it is.
+    /// The client that opened it.
     pub client: ClientId,
-    /// The lease of a session.
+    /// Its lease, if it has one.
     pub lease: Option<Lease>,
     /// One above the highest call that was executed.
     pub next_seq: Seq,
 }
 
-/// The open records.
+/// The open sessions.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct ClientTable {
     table: Table<SessionId, Session>,
-    /// How many bytes of names and addresses their sessions have.
+    /// The length of all names and addresses, in bytes.
     text_bytes: u64,
     sum: Sum,
 }
@@ -69,7 +70,7 @@ impl ClientTable {
         self.insert(number, Session::new(client, session));
     }
 
-    /// Drops the record if it is there and `condition` holds; returns whether it was dropped.
+    /// Removes a session if it is open and `condition` holds; returns whether it was removed.
     pub(super) fn close(
         &mut self,
         number: SessionId,
@@ -109,7 +110,7 @@ impl ClientTable {
         sum.add(hash(number, session));
     }
 
-    /// Notes that the lock that a call acquired was broken. False if that cannot be noted.
+    /// Records that the lock of a call was broken. False if there are too many already.
     pub(super) fn note_broken(
         &mut self,
         number: SessionId,
@@ -143,7 +144,7 @@ impl ClientTable {
         session.map_or(&[], Session::broken)
     }
 
-    /// Puts in a record that comes from a copy; returns whether its number was new.
+    /// Inserts a session from a snapshot; returns whether its number was new.
     pub(super) fn insert(&mut self, number: SessionId, session: Session) -> bool {
         if self.session(number).is_some() {
             return false;
@@ -158,7 +159,7 @@ impl ClientTable {
         self.table.get(slot(number), &number).map(Session::info)
     }
 
-    /// What a session was opened with.
+    /// The terms of a session with a lease.
     pub(super) fn terms(&self, number: SessionId) -> Option<&Arc<SessionTerms>> {
         self.table.get(slot(number), &number)?.terms()
     }
@@ -186,7 +187,7 @@ impl ClientTable {
     }
 }
 
-/// Record numbers are op numbers: they spread by themselves.
+/// Session numbers are op numbers, which are spread evenly.
 const fn slot(number: SessionId) -> Slot {
     Slot(number.0)
 }
@@ -201,7 +202,7 @@ fn text_bytes(session_id: &Session) -> u64 {
     bytes as u64
 }
 
-/// The hashes of a record, of its session and of its outcomes.
+/// The hashes of a session, its terms and its outcomes.
 fn hashes(number: SessionId, session_id: &Session) -> impl Iterator<Item = EntryHash> {
     let outcomes = session_id
         .outcomes()

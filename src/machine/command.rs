@@ -1,4 +1,4 @@
-//! What the lock machine is told, and what comes of it.
+//! Commands of the lock machine, and their outcomes.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use super::footprint;
 use crate::service::{AcquireOptions, Acquired, CallId, Refusal, Resource, SessionTerms, Verb};
 use crate::types::{ClientId, LockName, Retention, Seq, SessionId, Token, UnixTime};
 
-/// What changes a [`Machine`](super::Machine). Replicated, in one total order.
+/// A change of a [`Machine`](super::Machine). Commands are replicated in one total order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Command {
-    /// Opens a record for the calls of `client`.
+    /// Opens a session for the calls of `client`.
     OpenSession {
-        /// Whose record.
+        /// Whose session.
         client: ClientId,
-        /// What a session is opened with. Whether its lease is over is for the primary to say, by
-        /// `Expire`.
+        /// The terms of a session with a lease. The primary decides when the lease is over, and
+        /// says so by `Expire`.
         terms: Option<Arc<SessionTerms>>,
     },
-    /// Locks or unlocks.
+    /// Locks or unlocks an unowned lock.
     Call {
         /// Which call this is.
         id: CallId,
@@ -37,14 +37,15 @@ pub enum Command {
         /// In which mode, and whether to wait.
         options: AcquireOptions,
     },
-    /// Gives back what a session acquired, leaves the queue, or prevents both.
+    /// Releases what a call acquired, or leaves the queue, or prevents a call yet to come from
+    /// both.
     Release {
         /// Which call this is.
         id: CallId,
         /// The call that acquired.
         acquired: Seq,
     },
-    /// Takes a lock from whoever holds it by this token.
+    /// Takes a lock from the session that holds it by this token.
     Break {
         /// Which call this is.
         id: CallId,
@@ -53,49 +54,49 @@ pub enum Command {
         /// The token of the grant.
         token: Token,
     },
-    /// Drops a record, for its client is done. What a session owns is released.
+    /// Closes a session for its client. The locks that it owns are released.
     CloseSession {
-        /// Whose record.
+        /// Whose session.
         client: ClientId,
-        /// Which record.
+        /// Which session.
         session: SessionId,
     },
-    /// Drops a record of which nothing was heard, likewise. It has no effect when the record has
-    /// moved on: a call may have come in before this command got its place in the order.
+    /// Closes a session that has expired. It has no effect if the session has executed a call since
+    /// the primary gave it up.
     Expire {
-        /// Which record.
+        /// Which session.
         session: SessionId,
-        /// The record's [`next_seq`](super::SessionInfo::next_seq) when it was given up.
+        /// The session's [`next_seq`](super::SessionInfo::next_seq) when it was given up.
         seen: Seq,
     },
-    /// Says what time it is, by the primary's wall clock: grants from here on keep it, for people
-    /// to read. Given before a command that may grant something, when the time has changed.
+    /// Sets the time, by the primary's wall clock. Later grants keep it, for people to read. Issued
+    /// before a command that may grant a lock, if the time has changed.
     Clock {
         /// The time.
         time: UnixTime,
     },
-    /// Lets what a session holds stay held for a time, also when the session lets go of it or ends.
+    /// Retains a lock: it stays held for a time, even if its session releases it or ends.
     Retain {
         /// Which call this is.
         id: CallId,
         /// The call that acquired.
         acquired: Seq,
-        /// How long from now on; no time at all ends an earlier retention.
+        /// How long from now on; zero ends an earlier retention.
         retention: Retention,
     },
-    /// Says how much is left of a retention. When nothing is, the lock is released, unless its
-    /// session still holds it.
+    /// Sets the rest of a retention. At zero the lock is released, unless its session still holds
+    /// it.
     Elapse {
         /// The token of the grant.
         token: Token,
-        /// What is left.
+        /// The time that is left.
         left: Retention,
     },
 }
 
 impl Command {
-    /// How much memory the command takes while it is queued, in bytes, by a safe estimate: a queue
-    /// may have as much room again as it uses.
+    /// An upper estimate of the memory that the command takes while it is queued, in bytes: a queue
+    /// may have reserved twice as much as it uses.
     pub(crate) fn queued_bytes(&self) -> u64 {
         const ENTRY: u64 = 2 * size_of::<Command>() as u64;
         match self {
@@ -115,7 +116,7 @@ impl Command {
         }
     }
 
-    /// More than the command takes on the wire, in bytes, at little cost.
+    /// An upper bound of its size on the wire, in bytes, that is cheap to compute.
     #[must_use]
     pub(crate) fn max_encoded_bytes(&self) -> usize {
         const NUMBERS: usize = 80;
@@ -136,18 +137,18 @@ impl Command {
     }
 }
 
-/// What a [`Command`] led to.
+/// The outcome of a [`Command`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Of `OpenSession`: the number that calls must carry.
+    /// Of `OpenSession`: the session that calls must name.
     Opened(SessionId),
     /// Of `Call`: whether it locked or unlocked. Of `Release`, `Retain` and `Break`: whether the
     /// lock was held.
     Call(bool),
     /// Of `Acquire`.
     Acquired(Acquired),
-    /// Of `CloseSession` and `Expire`: whether the record was there to be dropped. Of `Elapse`:
-    /// whether the lock was retained.
+    /// Of `CloseSession` and `Expire`: whether the session was open. Of `Elapse`: whether the lock
+    /// was retained.
     Dropped(bool),
     /// Of `Clock`.
     Noted,
@@ -158,7 +159,7 @@ pub enum Outcome {
 /// Why a call was not executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum CallRefusal {
-    /// The client has no record of that number.
+    /// The client has no session of that number.
     #[error("the client's session is not known")]
     UnknownSession,
     /// The call is below `first_incomplete`, so its outcome has been forgotten.
@@ -173,7 +174,7 @@ pub enum CallRefusal {
     /// The session has no lease, and cannot own locks.
     #[error("the session has no lease")]
     NoLease,
-    /// The holder has not been told yet of [`MAX_BROKEN`](crate::config::MAX_BROKEN) others.
+    /// The holder has not given up [`MAX_BROKEN`](crate::config::MAX_BROKEN) broken locks yet.
     #[error("too many locks of one session are broken")]
     TooManyBroken,
 }

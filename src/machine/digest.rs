@@ -1,12 +1,11 @@
-//! The fingerprint of a machine, kept up to date at the cost of a few hashes a command.
+//! The digest of a machine, kept up to date by a few hashes for each command.
 //!
-//! Every entry of the state (a held lock, a place, a record, an outcome) has a hash, and the
-//! fingerprint is their sum. A sum does not depend on order and can be taken back, so a change
+//! Every entry of the state (a held lock, a queue entry, a session, an outcome) has a hash, and the
+//! digest is their sum. A sum does not depend on order and can be taken back, so a change
 //! costs the hashes of what it changes. The hash and the encoding beneath it are fixed: servers of
 //! different builds compare digests.
 //!
-//! It finds divergence, not forgery: a client who wanted to could search for names whose sums
-//! collide.
+//! It detects divergence, not forgery: a client could search for names whose sums collide.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -19,7 +18,7 @@ use crate::types::{
     Token, UnixTime,
 };
 
-/// The kinds of entries. Each has a seed of its own, lest equal bytes of two kinds cancel out.
+/// The kinds of entries. Each has its own seed, so that equal bytes of two kinds do not cancel out.
 #[derive(Clone, Copy)]
 enum Kind {
     Op = 1,
@@ -44,7 +43,7 @@ impl EntryHash {
         Self(xxh3_64_with_seed(bytes, kind as u64))
     }
 
-    /// Well mixed bits, the same on every server.
+    /// Returns well mixed bits, the same on every server.
     pub(super) const fn bits(self) -> u64 {
         self.0
     }
@@ -102,7 +101,7 @@ pub(super) fn of_session(
     EntryHash::new(Kind::Record, &bytes)
 }
 
-/// Of what a session was opened with, but for its lease.
+/// Hashes a session's terms without the lease.
 pub(super) fn of_terms(number: SessionId, terms: &SessionTerms) -> EntryHash {
     let mut bytes = number.0.to_le_bytes().to_vec();
     push_terms(&mut bytes, terms);
@@ -120,7 +119,7 @@ fn push_terms(bytes: &mut Vec<u8>, terms: &SessionTerms) {
     bytes.extend(address.unwrap_or_default().bytes());
 }
 
-/// Of a lock that is retained. Its place has a hash of its own.
+/// Hashes a retention. The queue entry has a hash of its own.
 pub(super) fn of_retained(token: Token, lock: &RetainedLock) -> EntryHash {
     let numbers = [of_lock(&lock.name).0, lock.ticket.0, token.0];
     let mut bytes: Vec<_> = numbers.iter().flat_map(|it| it.to_le_bytes()).collect();
@@ -151,7 +150,7 @@ pub(super) fn of_broken(number: SessionId, revision: Revision, acquired: Seq) ->
     EntryHash::new(Kind::Broken, &bytes)
 }
 
-/// Of a place at a lock. Its name is hashed first, so that one of any length fits.
+/// Hashes a queue entry. The name is hashed first, so that one of any length fits.
 pub(super) fn of_queue_entry(name: &LockName, ticket: Ticket, entry: &QueueEntry) -> EntryHash {
     let (token, contended, since) = entry.grant.map_or((0, 0, 0), |grant| {
         let contended = grant.contended.map_or(0, |revision| revision.0);

@@ -1,7 +1,7 @@
-//! What there is to be seen of locks: one of them, or all, page by page.
+//! Shows one lock, or lists all of them page by page.
 //!
-//! The table has no order that a listing could follow, and sorting all of it would hold everybody
-//! up. So a listing goes through the shards, a few at a time, and in each by name.
+//! The table has no order that a listing could follow, and sorting all of it would delay all calls.
+//! So a listing goes through the shards, a few at a time, and in each by name.
 
 use std::iter::successors;
 
@@ -16,11 +16,11 @@ use crate::config::{
 use crate::service::{Cursor, LockInfo, Page, QueueEntryInfo, SessionTerms};
 use crate::types::{LockName, OpNumber, Retention, SessionId, Token};
 
-/// At most what a lock takes on the wire beside its name and its places.
+/// An upper bound of a lock's size on the wire without its name and queue entries, in bytes.
 const LOCK_BYTES: usize = 16;
 
 impl Machine {
-    /// Who holds the lock `name`, and who waits for it.
+    /// Returns the holders of the lock `name`, and its waiters.
     #[must_use]
     pub fn show(&self, name: &LockName) -> LockInfo {
         let mut lock = self.info(name, self.locks.entry(name), MAX_PLACES_SHOWN);
@@ -35,7 +35,7 @@ impl Machine {
         lock
     }
 
-    /// The held locks whose names begin with `prefix`: those in a few shards, from `from` on.
+    /// Returns the held locks whose names begin with `prefix`, in the next few shards from `from`.
     #[must_use]
     pub fn list(&self, prefix: &str, from: &Cursor) -> Page {
         let mut room = MAX_PAGE_BYTES;
@@ -63,7 +63,7 @@ impl Machine {
         Page { locks, next }
     }
 
-    /// What is left of the shard at `from`, by name; none if there is no such shard.
+    /// The rest of the shard at `from`, by name; none if there is no such shard.
     fn entries(&self, prefix: &str, from: &Cursor) -> Option<Vec<(&LockName, &Entry)>> {
         let shard = self.locks.shard(usize::try_from(from.shard).ok()?)?;
         let mut entries: Vec<_> = shard
@@ -89,7 +89,7 @@ impl Machine {
         }
     }
 
-    /// Who holds the lock `name` by `token`.
+    /// The holder of the lock `name` by `token`.
     #[must_use]
     pub fn holder(&self, name: &LockName, token: Token) -> Option<QueueEntryInfo> {
         let Holder { ticket, .. } = self.locks.holder(name, token)?;
@@ -127,7 +127,7 @@ impl Machine {
 
     fn around(&self, session: SessionId, terms: &SessionTerms) -> Vec<SessionId> {
         let outer = |session: SessionId, terms: &SessionTerms| {
-            // An inner session was opened after its outer one, so there is no circle.
+            // An inner session was opened after its outer one, so there is no cycle.
             let outer = terms.inside.filter(|outer| *outer < session)?;
             self.terms(outer).map(|terms| (outer, terms))
         };

@@ -9,26 +9,25 @@ use crate::types::{LockName, Token, UnixTime};
 #[cfg(test)]
 use crate::types::{Seq, SessionId};
 
-/// How many shards the table has. A snapshot costs a pointer for each; a write after it, the copy
-/// of one. Few in tests, which keep many machines.
+/// The number of shards. A snapshot costs a pointer for each, and a write after it the copy of one.
+/// Few in tests, which keep many machines.
 const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// A held lock. Nearly all locks have no owner and nobody who waits, and need no more than a null
-/// pointer.
+/// A held lock. Nearly all locks are unowned without waiters: a null pointer.
 pub(super) type Entry = Option<Box<Owned>>;
 
-/// Whether a lock is held without an owner.
+/// Whether a lock is unowned and held.
 pub(super) fn is_unowned(entry: &Entry) -> bool {
     entry.as_ref().is_none_or(|owned| owned.unowned)
 }
 
-/// One lock, as tests look at it.
+/// One lock, as tests see it.
 #[cfg(test)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Queue {
-    /// Whether it is held without an owner.
+    /// Whether it is unowned and held.
     pub(crate) unowned: bool,
-    /// Every place, in order: who asked, by which call, and the token if it was granted.
+    /// Every queue entry, in order: session, call, and the token of a holder.
     pub(crate) entries: Vec<((SessionId, Seq), Option<Token>)>,
 }
 
@@ -37,22 +36,22 @@ pub(crate) struct Queue {
 pub(super) struct Locks {
     table: Table<LockName, Entry>,
     entries: u64,
-    /// How many of them wait.
+    /// The number of waiters.
     waiters: u64,
-    /// What they take in memory: see [`footprint`].
+    /// Their size in memory, by [`footprint`].
     bytes: u64,
     sum: Sum,
 }
 
-/// What becomes of an `unlock`.
+/// The result of an `unlock`.
 pub(super) enum Unlocked {
     /// It was free already.
     WasFree,
     /// It is free now.
     Freed,
-    /// It has no owner any more, and sessions wait for it.
+    /// It is unlocked, and sessions wait for it: the caller must grant it to them.
     Awaited,
-    /// A session owns it: nothing was changed.
+    /// A session owns it. Nothing was changed.
     Owned,
 }
 
@@ -69,7 +68,7 @@ impl Default for Locks {
 }
 
 impl Locks {
-    /// Takes the lock without an owner, if it is free, and returns whether it was.
+    /// Takes an unowned lock if it is free, and returns whether it was.
     pub(super) fn lock(&mut self, name: &LockName) -> bool {
         let hash = digest::of_lock(name);
         if self.table.get(slot(hash), name).is_some() {
@@ -81,7 +80,7 @@ impl Locks {
         true
     }
 
-    /// Frees the lock if it is held without an owner. The caller sees to those who wait.
+    /// Frees the lock if it is unowned and held. The caller must then grant the lock to waiters.
     pub(super) fn unlock(&mut self, name: &LockName) -> Unlocked {
         let hash = digest::of_lock(name);
         match self.table.get(slot(hash), name) {
@@ -110,7 +109,7 @@ impl Locks {
         self.owned(name).is_some_and(Owned::is_owned)
     }
 
-    /// Whether a session that comes now gets the lock at once.
+    /// Whether a new request would be granted at once.
     pub(super) fn admits(&self, name: &LockName, mode: LockMode) -> bool {
         match self.entry(name) {
             None => true,
@@ -134,7 +133,7 @@ impl Locks {
         self.table.shard(shard)
     }
 
-    /// Puts in a place whose ticket is new. False if it is not.
+    /// Inserts a queue entry. False if its ticket is not new.
     pub(super) fn insert(&mut self, name: &LockName, ticket: Ticket, entry: QueueEntry) -> bool {
         let new = self.change(name, |owned| owned.insert(ticket, entry));
         if new {
@@ -146,7 +145,7 @@ impl Locks {
         new
     }
 
-    /// Takes a place out. The caller sees to those who wait.
+    /// Removes a queue entry. The caller must then grant the lock to waiters.
     pub(super) fn remove(&mut self, name: &LockName, ticket: Ticket) -> Option<QueueEntry> {
         self.owned(name)?;
         let entry = self.change(name, |owned| owned.remove(ticket))?;
@@ -158,8 +157,9 @@ impl Locks {
         Some(entry)
     }
 
-    /// Grants the lock to those whose turn has come, and tells its holders if others wait; each
-    /// with the next mark. Names the claims whose sessions have to be told, with their grants.
+    /// Grants the lock to the waiters that fit in, and marks it contended for its holders if others
+    /// wait; each with the next revision. Returns the changed entries, whose sessions are to be
+    /// notified.
     pub(super) fn grant_waiters(
         &mut self,
         name: &LockName,
@@ -208,7 +208,7 @@ impl Locks {
         notified(request, grant);
     }
 
-    /// Changes who has a lock and who waits for it; drops what is free, and shrinks what is plain.
+    /// Changes the entries of a lock; removes it if it is free, and shrinks it if it is unowned.
     fn change<R>(&mut self, name: &LockName, change: impl FnOnce(&mut Owned) -> R) -> R {
         let at = slot(digest::of_lock(name));
         let entry = self.table.get_or_insert_with(at, name, || {
@@ -244,7 +244,7 @@ impl Locks {
         }
     }
 
-    /// Everything about a lock that is held.
+    /// All that is stored of a held lock.
     pub(super) fn entry(&self, name: &LockName) -> Option<&Entry> {
         self.table.get(slot(digest::of_lock(name)), name)
     }
@@ -257,17 +257,17 @@ impl Locks {
         self.table.len()
     }
 
-    /// How many places sessions have, at the head of locks and in their queues.
+    /// The number of holders and waiters.
     pub(super) const fn entries(&self) -> u64 {
         self.entries
     }
 
-    /// How many of them are in queues.
+    /// The number of waiters.
     pub(super) const fn waiters(&self) -> u64 {
         self.waiters
     }
 
-    /// What they take in memory.
+    /// Their size in memory, in bytes.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }

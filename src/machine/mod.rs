@@ -7,11 +7,10 @@
 //! outcome or digest depends on it.)
 //!
 //! **Exactly once**, as in RIFL (Lee et al. 2015): the outcome of a call is stored in the same step
-//! as its effect, in the record that the client opened, and travels with every [`Snapshot`]. A
-//! repeated call is answered from there and changes nothing. See [`CallId`] for what a client sends
-//! along.
+//! as its effect, in the client's session, and is part of every [`Snapshot`]. A repeated call gets
+//! the stored outcome and changes nothing. [`CallId`] identifies a call.
 //!
-//! **Bounded memory**: a free lock leaves nothing; a record holds at the most
+//! **Bounded memory**: a free lock takes none; a session keeps at most
 //! [`CALL_WINDOW`](crate::config::CALL_WINDOW) outcomes.
 
 mod client_table;
@@ -48,7 +47,7 @@ pub use command::{CallRefusal, Command, Outcome};
 pub(crate) use locks::Queue;
 pub use snapshot::{Chunk, Snapshot, SnapshotError, SnapshotReceiver};
 
-/// The lock table and the clients' call records, at one point in the order of commands.
+/// The lock table and the client table, at one point in the order of commands.
 ///
 /// Cloning costs a few thousand pointers, however many locks are held: the copies share what
 /// neither of them has changed since.
@@ -57,10 +56,9 @@ pub struct Machine {
     /// The cluster whose state this is.
     cluster: ClusterId,
     op: OpNumber,
-    /// The highest mark that was given: to a grant, or to the news that a lock is contended or
-    /// broken.
+    /// The highest revision so far: of a grant, or of a lock that was contended or broken.
     revision: Revision,
-    /// What time it was last said to be.
+    /// The time of the last [`Command::Clock`].
     clock: UnixTime,
     locks: Locks,
     clients: ClientTable,
@@ -69,7 +67,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Makes a machine without locks and records, whose last command was `base`.
+    /// Creates a machine without locks and sessions, whose last command was `base`.
     #[must_use]
     pub fn new(base: OpNumber) -> Self {
         Self {
@@ -97,27 +95,27 @@ impl Machine {
         self.op
     }
 
-    /// The highest number that was given, to a command or as a mark.
+    /// The highest number so far, of a command or a revision.
     #[must_use]
     pub fn highest(&self) -> OpNumber {
         self.op.max(OpNumber(self.revision.0))
     }
 
-    /// Gives marks above `number` only, from here on. This is no command, so nobody may follow the
-    /// machine yet.
+    /// From now on, makes revisions above `number` only. This is not a command, so the machine must
+    /// not be replicated yet.
     pub fn give_marks_above(&mut self, number: OpNumber) {
         self.revision = self.revision.max(Revision(number.0));
     }
 
-    /// What time it was when that was last said, by [`Command::Clock`].
+    /// The time of the last [`Command::Clock`].
     #[must_use]
     pub const fn clock(&self) -> UnixTime {
         self.clock
     }
 
-    /// The fingerprint of the whole state: cluster, op number, marks, clock, locks with their
-    /// places and how long they are retained, records with their outcomes. It is kept up to date,
-    /// so it costs next to nothing, however large the state is.
+    /// The digest of the whole state: cluster, op number, revision, clock, locks with their queue
+    /// entries and retentions, sessions with their outcomes. It is kept up to date, so its cost
+    /// does not depend on the size of the state.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest::combine(&[
@@ -132,16 +130,16 @@ impl Machine {
     }
 
     /// Executes `command` and gives it the next op number, whatever its outcome. `issuer` is the
-    /// primary that gave the command its place in the order: each makes tokens of its own.
+    /// primary that ordered the command: its index is the remainder of the tokens.
     pub fn apply(&mut self, command: &Command, issuer: ServerId) -> Outcome {
         self.apply_and_notify(command, issuer, |_| {})
     }
 
-    /// Like [`apply`](Self::apply); names the sessions that have new
-    /// [`notifications`](Self::notifications).
+    /// Executes a command as [`apply`](Self::apply) does, and calls `notify` with each session that
+    /// has new [`notifications`](Self::notifications).
     ///
-    /// A session whose own call is granted a lock at once is not named for that grant: the outcome
-    /// of the call tells it.
+    /// A session whose own call is granted a lock at once is not notified of that grant: the call's
+    /// outcome says it.
     pub fn apply_and_notify(
         &mut self,
         command: &Command,
@@ -207,7 +205,7 @@ impl Machine {
         Outcome::Call(outcome)
     }
 
-    /// The outcome of a call that is not to be executed now.
+    /// The outcome of a call that must not be executed now.
     fn known(&self, id: &CallId) -> Option<Outcome> {
         match self.clients.find_duplicate(id) {
             DuplicateLookup::Done(outcome) => Some(Outcome::Call(outcome)),
@@ -216,7 +214,7 @@ impl Machine {
         }
     }
 
-    /// What [`apply`](Self::apply) would make of the call, without executing it.
+    /// Looks a call up: whether [`apply`](Self::apply) would execute it.
     #[must_use]
     pub fn find_duplicate(&self, id: &CallId) -> DuplicateLookup {
         self.clients.find_duplicate(id)
@@ -240,25 +238,25 @@ impl Machine {
         self.locks.is_owned(name)
     }
 
-    /// How many places sessions have at locks: those that they hold, and those that they wait for.
+    /// The number of holders and waiters of all locks.
     #[must_use]
     pub fn queue_entries(&self) -> u64 {
         self.locks.entries()
     }
 
-    /// How many places in the queues of locks there are.
+    /// The number of waiters of all locks.
     #[must_use]
     pub fn waiters(&self) -> u64 {
         self.locks.waiters()
     }
 
-    /// Who has the lock `name`, and who waits for it.
+    /// The holders and waiters of the lock `name`.
     #[cfg(test)]
     pub(crate) fn queue_of(&self, name: &LockName) -> Queue {
         self.locks.queue_of(name)
     }
 
-    /// How much memory the locks and records take, in bytes, by a safe estimate: see
+    /// An upper estimate of the memory that locks and sessions take, in bytes: see
     /// `machine/footprint.rs`.
     #[must_use]
     pub fn footprint(&self) -> u64 {
@@ -266,44 +264,43 @@ impl Machine {
         self.locks.bytes() + records + self.retained() * footprint::RETAINED_BYTES
     }
 
-    /// How many records are open.
+    /// The number of open sessions.
     #[must_use]
     pub fn clients(&self) -> u64 {
         self.clients.open_sessions()
     }
 
-    /// What is known of the record `number`; none when it is not open.
+    /// The session `number`; none if it is not open.
     #[must_use]
     pub fn session(&self, number: SessionId) -> Option<SessionInfo> {
         self.clients.session(number)
     }
 
-    /// What a session was opened with; none when it is not open.
+    /// The terms of a session; none if it is not open or has no lease.
     #[must_use]
     pub fn terms(&self, number: SessionId) -> Option<&SessionTerms> {
         self.clients.terms(number).map(AsRef::as_ref)
     }
 
-    /// How many places a session has: locks that it holds or waits for.
+    /// The number of a session's queue entries: locks that it holds or waits for.
     #[must_use]
     pub fn queue_entries_of(&self, session: SessionId) -> usize {
         self.sessions.entries_of(session)
     }
 
-    /// How many bytes of names and addresses the open sessions have.
+    /// The length of the names and addresses of all sessions, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> u64 {
         self.clients.text_bytes()
     }
 
-    /// How many locks are retained.
+    /// The number of retained locks.
     #[must_use]
     pub fn retained(&self) -> u64 {
         self.retained.len()
     }
 
-    /// How much is left of the retention of a lock, as far as commands have said; none if there is
-    /// none.
+    /// The rest of a lock's retention, by the last command that set it; none if it has none.
     #[must_use]
     pub fn retention(&self, token: Token) -> Option<Retention> {
         self.retained.get(token).map(|lock| lock.left)
@@ -314,7 +311,7 @@ impl Machine {
         self.retained.iter().map(|(token, lock)| (token, lock.left))
     }
 
-    /// All open records, in no particular order. Costs a step for each.
+    /// All open sessions, in no particular order. Costs a step for each.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, SessionInfo)> + '_ {
         self.clients.sessions()
     }
@@ -328,11 +325,11 @@ impl Machine {
     }
 }
 
-/// What a command is carried out with.
+/// The context in which a command is executed.
 struct Step<'a> {
-    /// The primary that gave the command its place in the order.
+    /// The primary that ordered the command.
     issuer: ServerId,
-    /// Is told the sessions that there is news for.
+    /// Called with each session that has new notifications.
     told: &'a mut dyn FnMut(SessionId),
 }
 

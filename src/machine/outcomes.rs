@@ -8,30 +8,28 @@ use serde::{Deserialize, Serialize};
 use crate::config::CALL_WINDOW;
 use crate::types::Seq;
 
-/// How many outcomes a word holds.
+/// The number of outcomes in a word.
 const PER_WORD: u64 = 32;
 
-/// The bits of an outcome: there is one, and what it is. None has no bits set.
+/// The bits of an outcome: that there is one, and its value. Both are clear if there is none.
 const THERE: u64 = 0b10;
 const GRANTED: u64 = 0b01;
 
 /// The word in which every outcome is `GRANTED`, without being `THERE`.
 const ALL_GRANTED: u64 = u64::MAX / 3;
 
-/// As much room as may be there for nothing, in words; more is given back.
+/// The unused capacity that is kept, in words; more is freed.
 const SMALL: usize = 4;
 
 /// The most words that a window touches.
 const MOST_WORDS: usize = (CALL_WINDOW / PER_WORD) as usize + 1;
 
-/// The outcomes of calls from `first_incomplete` on. There may be none of a call though there is
-/// one of a later call.
+/// The outcomes of calls from `first_incomplete` on. A call may have none although a later one has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Outcomes {
     first_incomplete: Seq,
-    /// The first word is that of `first_incomplete`, and the last one holds an outcome. What is in
-    /// a word does not depend on the words before it, so none is rewritten when `first_incomplete`
-    /// rises.
+    /// The first word is that of `first_incomplete`, and the last one has an outcome. A word does
+    /// not depend on the words before it, so none is rewritten when `first_incomplete` rises.
     words: VecDeque<u64>,
 }
 
@@ -47,7 +45,7 @@ impl Outcomes {
         self.first_incomplete
     }
 
-    /// One above the highest call that there is an outcome of.
+    /// One above the highest call that has an outcome.
     pub(super) fn next_seq(&self) -> Seq {
         let Some(last) = self.words.back() else {
             return self.first_incomplete;
@@ -62,13 +60,13 @@ impl Outcomes {
         outcome_in(*word, slot_of(seq))
     }
 
-    /// Each call that there is an outcome of, with that.
+    /// Each call that has an outcome, with that outcome.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, bool)> {
         (self.first_incomplete.0..self.next_seq().0)
             .filter_map(|seq| self.find(Seq(seq)).map(|outcome| (Seq(seq), outcome)))
     }
 
-    /// Puts in an outcome that is in the window, and of which there is none yet.
+    /// Inserts the outcome of a call in the window that has none yet.
     pub(super) fn store(&mut self, seq: Seq, outcome: bool) {
         let index = self.index(seq).expect("a fresh call is in the window");
         if index >= self.words.len() {
@@ -79,7 +77,7 @@ impl Outcomes {
         self.words[index] |= bits << (2 * slot_of(seq));
     }
 
-    /// Raises `first_incomplete` if that is higher than it was, and names each outcome that is
+    /// Raises `first_incomplete` if the new value is higher, and returns each outcome that is
     /// forgotten.
     pub(super) fn forget_below(
         &mut self,
@@ -104,7 +102,7 @@ impl Outcomes {
         self.give_room_back();
     }
 
-    /// Whether they could have come about.
+    /// Whether a machine could have produced them.
     pub(super) fn are_sound(&self) -> bool {
         let few = self.words.len() <= MOST_WORDS;
         let last = word_of(self.first_incomplete).checked_add(self.words.len() as u64);
@@ -122,12 +120,12 @@ impl Outcomes {
     }
 
     fn are_in_the_window(&self) -> bool {
-        // The last call that there can be has no successor, and is never executed.
+        // The last possible call has no successor, and is never executed.
         self.find(Seq(u64::MAX)).is_none()
             && self.next_seq().0 - self.first_incomplete.0 <= CALL_WINDOW
     }
 
-    /// At the most how many bytes they take on the wire.
+    /// An upper bound of their size on the wire, in bytes.
     pub(super) fn encoded_bytes(&self) -> usize {
         const NUMBER: usize = 10;
         NUMBER * (2 + self.words.len())

@@ -1,12 +1,12 @@
 //! One lock that sessions own or wait for: first come first served.
 //!
-//! A place keeps the number of the command that asked for it, its ticket, so the queue is in the
-//! order of tickets, on every server and after every copy. Whoever comes waits behind those who
-//! wait, also when it could hold the lock together with its holders: so nobody starves.
+//! A queue entry has a ticket, the op number of the command that asked for it. The queue is ordered
+//! by ticket, on every server and after every snapshot transfer. A new request waits behind the
+//! waiters, even if it could share the lock with the holders: so no waiter starves.
 //!
-//! A mode promises how many hold the lock at once. Whoever is next gets in as soon as that breaks
-//! no promise: neither its own nor one to a holder. Several are granted together if all of them fit
-//! in.
+//! A mode promises how many hold the lock at once. The next waiter is granted the lock as soon as
+//! that breaks no promise, neither its own nor a holder's. Several are granted together if all of
+//! them fit in.
 
 use std::collections::BTreeMap;
 
@@ -15,42 +15,42 @@ use serde::{Deserialize, Serialize};
 use crate::service::{LockMode, Revision};
 use crate::types::{OpNumber, Seq, SessionId, Token, UnixTime};
 
-/// The op number of the command that asked for a place.
+/// The op number of the command that asked for a queue entry.
 pub(super) type Ticket = OpNumber;
 
-/// What a session asked for.
+/// A session's request for the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct AcquireRequest {
     pub(super) session: SessionId,
-    /// The call that asked.
+    /// The call that requested it.
     pub(super) seq: Seq,
     pub(super) mode: LockMode,
 }
 
-/// A claim that was granted.
+/// A grant of the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Grant {
     pub(super) token: Token,
-    /// When somebody came to wait for the lock.
+    /// The revision at which the lock became contended.
     pub(super) contended: Option<Revision>,
     pub(super) since: UnixTime,
 }
 
 impl Grant {
-    /// When its session last had reason to be told of it.
+    /// The revision of its last change.
     pub(super) fn changed(self) -> Revision {
         self.contended.unwrap_or(Revision(self.token.0))
     }
 }
 
-/// A place at a lock: at its head, or in its queue.
+/// A queue entry: a holder or a waiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct QueueEntry {
     pub(super) request: AcquireRequest,
     pub(super) grant: Option<Grant>,
 }
 
-/// A place at the head of a lock.
+/// A holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Holder {
     pub(super) ticket: Ticket,
@@ -67,14 +67,14 @@ impl Holder {
     }
 }
 
-/// Who has the lock, and who waits for it.
+/// The holders and waiters of one lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owned {
-    /// Held without an owner, until it is unlocked. Those who wait do so behind that.
+    /// It is held as an unowned lock. Sessions wait until it is unlocked.
     pub(super) unowned: bool,
-    /// The least that any holder was promised, so that nobody has to look at all of them to get in.
+    /// The smallest number that a holder was promised, so that a grant need not search all of them.
     most_holders: u32,
-    /// In the order of their tickets. Nearly always there is one.
+    /// By ticket. There is nearly always one.
     holders: Vec<Holder>,
     queue: BTreeMap<Ticket, AcquireRequest>,
 }
@@ -98,12 +98,12 @@ impl Owned {
         }
     }
 
-    /// Held without an owner, and nobody waits.
+    /// Whether it is unowned and held, without waiters.
     pub(super) fn is_only_unowned(&self) -> bool {
         self.unowned && self.holders.is_empty() && self.queue.is_empty()
     }
 
-    /// Whether somebody who comes now gets the lock at once.
+    /// Whether a new request would be granted at once.
     pub(super) fn admits(&self, mode: LockMode) -> bool {
         self.queue.is_empty() && self.has_room_for(mode)
     }
@@ -117,7 +117,7 @@ impl Owned {
         !self.holders.is_empty()
     }
 
-    /// Nobody has it, and nobody wants it.
+    /// Whether it has no holders and no waiters.
     pub(super) fn is_free(&self) -> bool {
         !self.unowned && self.holders.is_empty() && self.queue.is_empty()
     }
@@ -133,7 +133,7 @@ impl Owned {
         })
     }
 
-    /// Where the holder with this ticket is, or would be.
+    /// The position of the holder with this ticket, or where it would be inserted.
     fn find(&self, ticket: Ticket) -> Result<usize, usize> {
         self.holders
             .binary_search_by_key(&ticket, |holder| holder.ticket)
@@ -147,7 +147,7 @@ impl Owned {
         self.queue.len() as u64
     }
 
-    /// All places from the ticket `from` on, in their order: whoever waits came after all holders.
+    /// All queue entries from the ticket `from` on, by ticket: every waiter came after all holders.
     pub(super) fn entries(&self, from: Ticket) -> impl Iterator<Item = (Ticket, QueueEntry)> {
         let (Ok(first) | Err(first)) = self.find(from);
         let holders = self.holders[first..].iter();
@@ -165,7 +165,7 @@ impl Owned {
         }))
     }
 
-    /// Puts in a place with a ticket that is new. False if it is not.
+    /// Inserts a queue entry. False if its ticket is not new.
     pub(super) fn insert(&mut self, ticket: Ticket, entry: QueueEntry) -> bool {
         let (Err(at), false) = (self.find(ticket), self.queue.contains_key(&ticket)) else {
             return false;
@@ -189,7 +189,7 @@ impl Owned {
         true
     }
 
-    /// Grants a place, or changes its grant. Gives the place as it was.
+    /// Grants the lock to an entry, or changes its grant. Returns the entry as it was.
     pub(super) fn grant(&mut self, ticket: Ticket, grant: Grant) -> Option<QueueEntry> {
         if let Ok(at) = self.find(ticket) {
             let holder = self.holders.get_mut(at)?;
@@ -213,7 +213,7 @@ impl Owned {
         }
         let request = self.queue.remove(&ticket)?;
         if self.queue.is_empty() {
-            // A map keeps its last node.
+            // A map keeps its last node allocated.
             self.queue = BTreeMap::new();
         }
         Some(QueueEntry {
@@ -222,13 +222,13 @@ impl Owned {
         })
     }
 
-    /// The place at the head of the queue, if its turn has come.
+    /// The first waiter, if it can be granted the lock.
     pub(super) fn next_in_turn(&self) -> Option<Ticket> {
         let (ticket, request) = self.queue.first_key_value()?;
         self.has_room_for(request.mode).then_some(*ticket)
     }
 
-    /// What `most_holders` is to be now that one has gone. Seldom a long search: most have the same
+    /// The new `most_holders` after a holder has left. Rarely a long search: most have the same
     /// mode.
     fn least_promised(&self) -> u32 {
         let mut least = u32::MAX;
@@ -241,12 +241,12 @@ impl Owned {
         least
     }
 
-    /// The holders that have not been told yet that somebody waits.
+    /// The holders that have not been notified yet that others wait.
     pub(super) fn unaware(&self) -> Vec<Ticket> {
         if self.queue.is_empty() {
             return Vec::new();
         }
-        // All are told at once, so those that are not came last.
+        // All are notified at once, so those that were not came last.
         let newest_first = self.holders.iter().rev();
         newest_first
             .take_while(|holder| holder.grant.contended.is_none())

@@ -1,8 +1,8 @@
-//! What sessions do with locks, and what they are to be told of them.
+//! How sessions acquire and release locks, and their notifications.
 //!
-//! A place belongs to a call: whoever gives it back names the call that acquired, so nobody can
-//! give back what somebody else has acquired since, and a repeated call finds its place. Every
-//! command that may let somebody in ends by granting the lock to those whose turn has come.
+//! A queue entry belongs to a call. A release names the call that acquired, so it cannot release
+//! what another call has acquired since, and a repeated call finds its entry. Every command that
+//! may free a lock ends by granting it to the next waiters.
 
 use super::client_table::SessionInfo;
 use super::command::{CallRefusal, Command, Outcome};
@@ -50,14 +50,14 @@ impl Machine {
         let entry = (name.clone(), ticket);
         self.sessions.insert(id.session, id.seq, entry, grant);
         let Some(Grant { token, .. }) = grant else {
-            // Nobody gets in by that, but its holders are to know that somebody waits.
+            // This grants nothing, but the holders must learn that others wait.
             self.grant_and_notify(name, step);
             return Outcome::Acquired(Acquired::Queued);
         };
         Outcome::Acquired(Acquired::Granted(token))
     }
 
-    /// A grant of the lock, as of now.
+    /// Makes a grant of the lock.
     fn new_grant(&mut self, issuer: ServerId) -> Grant {
         Grant {
             token: Token(revision_after(&mut self.revision, self.op, issuer).0),
@@ -76,7 +76,7 @@ impl Machine {
             was_held = self.leave(&entry, self.owner(id.client, id.session));
             self.grant_and_notify(&entry.name, step);
         } else {
-            // The call that acquires may still be on its way. It has been given up.
+            // The call that acquires may still arrive. It has been given up.
             let first = CallId {
                 seq: acquired,
                 ..*id
@@ -89,7 +89,7 @@ impl Machine {
         Outcome::Call(was_held)
     }
 
-    /// Lets what the call `acquired` holds stay held for a time, whatever its session does.
+    /// Retains the lock that the call `acquired` holds, even if its session releases it or ends.
     pub(super) fn retain(&mut self, id: &CallId, acquired: Seq, retention: Retention) -> Outcome {
         if let Some(known) = self.known(id) {
             return known;
@@ -116,7 +116,7 @@ impl Machine {
         Outcome::Call(token.is_some())
     }
 
-    /// So much is `left` of a retention.
+    /// Sets the rest of a retention.
     pub(super) fn elapse(&mut self, token: Token, left: Retention, step: &mut Step<'_>) -> Outcome {
         let is_retained = self.retained.get(token).is_some();
         if !left.is_zero() {
@@ -164,8 +164,7 @@ impl Machine {
         Outcome::Call(was_held)
     }
 
-    /// A session lets go of a place, which goes unless it is retained. Returns whether the lock was
-    /// held.
+    /// Removes a session's queue entry, unless it is retained. Returns whether the lock was held.
     fn leave(&mut self, entry: &EntryRef, owner: Owner) -> bool {
         let EntryRef { name, ticket, .. } = entry;
         let queue_entry = self.locks.entry_at(name, *ticket);
@@ -183,8 +182,8 @@ impl Machine {
         Owner { client, terms }
     }
 
-    /// Drops a record if `condition` holds, and releases what it owns and does not retain. All of
-    /// its places go first: none of them may be granted while the others go.
+    /// Removes a session if `condition` holds, and releases the locks that it owns, except retained
+    /// ones. All of its queue entries are removed first, so that none of them is granted meanwhile.
     pub(super) fn close(
         &mut self,
         session: SessionId,
@@ -208,8 +207,8 @@ impl Machine {
         Outcome::Dropped(closed)
     }
 
-    /// Grants the lock to those whose turn has come. Names their sessions, and those of holders
-    /// that others now wait for.
+    /// Grants the lock to the waiters that fit in. Notifies their sessions, and those of holders
+    /// whose lock has become contended.
     pub(super) fn grant_and_notify(&mut self, name: &LockName, step: &mut Step<'_>) {
         let issuer = step.issuer;
         let (op, revision, sessions) = (self.op, &mut self.revision, &mut self.sessions);
@@ -221,8 +220,8 @@ impl Machine {
         });
     }
 
-    /// Whether somebody may get a lock by `command`, so that it should know the time. Nobody does
-    /// by a plain call, unless it unlocks what sessions wait for.
+    /// Whether `command` may grant a lock, so that the time must be set before it. An unowned call
+    /// grants none, unless it unlocks a lock that sessions wait for.
     #[must_use]
     pub fn may_grant(&self, command: &Command) -> bool {
         match command {
@@ -236,7 +235,7 @@ impl Machine {
         }
     }
 
-    /// What has become of the call `id`, which was carried out and was to acquire.
+    /// The present outcome of the call `id`, which asked for a lock and was executed.
     #[must_use]
     pub fn acquired(&self, id: &CallId) -> Acquired {
         if self.find_duplicate(id) == DuplicateLookup::Done(false) {
@@ -253,7 +252,7 @@ impl Machine {
         }
     }
 
-    /// What has changed for a session since `since`: at the most `most` of it.
+    /// Returns a session's notifications after `since`, at most `most` of them.
     #[must_use]
     pub fn notifications(&self, session: SessionId, since: Revision, most: usize) -> Notifications {
         let mut notifications = Notifications {
@@ -283,8 +282,8 @@ impl Machine {
         notifications
     }
 
-    /// What a session holds and waits for, and which of its locks were broken: of its calls from
-    /// `from` on, with at most `most` holders and waiters.
+    /// Returns what a session holds and waits for, and which of its locks were broken, by its calls
+    /// from `from` on, with at most `most` holders and waiters.
     #[must_use]
     pub fn holdings(&self, session: SessionId, from: Seq, most: usize) -> Holdings {
         let mut entries = self.sessions.places_from(session, from);
@@ -322,8 +321,8 @@ impl Machine {
     }
 }
 
-/// Gives the next mark that `issuer` may make: those of each server have a remainder of their own,
-/// so that two servers which both believe to be primary never make the same.
+/// Returns the next revision that `issuer` may make. Those of each server have a remainder of their
+/// own, so that two servers that both believe to be primary never make the same one.
 fn revision_after(revision: &mut Revision, op: OpNumber, issuer: ServerId) -> Revision {
     const ISSUERS: u64 = ServerId::BOTH.len() as u64;
     let least = op.0.max(revision.0 + 1);

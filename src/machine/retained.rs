@@ -1,7 +1,7 @@
-//! Locks that stay held for a time, whatever becomes of the sessions that hold them.
+//! Retained locks: they stay held for a time, even if their session releases them or ends.
 //!
-//! A lock is retained by its token. When its session lets go of it, or ends, its place at the lock
-//! stays, and whose it was is kept here. How much time is left is for the primary to say, by
+//! A lock is retained by its token. When its session releases it, or ends, the queue entry stays,
+//! and this table keeps whose it was. The primary sets the time that is left, by
 //! [`Command::Elapse`].
 //!
 //! [`Command::Elapse`]: super::Command::Elapse
@@ -16,10 +16,10 @@ use super::shards::{Slot as At, Table, Walk};
 use crate::service::SessionTerms;
 use crate::types::{ClientId, LockName, Retention, Token};
 
-/// As many as the table of locks has.
+/// As many as the lock table has.
 const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// Whose session it is.
+/// The session that held a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Owner {
     pub(super) client: ClientId,
@@ -32,12 +32,12 @@ pub(super) struct RetainedLock {
     pub(super) name: LockName,
     pub(super) ticket: Ticket,
     pub(super) left: Retention,
-    /// Who held it, when its session has let go of it.
+    /// Its holder, once the session has released it.
     pub(super) left_by: Option<Owner>,
 }
 
 impl RetainedLock {
-    /// At most how many bytes it takes on the wire.
+    /// An upper bound of its size on the wire, in bytes.
     pub(super) fn encoded_bytes(&self) -> usize {
         const NUMBERS: usize = 80;
         let terms = self.left_by.as_ref().and_then(|it| it.terms.as_ref());
@@ -46,7 +46,7 @@ impl RetainedLock {
     }
 }
 
-/// All of them, by their tokens.
+/// All retained locks, by token.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Retained {
     table: Table<Token, RetainedLock>,
@@ -67,7 +67,7 @@ impl Retained {
         self.table.get(at(token), &token)
     }
 
-    /// Puts one in whose token is new. False if it is not.
+    /// Inserts a retained lock. False if its token is not new.
     pub(super) fn insert(&mut self, token: Token, lock: RetainedLock) -> bool {
         let is_new = self.get(token).is_none();
         if is_new {
@@ -83,12 +83,12 @@ impl Retained {
         Some(lock)
     }
 
-    /// Says how much time is left.
+    /// Sets the time that is left.
     pub(super) fn count_down(&mut self, token: Token, left: Retention) {
         self.change(token, |lock| lock.left = left);
     }
 
-    /// The session of a lock lets go of it. Returns whether the lock is retained.
+    /// The session of a lock releases it. Returns whether the lock is retained.
     pub(super) fn leave(&mut self, token: Token, owner: Owner) -> bool {
         self.change(token, |lock| lock.left_by = Some(owner))
     }
@@ -118,7 +118,7 @@ impl Retained {
     }
 }
 
-/// Tokens rise, so they spread by themselves.
+/// Tokens rise, so they are spread evenly.
 const fn at(token: Token) -> At {
     At(token.0)
 }

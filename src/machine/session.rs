@@ -1,4 +1,4 @@
-//! One client's record: whose it is, and the outcomes of its calls from `first_incomplete` on.
+//! One session: its client, its terms, and the outcomes of its calls from `first_incomplete` on.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Session {
         }
     }
 
-    /// What it was opened with, if it is that of a session.
+    /// Its terms, if it has a lease.
     pub(super) const fn terms(&self) -> Option<&Arc<SessionTerms>> {
         self.terms.as_ref()
     }
@@ -62,12 +62,12 @@ impl Session {
         }
     }
 
-    /// The outcomes that the record holds.
+    /// The outcomes that are stored.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = (Seq, bool)> {
         self.outcomes.iter()
     }
 
-    /// Raises `first_incomplete` if that is higher than it was, and names each outcome that is
+    /// Raises `first_incomplete` if the new value is higher, and returns each outcome that is
     /// forgotten.
     pub(super) fn forget_below(&mut self, first_incomplete: Seq, forgotten: impl FnMut(Seq, bool)) {
         self.outcomes.forget_below(first_incomplete, forgotten);
@@ -82,7 +82,7 @@ impl Session {
         &self.broken
     }
 
-    /// Notes that a lock was broken. False if too many are noted already.
+    /// Records that a lock was broken. False if there are too many already.
     pub(super) fn note_broken(&mut self, revision: Revision, acquired: Seq) -> bool {
         let has_room = self.broken.len() < MAX_BROKEN;
         if has_room {
@@ -91,18 +91,18 @@ impl Session {
         has_room
     }
 
-    /// Forgets that a lock was broken, and tells when that was.
+    /// Forgets that a lock was broken, and returns the revision at which it was.
     pub(super) fn forget_broken(&mut self, acquired: Seq) -> Option<Revision> {
         let at = self.broken.iter().position(|(_, seq)| *seq == acquired)?;
         Some(self.broken.remove(at).0)
     }
 
-    /// Whether it is one that could have come about.
+    /// Whether a machine could have produced it.
     pub(super) fn is_sound(&self) -> bool {
         self.broken.len() <= MAX_BROKEN && self.outcomes.are_sound()
     }
 
-    /// At the most how many bytes the record takes on the wire.
+    /// An upper bound of the session's size on the wire, in bytes.
     pub(super) fn encoded_bytes(&self) -> usize {
         const CLIENT: usize = 17;
         const TERMS: usize = 24;

@@ -1,7 +1,6 @@
-//! The places that each session has at locks, and what it is to be told of them.
+//! The index from sessions to their queue entries, and to the notifications about them.
 //!
-//! All of it follows from the lock table: it is the way back from a session to its locks. A session
-//! without places is not in here.
+//! It can be rebuilt from the lock table. A session without queue entries is not in it.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +9,25 @@ use super::shards::{Slot as At, Table};
 use crate::service::Revision;
 use crate::types::{LockName, Seq, SessionId};
 
-/// As many as records have.
+/// As many as the client table has.
 const SHARDS: usize = if cfg!(test) { 4 } else { 1024 };
 
-/// The places of all sessions.
+/// The queue entries of all sessions.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SessionIndex {
     table: Table<SessionId, SessionEntries>,
 }
 
-/// The places of one session.
+/// The queue entries of one session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct SessionEntries {
     /// By the call that asked.
     entries: BTreeMap<Seq, EntryRef>,
-    /// What there is to tell, by when it last changed.
+    /// The notifications, by the revision of the last change.
     notifications: BTreeMap<Revision, Seq>,
 }
 
-/// One place.
+/// One queue entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EntryRef {
     pub(super) name: LockName,
@@ -66,7 +65,7 @@ impl SessionIndex {
         }
     }
 
-    /// The grant of the place is new, or has changed.
+    /// The entry's grant is new, or has changed.
     pub(super) fn note(&mut self, session: SessionId, seq: Seq, grant: Grant) {
         let Some(entry) = self.table.get_mut(at(session), &session) else {
             return;
@@ -98,20 +97,20 @@ impl SessionIndex {
         Some(entry_ref)
     }
 
-    /// How many places a session has.
+    /// The number of a session's queue entries.
     pub(super) fn entries_of(&self, session: SessionId) -> usize {
         let entry = self.table.get(at(session), &session);
         entry.map_or(0, |entry| entry.entries.len())
     }
 
-    /// Takes out all places of a session, in the order of their calls.
+    /// Removes all queue entries of a session, in the order of their calls.
     pub(super) fn close(&mut self, session: SessionId) -> Vec<EntryRef> {
         let entry = self.table.remove(at(session), &session);
         let entries = entry.unwrap_or_default().entries;
         entries.into_values().collect()
     }
 
-    /// The places of a session, from the call `from` on, in the order of their calls.
+    /// The queue entries of a session from the call `from` on, in the order of their calls.
     pub(super) fn places_from(
         &self,
         session: SessionId,
@@ -122,7 +121,7 @@ impl SessionIndex {
         entries.map(|(seq, entry_ref)| (*seq, entry_ref))
     }
 
-    /// What has changed since `since`, in order.
+    /// The changes after `since`, in order.
     pub(super) fn notifications(
         &self,
         session: SessionId,
@@ -139,7 +138,7 @@ impl SessionIndex {
     }
 }
 
-/// Record numbers are op numbers: they spread by themselves.
+/// Session numbers are op numbers, which are spread evenly.
 const fn at(session: SessionId) -> At {
     At(session.0)
 }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
-/// A shard may keep this much room for nothing; more is given back.
+/// The unused capacity that a shard may keep; more is freed.
 const SMALL: usize = 8;
 
 type Shard<K, V> = IndexMap<K, V, RandomState>;
 
-/// Where an entry lives: any well spread number that follows from its key alone, lest the order of
-/// a copy depend on a seed.
+/// Where an entry lives: a well spread number that follows from its key alone, so that the order of
+/// a copy does not depend on a seed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot(pub(super) u64);
 
@@ -28,7 +28,7 @@ pub(super) struct Table<K: Hash + Eq, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
-    /// Makes an empty table. Its shards are one and the same until they are written to.
+    /// Creates an empty table. All its shards are the same one until they are written to.
     pub(super) fn new(shards: usize) -> Self {
         Self {
             shards: vec![Arc::default(); shards].into_boxed_slice(),
@@ -44,13 +44,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.shards[self.index(entry)].get(key)
     }
 
-    /// Copies the shard if it is shared, whether or not the key is there: look with
-    /// [`get`](Self::get) first where that is likely to be for nothing.
+    /// Copies the shard if it is shared, even if the key is missing: use [`get`](Self::get) first
+    /// where that is likely.
     pub(super) fn get_mut(&mut self, entry: Slot, key: &K) -> Option<&mut V> {
         self.shard_mut(entry).get_mut(key)
     }
 
-    /// Puts an entry in. Its key must not be there yet.
+    /// Inserts an entry. Its key must be new.
     pub(super) fn insert(&mut self, entry: Slot, key: K, value: V) {
         let shard = self.shard_mut(entry);
         make_room(shard);
@@ -59,7 +59,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.len += 1;
     }
 
-    /// The value of an entry, which is put in if it is not there.
+    /// Returns the value of an entry, which is inserted if it is missing.
     pub(super) fn get_or_insert_with(
         &mut self,
         queue_entry: Slot,
@@ -76,7 +76,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         &mut shard[entry]
     }
 
-    /// Takes an entry out. Copies no shared shard when there is nothing to take.
+    /// Removes an entry. Copies no shared shard if the entry is missing.
     pub(super) fn remove(&mut self, entry: Slot, key: &K) -> Option<V> {
         self.get(entry, key)?;
         let shard = self.shard_mut(entry);
@@ -125,12 +125,12 @@ fn give_room_back<K: Hash + Eq, V>(shard: &mut Shard<K, V>) {
     }
 }
 
-/// Walks over the entries of a frozen table, and lets go of every shard that it has passed.
+/// Walks over the entries of a frozen table, and drops every shard that it has passed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Walk<K: Hash + Eq, V> {
     /// The shards that are not passed yet, without the empty ones.
     shards: VecDeque<Arc<Shard<K, V>>>,
-    /// The place, in the first of them, of the entry to come.
+    /// The position of the next entry in the first of them.
     entry: usize,
 }
 
@@ -143,12 +143,12 @@ impl<K: Hash + Eq, V> Walk<K, V> {
         }
     }
 
-    /// The entry to come; none at the end.
+    /// The next entry; none at the end.
     pub(super) fn peek(&self) -> Option<(&K, &V)> {
         self.shards.front()?.get_index(self.entry)
     }
 
-    /// Goes past the entry to come.
+    /// Skips the next entry.
     pub(super) fn advance(&mut self) {
         self.entry += 1;
         if self.peek().is_none() {

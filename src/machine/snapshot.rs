@@ -1,7 +1,7 @@
-//! A consistent copy of a machine, cut into chunks, and put together again.
+//! A consistent snapshot of a machine, cut into chunks and put together again.
 //!
-//! Every chunk names the op number and the digest of the whole: chunks of two copies do not mix,
-//! and a copy that is not equal to its original is refused, not served.
+//! Every chunk names the op number and the digest of the whole. So chunks of two snapshots do not
+//! mix, and a copy that differs from its original is refused, not served.
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -20,28 +20,28 @@ use super::shards::Walk;
 use crate::service::Revision;
 use crate::types::{ClusterId, Digest, LockName, OpNumber, SessionId, Token, UnixTime};
 
-/// What a chunk takes on the wire beside its entries, at the most.
+/// An upper bound of a chunk's size on the wire without its entries, in bytes.
 const HEADER_BYTES: usize = 90;
 
-/// What a place takes on the wire beside its name, at the most.
+/// An upper bound of a queue entry's size on the wire without the lock's name, in bytes.
 const PLACE_BYTES: usize = 80;
 
-/// The state of a [`Machine`] at one op, which later commands leave alone, and how much of it has
+/// The state of a [`Machine`] at one op, which later commands do not change, and how much of it has
 /// been handed out.
 #[derive(Clone, PartialEq, Eq)]
 #[must_use = "a snapshot makes later writes to its machine copy what they change"]
 pub struct Snapshot {
     header: Header,
     locks: Walk<LockName, Entry>,
-    /// Of the lock to come, if it is begun: its places are handed out below this ticket.
+    /// The first ticket of the next lock that is not handed out yet, if that lock is begun.
     begun: Option<Ticket>,
     records: Walk<SessionId, Session>,
     retained: Walk<Token, RetainedLock>,
-    /// The index of the chunk to come; none after the last.
+    /// The index of the next chunk; none after the last.
     next: Option<u32>,
 }
 
-/// What is equal in all chunks of a copy.
+/// The fields that are equal in all chunks of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Header {
     cluster: ClusterId,
@@ -57,9 +57,9 @@ pub struct Chunk {
     header: Header,
     index: u32,
     is_last: bool,
-    /// Those held without an owner.
+    /// The unowned locks.
     locks: Vec<LockName>,
-    /// Those of sessions.
+    /// The owned locks.
     places: Vec<(LockName, Ticket, QueueEntry)>,
     records: Vec<(SessionId, Session)>,
     retained: Vec<(Token, RetainedLock)>,
@@ -67,7 +67,7 @@ pub struct Chunk {
 
 impl Snapshot {
     /// The smallest size that [`next_chunk`](Self::next_chunk) can cut to, in bytes: the largest
-    /// record, with a full window of outcomes and every lock broken that may be, fits in.
+    /// session, with a full window of outcomes and the most broken locks, fits in.
     pub const MIN_CHUNK_BYTES: usize = 3 * 1024;
 
     pub(super) fn new(machine: &Machine) -> Self {
@@ -93,10 +93,10 @@ impl Snapshot {
         self.header.op
     }
 
-    /// Cuts off the next chunk, and lets go of what is in it. There is always one, also of an empty
+    /// Cuts off the next chunk, and drops its entries here. There is at least one, also of an empty
     /// machine; none after the last.
     ///
-    /// Encoded with postcard the chunk has at the most `max_bytes` bytes, or
+    /// Encoded with postcard, the chunk has at most `max_bytes` bytes, or
     /// [`MIN_CHUNK_BYTES`](Self::MIN_CHUNK_BYTES) if that is more.
     pub fn next_chunk(&mut self, max_bytes: usize) -> Option<Chunk> {
         let index = self.next?;
@@ -123,7 +123,7 @@ impl Snapshot {
         })
     }
 
-    /// Takes locks off, and places at them, while they fit into `room`.
+    /// Takes locks and queue entries while they fit into `room`.
     fn cut_locks(
         &mut self,
         room: &mut usize,
@@ -153,7 +153,7 @@ impl Snapshot {
     }
 }
 
-/// Takes entries off `walk` while the bytes that they take on the wire fit into `room`.
+/// Takes entries from `walk` while their sizes on the wire fit into `room`.
 fn cut<K: Hash + Eq + Clone, V: Clone>(
     walk: &mut Walk<K, V>,
     room: &mut usize,
@@ -180,10 +180,10 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Puts a machine together from the chunks of a copy.
+/// Puts a machine together from the chunks of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotReceiver {
-    /// What the first chunk said, and all others must say.
+    /// The fields of the first chunk, which all others must have too.
     header: Option<Header>,
     next: u32,
     machine: Machine,
@@ -196,12 +196,12 @@ impl SnapshotReceiver {
         Self::default()
     }
 
-    /// Takes the next chunk. Returns the machine with the last one, and is as new then.
+    /// Takes the next chunk. After the last one, returns the machine, and is as new.
     ///
     /// # Errors
     ///
-    /// [`SnapshotError`] when the chunk is not the next one of the same copy, or when the copy does
-    /// not add up to its original. The copy is lost then: begin a new one.
+    /// [`SnapshotError`] if the chunk is not the next one of the same snapshot, or if the copy
+    /// differs from its original. Then the transfer has to begin anew.
     pub fn add(&mut self, chunk: Chunk) -> Result<Option<Machine>, SnapshotError> {
         if chunk.index != self.next {
             return Err(SnapshotError::OutOfOrder {
@@ -250,7 +250,7 @@ impl SnapshotReceiver {
         Ok(())
     }
 
-    /// A session does not know of a lock that it has let go of.
+    /// A session has no index entry for a lock that it has released.
     fn forget_left(&mut self) -> Result<(), SnapshotError> {
         let Machine {
             locks,
@@ -283,25 +283,25 @@ impl SnapshotReceiver {
     }
 }
 
-/// Why a copy cannot become a machine.
+/// Why a snapshot cannot become a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// A chunk is missing, or came twice.
+    /// A chunk is missing, or arrived twice.
     #[error("chunk {found} of a copy came where chunk {expected} was due")]
     OutOfOrder {
-        /// The index of the chunk that was due.
+        /// The index of the expected chunk.
         expected: u32,
-        /// The index of the chunk that came.
+        /// The index of the chunk that arrived.
         found: u32,
     },
-    /// The chunk belongs to another copy than the ones before it.
+    /// The chunk belongs to another snapshot than the ones before it.
     #[error("a chunk belongs to another copy")]
     Mixed,
-    /// The chunk holds what no machine can hold: an entry twice, or an impossible record.
+    /// The chunk has entries that no machine can have: an entry twice, or an impossible session.
     #[error("a chunk of a copy is malformed")]
     Malformed,
-    /// All chunks came, and the machine that they make is not the one that was copied.
+    /// All chunks arrived, and the resulting machine differs from the original.
     #[error("a copy has the digest {found} where its original has {expected}")]
     Corrupt {
         /// The digest of the original.
