@@ -1,5 +1,4 @@
-//! Warnings that can repeat: each is told at once, and then once a minute, with how many there
-//! were.
+//! Throttles warnings that repeat: each is logged at once, and then once a minute with a count.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often a warning is told that goes on. A minute: a log that is read after a day shows that it
-/// went on, and is not filled by it.
+/// How often a lasting warning is logged. A minute: a log that is read after a day shows that it
+/// lasted, and is not filled by it.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// Says whether one kind of warning is told.
+/// Decides whether a warning of one kind is logged.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     told: Option<Instant>,
@@ -20,7 +19,7 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// A warning comes up. Returns how many before it were not told if this one is to be.
+    /// Counts a warning. If it is to be logged, returns how many before it were not.
     pub(crate) fn pass(&mut self, now: Instant) -> Option<Untold> {
         if !self.is_due(now) {
             self.untold += 1;
@@ -30,7 +29,7 @@ impl Throttle {
         Some(Untold(std::mem::take(&mut self.untold)))
     }
 
-    /// Whether the next one is told as the first was.
+    /// Whether the next one is logged at once, as the first was.
     fn is_over(&self, now: Instant) -> bool {
         self.is_due(now) && self.untold == 0
     }
@@ -41,8 +40,8 @@ impl Throttle {
     }
 }
 
-/// How many warnings of a kind were not told. Shown as the end of the one that is told, and as
-/// nothing when there were none.
+/// How many warnings of a kind were not logged. Displayed at the end of the one that is, and as
+/// nothing if there were none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Untold(u64);
 
@@ -55,7 +54,7 @@ impl fmt::Display for Untold {
     }
 }
 
-/// How many warnings are told apart. Those beyond are taken for one.
+/// How many kinds of warnings are distinguished. Further ones count as one kind.
 const MOST: usize = 64;
 
 /// The warnings of one server.
@@ -63,8 +62,8 @@ const MOST: usize = 64;
 pub(crate) struct Warnings(Mutex<BTreeMap<String, Throttle>>);
 
 impl Warnings {
-    /// A warning that says `what` comes up. Returns how many before it were not told if this one is
-    /// to be.
+    /// Counts a warning that says `what`. If it is to be logged, returns how many before it were
+    /// not.
     pub(crate) fn pass(&self, what: &str) -> Option<Untold> {
         let now = Instant::now();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +99,7 @@ mod tests {
             " (and 59 more since this was last logged)"
         );
         assert_eq!(throttle.pass(after(61)), None);
-        // One that comes after a pause is told with those before the pause.
+        // One after a pause is logged with the count of those before the pause.
         assert_eq!(throttle.pass(after(1_000)), Some(Untold(1)));
         let told = throttle.pass(after(2_000)).expect("a minute has passed");
         assert_eq!(told.to_string(), "");

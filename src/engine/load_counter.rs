@@ -1,11 +1,10 @@
-//! How much the driver does, for whoever decides whether the thread may park.
+//! Counts the driver's work, for busy polling.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Counts the requests that a primary is asked, and the commands that a backup is sent. The driver
-/// writes it.
+/// Counts the requests at a primary, and the commands at a backup. The driver writes it.
 #[derive(Debug, Default)]
 pub(crate) struct LoadCounter {
     rounds: AtomicU64,
@@ -15,7 +14,7 @@ pub(crate) struct LoadCounter {
 }
 
 impl LoadCounter {
-    /// Counts a round of the driver, in which there was so much to do.
+    /// Counts a round of the driver, and its work.
     pub(crate) fn add(&self, work: usize) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         self.work.fetch_add(work as u64, Ordering::Relaxed);
@@ -24,12 +23,12 @@ impl LoadCounter {
         }
     }
 
-    /// How many rounds there have been, also without work.
+    /// The number of rounds, also of those without work.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
     }
 
-    /// How much work there has been.
+    /// The amount of work.
     pub(crate) fn work(&self) -> u64 {
         self.work.load(Ordering::Relaxed)
     }

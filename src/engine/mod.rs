@@ -28,27 +28,27 @@ use crate::throttle::Warnings;
 use crate::transport::{Addr, Network, Servers, Stream};
 use crate::types::{ClusterId, ServerId};
 
-/// What an engine is told when it starts.
+/// The configuration of an engine.
 #[derive(Debug, Clone)]
 pub(crate) struct EngineConfig {
     /// The cluster, in the one order that all servers and clients use.
     pub(crate) servers: Servers,
-    /// Which of them this server is.
+    /// This server's place in the list.
     pub(crate) me: ServerId,
     /// Tells this run of the server from all others.
     pub(crate) run: RunId,
-    /// Where the peer is reached, when it is not the address in `servers`.
+    /// The peer's address, if it is not the one in `servers`.
     pub(crate) peer_addr: Option<Addr>,
     /// Serve without a peer if none answers.
     pub(crate) alone: bool,
     pub(crate) timing: Timing,
     pub(crate) limits: Limits,
     pub(crate) network: Arc<dyn Network>,
-    /// What has been told of what can be told again and again.
+    /// Throttles warnings that repeat.
     pub(crate) warnings: Arc<Warnings>,
 }
 
-/// A connection that a server accepted. Numbered in the order in which they were accepted.
+/// The number of a connection, in the order in which they were accepted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ConnectionNumber(pub(crate) u64);
 
@@ -75,7 +75,7 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// Starts an engine, and returns the tasks that it consists of. It stops when they are dropped.
+    /// Starts an engine, and returns its tasks. It stops when they are dropped.
     pub(crate) fn start(config: &EngineConfig) -> (Self, JoinSet<Infallible>) {
         let (pair, driver, locator) = PairHandle::new(config);
         let mut tasks = JoinSet::new();
@@ -84,12 +84,11 @@ impl Engine {
         (Self::Pair(pair), tasks)
     }
 
-    /// Submits the request of a client, which is on its way when this returns; the future waits
-    /// until its answer is safe.
+    /// Submits a client's request before it returns; the future waits until the answer is safe.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the request has then been executed whole, or not at all, and its record tells which.
+    /// Safe: the request is executed entirely or not at all, and a retry finds out which.
     pub(crate) fn submit(
         &self,
         request: Request,
@@ -99,14 +98,14 @@ impl Engine {
         }
     }
 
-    /// How the server stands: like one that is starting, once it is stopping.
+    /// Returns the server's status: that of a starting one, once it is stopping.
     pub(crate) async fn status(&self) -> EngineStatus {
         match self {
             Self::Pair(pair) => pair.status().await,
         }
     }
 
-    /// How much the engine does.
+    /// The engine's load.
     pub(crate) const fn load(&self) -> &Arc<LoadCounter> {
         match self {
             Self::Pair(pair) => pair.load(),
@@ -120,8 +119,8 @@ impl Engine {
         }
     }
 
-    /// Serves a connection from another server until it ends, or until `stopping` and all that was
-    /// asked on it is answered.
+    /// Serves a connection from another server until it ends, or until `stopping` is cancelled and
+    /// all its requests are answered.
     pub(crate) async fn serve_peer(
         &self,
         number: ConnectionNumber,
@@ -133,12 +132,12 @@ impl Engine {
         }
     }
 
-    /// Hands over to the other server: takes no new request, waits until what was taken is
-    /// answered, gives the role up, and returns when the other one knows.
+    /// Hands over to another server: takes no new request, waits until all others are answered,
+    /// gives the role up, and returns when the other server knows.
     ///
     /// # Cancel safety
     ///
-    /// Safe: the engine goes on with it.
+    /// Safe: the engine continues to hand over.
     pub(crate) async fn hand_over(&self) {
         match self {
             Self::Pair(pair) => pair.hand_over().await,

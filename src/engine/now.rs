@@ -1,4 +1,4 @@
-//! How a server counts time.
+//! A server's monotonic time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Now(pub Duration);
 
 impl Now {
-    /// How long ago `earlier` was; nothing if it is yet to come.
+    /// The time since `earlier`; zero if that is in the future.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

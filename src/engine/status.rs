@@ -1,4 +1,4 @@
-//! How a server stands, as its engine knows it.
+//! The engine's part of a server's status.
 
 use crate::service::{Obstacle, RoleName};
 use crate::types::{ClusterId, Digest, OpNumber, View};
@@ -12,22 +12,22 @@ pub struct EngineStatus {
     pub role: RoleName,
     /// Its view.
     pub view: Option<View>,
-    /// The last op it applied.
+    /// The last op that it applied.
     pub op: OpNumber,
-    /// Its digest there.
+    /// The digest of its state at that op.
     pub digest: Digest,
-    /// Of a primary: what its backup acknowledged.
+    /// The last op that the backup acknowledged; only at a primary.
     pub acked: Option<OpNumber>,
-    /// It trusts its own state and its link with the peer.
+    /// Whether it is confirmed, and its stream with the peer works.
     pub in_sync: bool,
     /// Why it does not pair with the other server.
     pub obstacle: Option<Obstacle>,
-    /// Client records.
+    /// Open sessions.
     pub clients: u64,
     /// Held locks.
     pub locks: u64,
-    /// Places in the queues of locks.
+    /// Waiters in the queues of all locks.
     pub waiters: u64,
-    /// What locks and records take in memory, in bytes, by a safe estimate.
+    /// An upper estimate of the memory that locks and sessions take, in bytes.
     pub state_bytes: u64,
 }

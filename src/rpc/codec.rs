@@ -1,11 +1,11 @@
 //! Messages as frames: four bytes of length, big-endian, then the message in postcard.
 //!
-//! A length is believed only as far as bytes have come: nothing is reserved for it in advance.
+//! A length reserves no memory in advance: only bytes that have arrived take room.
 //!
-//! A request carries the time that its caller is willing to wait. tarpc panics while it decodes one
-//! that overflows the clock, and its timer wheel panics at two years or so. Both would end the task
-//! of the connection by a panic that a hostile client chose, so both are kept from tarpc here: the
-//! one ends the connection with an error, the other is cut down to [`LONGEST_WAIT`].
+//! A request carries its caller's deadline. tarpc panics while it decodes one that overflows the
+//! clock, and its timer wheel panics at about two years. So that a hostile client cannot cause a
+//! panic, neither reaches tarpc: the first ends the connection with an error, the second is cut to
+//! [`LONGEST_WAIT`].
 
 use std::io;
 use std::marker::PhantomData;
@@ -21,7 +21,7 @@ use crate::config::LONGEST_WAIT;
 
 const HEAD_BYTES: usize = 4;
 
-/// A message that comes in.
+/// An incoming message.
 pub trait Incoming: Sized {
     /// Decodes a whole frame.
     ///
@@ -49,7 +49,7 @@ impl<Req: DeserializeOwned> Incoming for ClientMessage<Req> {
     }
 }
 
-/// Looks at the beginning of a [`ClientMessage`] as tarpc lays it out: which variant, and for a
+/// Decodes the beginning of a [`ClientMessage`] as tarpc lays it out: the variant, and for a
 /// request the seconds and nanoseconds until its deadline.
 fn check_deadline(frame: &[u8]) -> io::Result<()> {
     const REQUEST: u32 = 0;

@@ -1,18 +1,17 @@
 //! A stream as a transport for tarpc.
 //!
-//! tarpc flushes whenever it has nothing more to write at the moment, which is after nearly every
-//! message when many calls are in flight; and each flush is a system call, the dearest part of a
-//! message. So a flush is put off once: the task of the connection is woken again at once, and what
-//! became ready in the meantime goes out by the same write. A task that has nothing else to do is
-//! polled again immediately, so a lone call loses little; a server that has answered all that it
-//! was asked does not put it off.
+//! tarpc flushes whenever it has nothing more to write at the moment. With many calls in flight
+//! that is after nearly every message, and each flush is a system call, the most expensive part of
+//! a message. So a flush is deferred once: the connection's task is woken again at once, and what
+//! became ready meanwhile goes out by the same write. A task with nothing else to do is polled
+//! immediately, so a lone call loses little; a server that has answered all requests does not
+//! defer.
 //!
-//! A server reads nothing from a client that does not take its answers. What has been read is
-//! worked on and answered, and whoever asks without listening would fill the server's memory with
-//! answers. (A client always reads, or two that are full of each other's messages would wait for
-//! ever.)
+//! A server reads nothing from a client that does not read its answers: otherwise such a client
+//! could fill the server's memory with answers. (A client always reads, or two ends with full
+//! buffers would wait for each other for ever.)
 //!
-//! Each message that comes in counts against Tokio's budget of the task, or a client that floods
+//! Each incoming message counts against Tokio's budget of the task. Otherwise a client that floods
 //! its connection would keep the thread from all others, and the servers from their heartbeats.
 
 use std::fmt;
@@ -33,7 +32,7 @@ pub use super::codec::Incoming;
 
 /// A transport that reads `In` and writes `Out`.
 ///
-/// A frame that is too large, or is no `In`, ends it with an error.
+/// A frame that is too large, or is not an `In`, ends it with an error.
 pub struct Transport<In, Out> {
     frames: Framed<Stream, Codec<In, Out>>,
     is_roomy: bool,
@@ -41,35 +40,34 @@ pub struct Transport<In, Out> {
     stuck: Stuck,
 }
 
-/// What it means that the other side takes nothing at the moment.
+/// Whether to read while the other side does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stuck {
-    /// Nothing: a client reads on.
+    /// A client always reads.
     Ignored,
-    /// It takes what is written, so its messages are read.
+    /// A server whose client reads: its messages are read.
     No,
-    /// It does not, so nothing is read from it.
+    /// A server whose client does not read: nothing is read from it.
     Yes,
 }
 
-/// What the buffers of a connection hold at first, in bytes: a few messages. Most connections are
-/// idle.
+/// The initial size of a connection's buffers, in bytes: a few messages. Most connections are idle.
 const SMALL_BUFFER: usize = 512;
 
-/// What they hold once messages come many at a time, in bytes; and how much is kept back for one
+/// Their size once many messages arrive at a time, in bytes; and how much is collected for one
 /// write.
 const LARGE_BUFFER: usize = 8 * 1024;
 
-/// How far the wish to flush has come.
+/// The state of a deferred flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flush {
-    /// Nothing has been written since the last one.
+    /// Nothing has been written since the last flush.
     Clean,
-    /// Something has been written, and no flush asked for.
+    /// Something has been written, and no flush requested.
     Written,
-    /// The same, and a flush would be put off for nothing.
+    /// The same, and the next flush is not deferred.
     AtOnce,
-    /// A flush was asked for, and put off.
+    /// A flush was requested, and deferred.
     PutOff,
 }
 
@@ -118,8 +116,8 @@ impl<In: Incoming, Out> Transport<In, Out> {
         }
     }
 
-    /// Grows the buffer when one read has brought several messages. It would not grow by itself:
-    /// what is read from it makes room again.
+    /// Grows the buffer when one read has brought several messages. It would not grow by itself, as
+    /// decoding makes room again.
     fn make_room(&mut self) {
         let waiting = self.frames.read_buffer().len();
         if !self.is_roomy && waiting > SMALL_BUFFER / 4 {
@@ -132,23 +130,21 @@ impl<In: Incoming, Out> Transport<In, Out> {
 }
 
 impl<In, Out> Transport<In, Out> {
-    /// Sets how large a frame may be that is written, where that is not what one may be that is
-    /// read.
+    /// Sets the size limit of written frames, if it differs from that of read ones.
     #[must_use]
     pub fn writing_up_to(mut self, max_frame_bytes: usize) -> Self {
         self.frames.codec_mut().write_up_to(max_frame_bytes);
         self
     }
 
-    /// Does not put off the next flush, for nothing more is about to be written.
+    /// Does not defer the next flush, as nothing more is about to be written.
     pub fn flush_at_once(&mut self) {
         if self.flush == Flush::Written {
             self.flush = Flush::AtOnce;
         }
     }
 
-    /// Notes whether the other side takes what is written. Once it does again, it is to be read
-    /// from.
+    /// Notes whether the other side reads. Once it does again, its messages are read.
     fn note<T>(&mut self, written: Poll<T>, cx: &Context<'_>) -> Poll<T> {
         let now = match (self.stuck, written.is_pending()) {
             (Stuck::Ignored, _) => Stuck::Ignored,

@@ -1,7 +1,7 @@
-//! What is said on a connection first, and how messages are framed and encoded.
+//! The preface of a connection, and how messages are framed and encoded.
 //!
-//! The [`preface`] says what a stream is for, [`framing`] makes a transport for tarpc of it, and
-//! `serve` answers the requests that come on it.
+//! The [`preface`] names the purpose of a stream, [`framing`] turns it into a transport for tarpc,
+//! and `serve` answers the requests on it.
 
 mod codec;
 pub mod framing;

@@ -1,4 +1,4 @@
-//! What each connection opens with, before plain tarpc.
+//! The preface of a connection, before plain tarpc.
 //!
 //! | dialer | bytes | | server | bytes |
 //! |---|---|---|---|---|
@@ -9,11 +9,11 @@
 //! | a peer's [`PairId`] | 8 | | | |
 //! | of a peer only: its [`RunId`] | 8 | | | |
 //!
-//! Numbers are big-endian. The first ten bytes of both sides are the same in every version, so that
-//! any two versions can tell each other which they are. A stranger is known by his first wrong
-//! byte, and told in plain text where he is.
+//! Numbers are big-endian. The first ten bytes of both sides are the same in every version, so any
+//! two versions can name theirs. A foreign client is recognised by its first wrong byte, and gets a
+//! line of plain text.
 //!
-//! Nothing here bounds the time that the other side takes; callers do.
+//! There are no timeouts here; callers set them.
 
 use std::io;
 use std::time::Duration;
@@ -28,20 +28,19 @@ use crate::types::{ClusterId, ServerId};
 
 const MAGIC: [u8; 8] = *b"lockserv";
 
-/// The verdict on a dialer that is not turned away.
+/// The verdict on an accepted dialer.
 const WELCOME: u8 = 0;
 
-/// What a server says that is no member of a cluster. That an id is drawn like this will not
-/// happen.
+/// Stands for no cluster. No cluster's id is drawn as zero in practice.
 const NO_CLUSTER: u64 = 0;
 
-/// How long the server keeps a connection that it has turned away, for its answer to be read.
+/// How long the server keeps a rejected connection, so that the dialer can read the answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How much it reads from one meanwhile, in bytes.
+/// How much it reads from that connection meanwhile, in bytes.
 const LINGER_BYTES: u64 = 64 * 1024;
 
-/// One run of a server, so that a server which reaches itself can tell.
+/// Identifies one run of a server, so that a server that reaches itself notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RunId(pub u64);
 
@@ -58,18 +57,18 @@ impl RunId {
 pub enum Purpose {
     /// It carries [`LockService`](crate::service::LockService).
     Client,
-    /// It carries what an engine asks of the engine of the other server of the pair.
+    /// It carries the service between the engines of two servers.
     Peer {
-        /// Which server dials.
+        /// The server that dials.
         from: ServerId,
-        /// The pair that it belongs to.
+        /// The list that it was given.
         pair: PairId,
-        /// Which run of that server it is.
+        /// The run of that server.
         run: RunId,
     },
 }
 
-/// Why a lock server turned a connection away.
+/// Why a lock server rejected a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -78,7 +77,7 @@ pub enum Rejection {
         "it speaks version {theirs} of the protocol, this side speaks {PROTOCOL_VERSION}: upgrade the older one"
     )]
     Version {
-        /// The version of the one who says no.
+        /// Its version.
         theirs: u16,
     },
     /// It has as many connections as it accepts.
@@ -87,12 +86,12 @@ pub enum Rejection {
     /// It belongs to another pair.
     #[error("it belongs to another pair: the two servers were not given the same list")]
     OtherServers,
-    /// It was started as the same server of the pair as the one that dials.
+    /// It was started as the same server as the one that dials.
     #[error(
         "both were started as the same server of the pair: one is `primary`, the other `backup`"
     )]
     SameServer,
-    /// It is the very process that dials.
+    /// It is the process that dials.
     #[error("it is the very process that dials")]
     Itself,
 }
@@ -108,7 +107,7 @@ impl Rejection {
         }
     }
 
-    /// What a `code` of a server of version `theirs` means, if it is one of these.
+    /// The rejection that a server of version `theirs` means by `code`, if it is known.
     const fn from_code(verdict: u8, theirs: u16) -> Option<Self> {
         match verdict {
             1 => Some(Self::Version { theirs }),
@@ -128,23 +127,22 @@ impl Rejection {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// Nobody listens there.
+    /// The connection was refused: nothing listens there.
     #[error("nobody listens there: {0}")]
     Refused(#[source] io::Error),
-    /// No connection could be made: the host is silent. Somebody may be listening.
+    /// No connection could be made in time: the host is silent, and a server may be listening.
     #[error("it cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
-    /// This side could not even ask: it does not know the address, or lacks what a connection
-    /// takes.
+    /// This side could not try: it knows no address, or lacks a descriptor or the like.
     #[error("it cannot be asked: {0}")]
     NotAsked(#[source] io::Error),
     /// The connection broke before the server had answered.
     #[error("the connection broke: {0}")]
     Broken(#[source] io::Error),
-    /// The server said no.
+    /// The server rejected the connection.
     #[error(transparent)]
     Rejected(Rejection),
-    /// Somebody else listens there.
+    /// Something else listens there.
     #[error("what listens there is no lock server")]
     NotALockServer,
 }
@@ -171,16 +169,16 @@ impl Eq for DialError {}
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GreetError {
-    /// The dialer does not begin as a clerk or a server does. It has been told where it is.
+    /// The dialer is neither a clerk nor a server. It has been sent a line of text.
     #[error("a stranger's bytes")]
     Stranger,
-    /// The dialer speaks another version, and has been told.
+    /// The dialer speaks another version, and has been told so.
     #[error("it speaks version {theirs} of the protocol, this server speaks {PROTOCOL_VERSION}")]
     Version {
         /// The dialer's version.
         theirs: u16,
     },
-    /// The dialer says the right version but nothing that exists in it.
+    /// The dialer names the right version, and a purpose that does not exist in it.
     #[error("a malformed preface")]
     Malformed,
     /// The connection broke.
@@ -277,22 +275,21 @@ fn magic_and_version() -> Vec<u8> {
     [&MAGIC[..], &PROTOCOL_VERSION.to_be_bytes()].concat()
 }
 
-/// Reads what the dialer opens with. To be followed by [`accept`] or [`reject`].
+/// Reads the dialer's preface. Call [`accept`] or [`reject`] next.
 ///
 /// # Errors
 ///
-/// [`GreetError`]; the dialer has been told what can be told to it, and the stream is of no more
-/// use.
+/// [`GreetError`]; the dialer has been answered if that is possible, and the stream must be closed.
 ///
 /// # Cancel safety
 ///
-/// Not safe: what has been read is lost, so the stream is of no more use.
+/// Not safe: bytes that were read are lost, so the stream must be closed.
 pub async fn greet(stream: &mut Stream) -> Result<Purpose, GreetError> {
     match read_version(stream).await {
         Ok(PROTOCOL_VERSION) => read_purpose(stream).await,
         Ok(theirs) => {
             let ours = PROTOCOL_VERSION;
-            // The dialer may hang up as soon as it knows: that is not why it was refused.
+            // The dialer may hang up as soon as it knows: that is not why it was rejected.
             let _ = reject(stream, Rejection::Version { theirs: ours }).await;
             Err(GreetError::Version { theirs })
         }
@@ -304,7 +301,7 @@ pub async fn greet(stream: &mut Stream) -> Result<Purpose, GreetError> {
     }
 }
 
-/// What a stranger gets to read.
+/// The line of text for a foreign client.
 fn sign() -> String {
     format!(
         "This is a lock server (lockservice {}, protocol version {PROTOCOL_VERSION}). \
@@ -344,7 +341,7 @@ async fn read_purpose(stream: &mut Stream) -> Result<Purpose, GreetError> {
     }
 }
 
-/// Welcomes the dialer, as a server that is no member of a cluster yet: from here on the stream
+/// Accepts the dialer, as a server that is no member of a cluster yet: from here on the stream
 /// carries tarpc.
 ///
 /// # Errors
@@ -358,7 +355,7 @@ pub async fn accept(stream: &mut Stream) -> io::Result<()> {
     welcome(stream, None).await
 }
 
-/// Welcomes the dialer, as a member of `cluster`: from here on the stream carries tarpc.
+/// Accepts the dialer, as a member of `cluster`: from here on the stream carries tarpc.
 ///
 /// # Errors
 ///
@@ -374,7 +371,7 @@ pub async fn welcome(stream: &mut Stream, cluster: Option<ClusterId>) -> io::Res
     send(stream, &bytes).await
 }
 
-/// Turns the dialer away, and waits a moment for it to read why.
+/// Rejects the dialer, and waits a moment for it to read why.
 ///
 /// # Errors
 ///
@@ -398,10 +395,10 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
     stream.flush().await
 }
 
-/// Sends the last words.
+/// Sends the last bytes on a stream, and waits until they can be read.
 ///
-/// A socket that is closed with unread bytes in it resets the connection, and the last words are
-/// lost on their way. So what the other side still sends is read, within bounds.
+/// Closing a socket with unread bytes resets the connection, and bytes on their way are lost. So
+/// this reads what the other side still sends, within bounds.
 async fn farewell(stream: &mut Stream, words: &[u8]) -> io::Result<()> {
     let exchange = async {
         send(stream, words).await?;

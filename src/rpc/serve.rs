@@ -1,4 +1,4 @@
-//! Answers the requests that come on one connection.
+//! Answers the requests of one connection.
 //!
 //! A connection is one task. Its handlers are polled by that task, in the order in which their
 //! requests came, and not spawned: so the requests of a connection reach the engine in their order,
@@ -28,16 +28,16 @@ pub(crate) use self::idle::Idle;
 use super::ServerTransport;
 use super::framing::Incoming;
 
-/// How many answers of a connection are kept until it takes them; the handlers of the others wait.
+/// How many answers are kept until the connection takes them; further handlers wait.
 const READY_ANSWERS: usize = 64;
 
-/// Whether the answer to a request may be large. Of each connection one of those is worked on at a
-/// time, and the next one when its answer has been taken.
+/// Whether the answer to a request may be large. A connection works on one such request at a time,
+/// until its answer has been taken.
 pub(crate) type IsLook<Req> = fn(&Req) -> bool;
 
-/// Answers requests until the connection ends, or is `idle` for too long, or until the server stops
-/// and all that are in flight are answered. What comes later is left unread, or dropped: its client
-/// asks the other server.
+/// Answers requests until the connection ends, or its `idle` timer expires, or until the server
+/// stops and all requests in flight are answered. Later requests are left unread or dropped: their
+/// client asks another server.
 pub(crate) async fn answer_requests<S>(
     transport: ServerTransport<S::Req, S::Resp>,
     serve: S,
@@ -107,23 +107,23 @@ pub(crate) async fn answer_requests<S>(
     let _ = poll_fn(|cx| requests.channel_pin_mut().poll_close(cx)).await;
 }
 
-/// Works on a request when it has a turn, which it does not give back: its answer is still to be
+/// Works on a request once it has a permit. It keeps the permit, as its answer is still to be
 /// taken.
 fn in_turn<'a>(
     turns: &'a Semaphore,
     handler: impl Future<Output = ()> + 'a,
 ) -> impl Future<Output = ()> + 'a {
-    // Not an async function, in which the handler, 2 KiB of it, would be there twice.
+    // Not an async function, which would hold the handler, 2 KiB, twice.
     turns.acquire().then(|turn| {
-        // Closed, all may go on.
+        // If it is closed, all continue.
         let _ = turn.map(SemaphorePermit::forget);
         handler
     })
 }
 
-/// Ready when all that were in flight are answered, or the connection has ended. What comes late is
-/// dropped; tarpc counts it as in flight until it is polled again, and nothing tells when it no
-/// longer does.
+/// Completes when all requests in flight are answered, or the connection has ended. Later requests
+/// are dropped; tarpc counts them as in flight until it is polled again, and gives no signal when
+/// it no longer does.
 fn poll_drained<C: Channel>(
     cx: &mut task::Context<'_>,
     mut requests: Pin<&mut Requests<C>>,
@@ -144,7 +144,7 @@ fn poll_drained<C: Channel>(
     }
 }
 
-/// Answers a handler's panic at once, which tarpc would leave to the caller's deadline.
+/// Answers at once if a handler panics; tarpc would leave its caller to the deadline.
 #[derive(Clone)]
 struct CatchPanic<S>(S);
 
@@ -152,7 +152,7 @@ impl<S: Serve> Serve for CatchPanic<S> {
     type Req = S::Req;
     type Resp = S::Resp;
 
-    // Not an async function: the request would be in it twice.
+    // Not an async function, which would hold the request twice.
     fn serve(
         self,
         context: Context,

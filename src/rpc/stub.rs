@@ -1,7 +1,7 @@
-//! The client's end of a connection, on which an answer of the wrong kind is an error.
+//! A client's stub that treats an answer of the wrong kind as an error.
 //!
-//! The clients that tarpc generates panic when a question is answered as if it had been another
-//! one. Who answers is not always who should: then the connection is broken, and no more than that.
+//! The clients that tarpc generates panic if the response is that of another method. A faulty or
+//! hostile server must not cause that: here it only breaks the connection.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tarpc::{ChannelError, RequestName};
 
 use crate::service::Kind;
 
-/// A stub for tarpc's clients that compares the kinds of questions and answers.
+/// A stub for tarpc's clients that compares the methods of requests and responses.
 #[derive(Debug)]
 pub struct Checked<Req, Resp>(Channel<Req, Resp>);
 
@@ -64,7 +64,7 @@ mod tests {
     use crate::service::{LockServiceClient, LockServiceRequest, LockServiceResponse, Refusal};
     use crate::transport::Stream;
 
-    /// Answers one question with `answer`.
+    /// Answers one request with `answer`.
     async fn lie(stream: Stream, answer: LockServiceResponse) {
         let mut transport =
             server_transport::<LockServiceRequest, LockServiceResponse>(stream, MAX_FRAME_BYTES);

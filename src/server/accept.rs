@@ -12,11 +12,10 @@ use super::{Shared, connection};
 use crate::engine::ConnectionNumber;
 use crate::transport::{Listener, Stream};
 
-/// How long to wait when no connection can be taken: until others have ended and given their
-/// descriptors back.
+/// How long to wait when no connection can be accepted: until others have freed descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Takes connections, and owns their tasks.
+/// Accepts connections, and owns their tasks.
 pub(super) struct Acceptor {
     listener: Option<Listener>,
     shared: Arc<Shared>,
@@ -42,7 +41,7 @@ impl Acceptor {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what was accepted goes on.
+    /// Safe: accepted connections continue.
     pub(super) async fn run(&mut self) {
         loop {
             let Some(listener) = &mut self.listener else {
@@ -54,7 +53,7 @@ impl Acceptor {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, who)) => {
                         self.admit(stream, who);
-                        // A connection that makes room for it gives its descriptor back.
+                        // A connection that makes room for it frees its descriptor.
                         yield_now().await;
                     }
                     Err(error) => {
@@ -70,8 +69,8 @@ impl Acceptor {
 
     fn admit(&mut self, stream: Stream, who: String) {
         let limits = &self.shared.config.limits;
-        // Numbered here, in the order of arrival: what was accepted before a link must not take its
-        // place.
+        // Numbered here, in the order of arrival: a connection that was accepted before a stream
+        // must not replace it.
         let number = self.next_number;
         self.next_number = number.next();
         let most = limits.connections + limits.greetings;
@@ -97,9 +96,9 @@ impl Acceptor {
         }
     }
 
-    /// Waits until every connection has ended, and stops listening. Connections that come meanwhile
-    /// are not waited for: the peer's are served, so that it hears what it asks; clients' are
-    /// closed.
+    /// Waits until every connection has ended, and stops listening. It does not wait for
+    /// connections that arrive meanwhile: the peer's are served, so that its probes are answered;
+    /// clients' are closed.
     pub(super) async fn drain(&mut self) {
         let mut connections = std::mem::take(&mut self.connections);
         let ended = async { while connections.join_next().await.is_some() {} };
@@ -111,11 +110,11 @@ impl Acceptor {
 /// Counts the connections of clients.
 pub(super) struct ConnectionPermits(Arc<AtomicUsize>);
 
-/// A place among the connections of clients, given back when dropped.
+/// A client connection's share of the limit, freed when dropped.
 pub(super) struct ConnectionPermit(Arc<AtomicUsize>);
 
 impl ConnectionPermits {
-    /// Takes a place, if there is one.
+    /// Takes a share, if one is left.
     pub(super) fn take(self, limit: usize) -> Option<ConnectionPermit> {
         let taken = self.0.fetch_add(1, Ordering::Relaxed);
         let permit = ConnectionPermit(self.0);

@@ -1,4 +1,4 @@
-//! One connection: what it opens with, and who answers the requests that come on it.
+//! One connection: its preface, and the service that answers its requests.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(super) async fn serve(
     greeting: Greeting,
 ) {
     let patience = shared.config.timing.preface_timeout;
-    // The peer may still ask when this server has handed over.
+    // The peer may still send requests after this server has handed over.
     let stopping = if shared.stopping.is_cancelled() {
         CancellationToken::new()
     } else {
@@ -59,7 +59,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Why a server that dials is not the other one of this pair.
+/// Why a dialing server is not a peer of this one.
 fn misfit(shared: &Shared, from: ServerId, pair: PairId, run: RunId) -> Option<Rejection> {
     let config = &shared.config;
     if run == shared.run {
@@ -73,10 +73,10 @@ fn misfit(shared: &Shared, from: ServerId, pair: PairId, run: RunId) -> Option<R
     }
 }
 
-/// Tells why a connection was refused that began wrongly.
+/// Logs why a connection with a bad preface was refused.
 fn tell_refusal(shared: &Shared, who: &str, why: &GreetError) {
     match why {
-        // Whoever only looks whether the port is open goes away like that.
+        // A check whether the port is open ends like that.
         GreetError::Broken(_) => tracing::debug!(%who, "refused a connection: {why}"),
         _ => {
             if let Some(untold) = shared.warnings.pass(&why.to_string()) {
@@ -110,8 +110,8 @@ async fn serve_client(shared: &Arc<Shared>, mut stream: Stream, address: ClientA
         )
     };
     let idle = Idle::new(shared.config.timing.session_time_to_live);
-    // Clients go by what they were told, so they are told anew when it is something else. A server
-    // that has no cluster answers no call, and may find back to the same one.
+    // Clients rely on the cluster id of the preface, so their connections end when it changes. A
+    // server without a cluster answers no call, and may rejoin the same one.
     let is_another = |now: &Option<ClusterId>| now.is_some() && *now != told;
     tokio::select! {
         biased;

@@ -1,7 +1,7 @@
-//! Connections that have not said yet what they are.
+//! Connections that have not sent their preface yet.
 //!
-//! Each may be the peer's, so a new one is never refused for their sake: the oldest makes room.
-//! What connects and says nothing can then keep neither the peer nor clients out for long.
+//! Each may be the peer's, so a new one is never refused: the oldest one makes room. So connections
+//! that send nothing keep neither the peer nor clients out for long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Default)]
 pub(super) struct Greetings(VecDeque<Weak<CancellationToken>>);
 
-/// One of them, until this is dropped. When it is cancelled, it has to make room.
+/// One of them, until this is dropped. It makes room when it is cancelled.
 pub(super) type Greeting = Arc<CancellationToken>;
 
 impl Greetings {
-    /// Another one begins.
+    /// Adds a new connection.
     pub(super) fn begin(&mut self) -> Greeting {
         if self.0.len() == self.0.capacity() {
             self.0.retain(|greeting| greeting.strong_count() > 0);
@@ -26,7 +26,7 @@ impl Greetings {
         greeting
     }
 
-    /// Ends the oldest. False when there is none.
+    /// Ends the oldest one. False if there is none.
     pub(super) fn end_oldest(&mut self) -> bool {
         while let Some(oldest) = self.0.pop_front() {
             if let Some(greeting) = oldest.upgrade() {

@@ -1,8 +1,7 @@
-//! A server of the pair: accepts connections, and hands what comes on them to its engine.
+//! A server of the pair: accepts connections, and passes their requests to its engine.
 //!
-//! [`Server::bind`] takes the address, [`Server::run`] serves until it is told to stop. The server
-//! owns its tasks: when the future of `run` is dropped, they are gone, and every connection with
-//! them.
+//! [`Server::bind`] binds the address, [`Server::run`] serves until it is stopped. The server owns
+//! its tasks: dropping the future of `run` ends them, and every connection.
 
 mod accept;
 mod busy_poll;
@@ -30,33 +29,33 @@ use crate::throttle::Warnings;
 use crate::transport::{Addr, Listener, Network, Servers, SystemNetwork};
 use crate::types::ServerId;
 
-/// What a server is told.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerConfig {
     /// The pair, in the one order that all servers and clients use.
     pub servers: Servers,
-    /// Which of the two this server is.
+    /// This server's place in the list.
     pub me: ServerId,
-    /// The address to bind, when it is not the one in `servers`: `0.0.0.0:5100`, or a private one
+    /// The address to bind, if it is not the one in `servers`: `0.0.0.0:5100`, or a private one
     /// behind a proxy.
     pub listen: Option<Addr>,
-    /// Where this server reaches its peer, when it is not the address in `servers`: a tunnel, or a
-    /// proxy between the two.
+    /// The address at which this server reaches its peer, if it is not the one in `servers`: a
+    /// tunnel, or a proxy between the two.
     pub peer_addr: Option<Addr>,
-    /// Serve without a peer if none answers. Meant for the first start of a server whose peer is
-    /// gone for good: while a peer runs that cannot be reached, both would serve.
+    /// Whether to serve without a peer if none answers. Only for a server whose peer is gone for
+    /// good: if the peer runs and cannot be reached, both serve.
     pub alone: bool,
     /// Timeouts.
     pub timing: Timing,
     /// Limits.
     pub limits: Limits,
-    /// How bytes travel. Default: [`SystemNetwork`].
+    /// The network. Default: [`SystemNetwork`].
     pub network: Arc<dyn Network>,
 }
 
 impl ServerConfig {
-    /// The defaults for server `me` of the pair.
+    /// Returns the defaults for the server `me` of `servers`.
     #[must_use]
     pub fn new(servers: Servers, me: ServerId) -> Self {
         Self {
@@ -91,16 +90,16 @@ impl ServerConfig {
     }
 }
 
-/// Why [`Server::bind`] gave no server.
+/// Why [`Server::bind`] failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The address could not be taken.
+    /// The address could not be bound.
     #[error("cannot listen on {addr}: {source}")]
     Address {
         /// The address.
         addr: Addr,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
     /// The list does not name the two servers of a pair, with this server among them.
@@ -111,16 +110,16 @@ pub enum BindError {
     },
 }
 
-/// The server could not go on.
+/// The server could not continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The task that owns the state has failed: a bug. The peer takes over.
+    /// The task that owns the state panicked: a bug. The peer takes over.
     #[error("the task that owns the state has failed; this server stops, lest it answer wrongly")]
     Engine,
 }
 
-/// A server that has taken its address. See [`Server::run`].
+/// A server that has bound its address. See [`Server::run`].
 #[must_use = "a server does nothing until it is run"]
 pub struct Server {
     config: ServerConfig,
@@ -137,12 +136,12 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Takes the address. From here on clients can connect; they are served once the server runs.
+    /// Binds the address. From here on clients can connect; they are served once the server runs.
     ///
     /// # Errors
     ///
-    /// [`BindError`] when the address is in use or is not this machine's, or when the list of
-    /// servers is not that of a pair.
+    /// [`BindError`] if the address is in use or is not this machine's, or if the list of servers
+    /// is not that of a pair.
     ///
     /// # Cancel safety
     ///
@@ -161,21 +160,21 @@ impl Server {
         }
     }
 
-    /// The address that is listened on, with the real port when it was bound to port 0.
+    /// The address that it listens on, with the real port if it was bound to port 0.
     #[must_use]
     pub fn local_addr(&self) -> Addr {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` completes; then hands over to the peer, answers what is in flight, and
-    /// stops accepting.
+    /// Serves until `stop` completes; then hands over to the peer, answers the requests in flight,
+    /// and stops accepting.
     ///
-    /// Clients are sent to the peer at once, also those whose polls wait here. Stopping takes no
-    /// longer than [`Timing::stop_timeout`].
+    /// Clients go to the peer at once, also those whose polls wait here. Stopping takes at most
+    /// [`Timing::stop_timeout`].
     ///
     /// # Errors
     ///
-    /// [`ServeError`] when the server cannot go on.
+    /// [`ServeError`] if the server cannot continue.
     ///
     /// # Cancel safety
     ///
@@ -222,7 +221,7 @@ impl Server {
     }
 }
 
-/// What every connection of a server needs.
+/// The context of every connection.
 #[derive(Debug)]
 struct Shared {
     config: ServerConfig,

@@ -1,4 +1,4 @@
-//! What clients ask: parse, submit, wait.
+//! Implements the service for clients: parse, submit, wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::types::{
 #[derive(Debug, Clone)]
 pub(super) struct LockRpc {
     shared: Arc<Shared>,
-    /// Where the client is connected from.
+    /// The client's address.
     address: ClientAddress,
 }
 
@@ -243,7 +243,7 @@ impl LockService for LockRpc {
     }
 }
 
-/// How much processor time this process has used.
+/// The processor time that this process has used.
 fn cpu_time() -> Duration {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(used).unwrap_or_default()

@@ -1,9 +1,8 @@
-//! How many requests are unanswered: in all, and on one connection.
+//! Admission control: counts unanswered requests, in all and of each connection.
 //!
-//! A request costs memory from when it is read until its answer is taken. A server refuses more
-//! than it can work on; but a refusal is an answer too, and when there are as many of either kind,
-//! it stops reading from the connections that have more than a few: whoever floods it waits, and
-//! whoever asks now and then does not.
+//! A request takes memory until its answer is written. A server refuses more requests than it can
+//! work on. But a refusal is an answer too, so with twice as many unanswered, it stops reading from
+//! connections that have more than a few: a client that floods the server waits, and others do not.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +16,7 @@ use serde::Serialize;
 use crate::rpc::Transport;
 use crate::rpc::framing::Incoming;
 
-/// How many unanswered requests a connection may have in any case.
+/// How many unanswered requests a connection may always have.
 const FEW: usize = 4;
 
 /// The unanswered requests of a server. Clones are of the same server.
@@ -27,11 +26,11 @@ pub(crate) struct AdmissionControl {
     most: usize,
 }
 
-/// One connection's part of it. Clones are of the same connection.
+/// The unanswered requests of one connection. Clones are of the same connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Quota(Arc<QuotaState>);
 
-/// Taken off when dropped.
+/// Counts as answered when dropped.
 #[derive(Debug)]
 struct QuotaState {
     admission: AdmissionControl,
@@ -39,7 +38,7 @@ struct QuotaState {
 }
 
 impl AdmissionControl {
-    /// For a server that works on `calls` at a time.
+    /// Creates the counter of a server that works on `calls` at a time.
     pub(crate) fn new(calls: usize) -> Self {
         Self {
             unanswered: Arc::default(),
@@ -56,8 +55,8 @@ impl AdmissionControl {
 }
 
 impl Quota {
-    /// Whether another request may be read. Once it may not, it may again after some have been
-    /// answered on this very connection.
+    /// Whether another request may be read. If not, it may be again once some are answered on this
+    /// connection.
     fn has_room(&self) -> bool {
         let QuotaState {
             admission,
@@ -92,8 +91,8 @@ impl Drop for QuotaState {
     }
 }
 
-/// A transport that reads only while there is room; it writes meanwhile, or there would never be
-/// room again. To be polled again whenever a request has been answered.
+/// A transport that reads only while another request is admitted, and always writes. Poll it again
+/// whenever a request has been answered.
 #[derive(Debug)]
 pub(super) struct Gated<In, Out> {
     pub(super) transport: Transport<In, Out>,

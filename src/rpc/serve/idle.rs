@@ -1,16 +1,14 @@
-//! When a connection on which nothing is heard is given up.
+//! The idle timeout of a connection.
 //!
-//! A client whose host has vanished does not say goodbye, and where a proxy stands between, TCP
-//! does not find out either: its connection would take a place for ever. A clerk that lives is
-//! heard more often.
+//! A client whose host has vanished closes nothing, and with a proxy in between TCP does not notice
+//! either: the connection would count against the limit for ever. A live clerk sends more often.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long nothing has been heard on a connection. Dearer than a look at the clock only when time
-/// is over.
+/// The idle timer of a connection. It costs more than reading the clock only when it has expired.
 pub(crate) struct Idle {
     limit: Duration,
     heard: Instant,
@@ -26,12 +24,12 @@ impl Idle {
         }
     }
 
-    /// Notes that something was heard, or was still to be answered.
+    /// Resets the timer: something was read, or a request was still to be answered.
     pub(super) fn note(&mut self) {
         self.heard = Instant::now();
     }
 
-    /// Waits until nothing has been heard for as long as the limit.
+    /// Waits until nothing has been read for the whole timeout.
     ///
     /// # Cancel safety
     ///

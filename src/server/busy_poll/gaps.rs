@@ -1,11 +1,11 @@
-//! How soon messages follow each other, and so how long it is worth polling for the next one.
+//! Measures the gaps between messages, and so how long it is worth polling for the next one.
 
 use std::time::Duration;
 
-/// Gaps are told apart by powers of two: below 1 us, below 2 us, and so on to 16 ms.
+/// Gaps are counted by powers of two: below 1 us, below 2 us, and so on to 16 ms.
 const BUCKETS: usize = 15;
 
-/// How many gaps are too few to conclude anything from.
+/// With fewer gaps than this there is no conclusion.
 const TOO_FEW: u32 = 16;
 
 /// The times between messages, as a histogram.
