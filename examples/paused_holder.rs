@@ -12,7 +12,7 @@
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
-use std::{env, fs, io};
+use std::{env, fs};
 
 use lockservice::fencing::{FileGate, GateError};
 use lockservice::testkit::{Pair, PairOptions, Process};
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// What both do with the lock: each write goes through the gate, with the token of whoever writes.
-fn write(directory: &Path, token: Token, text: &str) -> Result<io::Result<()>, GateError> {
+fn write(directory: &Path, token: Token, text: &str) -> Result<(), GateError> {
     let gate = FileGate::new(directory.join("report.fence"));
     gate.write(token, || fs::write(directory.join("report"), text))
 }
@@ -79,7 +79,7 @@ async fn second_holder() -> Result<(), Box<dyn Error>> {
     let guard = clerk.acquire("report").await?;
     let token = guard.token();
     println!("second: by token {token}, the lock is {:?}", guard.state());
-    write(path, token, "by the second")??;
+    write(path, token, "by the second")?;
     println!("second: writes");
 
     first.wake();

@@ -6,6 +6,8 @@
 mod server;
 mod session;
 
+use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::num::{NonZeroU32, ParseIntError};
 use std::str::FromStr;
@@ -59,11 +61,39 @@ impl FromStr for LockName {
     }
 }
 
-impl TryFrom<Arc<str>> for LockName {
-    type Error = NameError;
+/// Converts a checked text from each type of string, as `new` does.
+macro_rules! try_from_strings {
+    ($name:ident, $error:ident) => {
+        try_from_strings!($name, $error: &str, String, Box<str>, Arc<str>, Cow<'_, str>);
 
-    fn try_from(name: Arc<str>) -> Result<Self, NameError> {
-        Self::new(name)
+        impl TryFrom<&String> for $name {
+            type Error = $error;
+
+            fn try_from(text: &String) -> Result<Self, $error> {
+                Self::new(text.as_str())
+            }
+        }
+    };
+    ($name:ident, $error:ident: $($string:ty),*) => {
+        $(
+            impl TryFrom<$string> for $name {
+                type Error = $error;
+
+                fn try_from(text: $string) -> Result<Self, $error> {
+                    Self::new(text)
+                }
+            }
+        )*
+    };
+}
+
+use try_from_strings;
+
+try_from_strings!(LockName, NameError);
+
+impl From<&Self> for LockName {
+    fn from(name: &Self) -> Self {
+        name.clone()
     }
 }
 
@@ -107,6 +137,12 @@ pub enum NameError {
         /// The length of the refused name.
         bytes: usize,
     },
+}
+
+impl From<Infallible> for NameError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 /// Who a clerk is: a v4 UUID that it draws for itself.
@@ -207,9 +243,23 @@ macro_rules! number {
             }
         }
 
+        impl From<$name> for u64 {
+            fn from(number: $name) -> Self {
+                number.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIntError;
+
+            fn from_str(number: &str) -> Result<Self, ParseIntError> {
+                number.parse().map(Self)
             }
         }
     };
@@ -225,6 +275,7 @@ number! {
 }
 number! {
     /// The number of a call within its session. Counts up from 0.
+    #[doc(hidden)]
     Seq
 }
 
@@ -252,20 +303,6 @@ impl Token {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
-    }
-}
-
-impl From<Token> for u64 {
-    fn from(token: Token) -> Self {
-        token.0
-    }
-}
-
-impl FromStr for Token {
-    type Err = ParseIntError;
-
-    fn from_str(number: &str) -> Result<Self, ParseIntError> {
-        number.parse().map(Self)
     }
 }
 
@@ -332,6 +369,14 @@ impl Lease {
     #[must_use]
     pub const fn millis(self) -> u32 {
         self.0.get()
+    }
+}
+
+impl TryFrom<Duration> for Lease {
+    type Error = LeaseError;
+
+    fn try_from(lease: Duration) -> Result<Self, LeaseError> {
+        Self::new(lease)
     }
 }
 
@@ -414,6 +459,30 @@ mod tests {
             LockName::new("x".repeat(1025)),
             Err(NameError::TooLong { bytes: 1025 })
         );
+    }
+
+    #[test]
+    fn a_name_is_made_of_any_string_and_of_a_name_without_a_copy() {
+        fn name(of: impl TryInto<LockName, Error: Into<NameError>>) -> Result<LockName, NameError> {
+            of.try_into().map_err(Into::into)
+        }
+        let x = LockName::new("x").expect("a name");
+        let text = "x".to_owned();
+        for made in [
+            name("x"),
+            name(&text),
+            name(text.clone()),
+            name(text.clone().into_boxed_str()),
+            name(Arc::<str>::from("x")),
+            name(Cow::Borrowed("x")),
+            name(&x),
+        ] {
+            assert_eq!(made.as_ref(), Ok(&x));
+        }
+        assert_eq!(name(String::new()), Err(NameError::Empty));
+        let bytes = x.as_str().as_ptr();
+        assert_eq!(name(&x).expect("a name").as_str().as_ptr(), bytes);
+        assert_eq!(name(x).expect("a name").as_str().as_ptr(), bytes);
     }
 
     #[test]

@@ -210,7 +210,7 @@ async fn round(failure: Failure) -> Round {
 /// Waits until the lease was renewed after the failure, or is over.
 async fn wait_for_renewal(guard: &LockGuard, failed: Instant) {
     wait_until("the lease is renewed, or over", PATIENCE, async || {
-        let renewed = guard.safe_until().into_std() >= failed + LEASE;
+        let renewed = guard.safe_until() >= failed + LEASE;
         renewed || guard.state() == GuardState::Lost
     })
     .await;

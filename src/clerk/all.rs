@@ -28,11 +28,10 @@ pub struct AllRequest {
 }
 
 impl AllRequest {
-    pub(super) fn new<N: AsRef<str>>(clerk: Clerk, names: impl IntoIterator<Item = N>) -> Self {
-        let names = names.into_iter().map(|name| LockName::new(name.as_ref()));
+    pub(super) const fn new(clerk: Clerk, names: Result<BTreeSet<LockName>, NameError>) -> Self {
         Self {
             clerk,
-            names: names.collect(),
+            names,
             terms: AcquireTerms::new(),
         }
     }

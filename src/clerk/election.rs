@@ -2,6 +2,7 @@
 
 use super::error::AcquireError;
 use super::{Clerk, LockGuard};
+use crate::types::{LockName, NameError};
 
 impl Clerk {
     /// Stands for the leadership `name` until it is elected. Whoever holds the lock of this name is
@@ -41,7 +42,10 @@ impl Clerk {
     /// }
     /// # }
     /// ```
-    pub async fn campaign(&self, name: &str) -> Result<LockGuard, AcquireError> {
+    pub async fn campaign(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<LockGuard, AcquireError> {
         self.request(name).campaign().await
     }
 }

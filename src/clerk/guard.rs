@@ -1,8 +1,6 @@
 //! The holder of an owned lock.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::GuardWatcher;
 use super::error::ReleaseError;
@@ -64,7 +62,7 @@ impl LockGuard {
     /// is lost before. Every renewal moves it on.
     #[must_use]
     pub fn safe_until(&self) -> Instant {
-        self.claim.safe_until()
+        self.claim.safe_until().into_std()
     }
 
     /// How the guard stands at this moment.

@@ -1,10 +1,10 @@
 //! What there is to be seen of locks.
 
 use super::error::{CallError, InspectError};
-use super::{BreakOutcome, Clerk};
+use super::{BreakOutcome, Clerk, checked};
 use crate::config::MAX_PLACES_LISTED;
 use crate::service::{Answer, Cursor, LockInfo, Page, Request};
-use crate::types::{LockName, Token};
+use crate::types::{LockName, NameError, Token};
 
 impl Clerk {
     /// Who holds the lock `name`, and who waits for it.
@@ -20,8 +20,11 @@ impl Clerk {
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn show(&self, name: &str) -> Result<LockInfo, InspectError> {
-        let name = LockName::new(name)?;
+    pub async fn show(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<LockInfo, InspectError> {
+        let name = checked(name)?;
         match self.shared.inspect(&Request::Show { name }).await? {
             Answer::Lock(lock) => Ok(*lock),
             answer => unreachable!("show was answered with {answer:?}"),
@@ -54,7 +57,7 @@ impl Clerk {
             next = page.next;
         }
         for lock in locks.iter_mut().filter(|lock| may_be_cut(lock)) {
-            *lock = self.show(lock.name.as_str()).await?;
+            *lock = self.show(&lock.name).await?;
         }
         locks.retain(LockInfo::is_held);
         locks.sort_by(|one, other| one.name.cmp(&other.name));
@@ -91,11 +94,11 @@ impl Clerk {
     /// clerk stays usable.
     pub async fn break_lock(
         &self,
-        name: &str,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
         token: Token,
         reason: &str,
     ) -> Result<BreakOutcome, CallError> {
-        let name = LockName::new(name)?;
+        let name = checked(name)?;
         let was_held = self.shared.break_lock(name, token, reason).await?;
         Ok(if was_held {
             BreakOutcome::Broken

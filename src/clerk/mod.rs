@@ -70,7 +70,7 @@ use self::shared::Shared;
 use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
 use crate::service::{SessionTerms, Verb};
 use crate::transport::{Network, Servers, SystemNetwork};
-use crate::types::{ClientId, Lease, LockName, SessionId, SessionName};
+use crate::types::{ClientId, Lease, LockName, NameError, SessionId, SessionName};
 
 /// A client of a lock pair. Clones are the same client.
 ///
@@ -152,8 +152,11 @@ impl Clerk {
     ///
     /// Safe: the operation has happened entirely or not at all, or does so a little later; the
     /// clerk stays usable.
-    pub async fn lock(&self, name: &str) -> Result<bool, CallError> {
-        self.shared.call(Verb::Lock, LockName::new(name)?).await
+    pub async fn lock(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<bool, CallError> {
+        self.shared.call(Verb::Lock, checked(name)?).await
     }
 
     /// Unlocks `name`: true when it was held and is now free, false when it was free. It waits
@@ -174,8 +177,11 @@ impl Clerk {
     ///
     /// Safe: the operation has happened entirely or not at all, or does so a little later; the
     /// clerk stays usable.
-    pub async fn unlock(&self, name: &str) -> Result<bool, CallError> {
-        self.shared.call(Verb::Unlock, LockName::new(name)?).await
+    pub async fn unlock(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<bool, CallError> {
+        self.shared.call(Verb::Unlock, checked(name)?).await
     }
 
     /// Acquires `name` as its only owner; waits for its turn, first come first served.
@@ -214,7 +220,10 @@ impl Clerk {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn acquire(&self, name: &str) -> Result<LockGuard, AcquireError> {
+    pub async fn acquire(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<LockGuard, AcquireError> {
         self.request(name).acquire().await
     }
 
@@ -234,7 +243,10 @@ impl Clerk {
     /// # Cancel safety
     ///
     /// Safe: the lock, if it was granted, is given back in the background.
-    pub async fn try_acquire(&self, name: &str) -> Result<TryAcquired, AcquireError> {
+    pub async fn try_acquire(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<TryAcquired, AcquireError> {
         self.request(name).try_acquire().await
     }
 
@@ -255,16 +267,19 @@ impl Clerk {
     /// # Cancel safety
     ///
     /// Safe: what it has come to is given back in the background.
-    pub async fn acquire_all<N: AsRef<str>>(
+    pub async fn acquire_all<N>(
         &self,
         names: impl IntoIterator<Item = N>,
-    ) -> Result<LockGuards, AcquireError> {
+    ) -> Result<LockGuards, AcquireError>
+    where
+        N: TryInto<LockName, Error: Into<NameError>>,
+    {
         self.request_all(names).acquire().await
     }
 
     /// Begins to describe how `name` is to be acquired: shared, by a few at once, or within a time.
-    pub fn request(&self, name: &str) -> LockRequest {
-        LockRequest::new(self.clone(), name)
+    pub fn request(&self, name: impl TryInto<LockName, Error: Into<NameError>>) -> LockRequest {
+        LockRequest::new(self.clone(), checked(name))
     }
 
     /// Begins to describe how all of `names` are to be acquired: shared, or within a time.
@@ -281,8 +296,11 @@ impl Clerk {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn request_all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> AllRequest {
-        AllRequest::new(self.clone(), names)
+    pub fn request_all<N>(&self, names: impl IntoIterator<Item = N>) -> AllRequest
+    where
+        N: TryInto<LockName, Error: Into<NameError>>,
+    {
+        AllRequest::new(self.clone(), names.into_iter().map(checked).collect())
     }
 
     /// The id by which the servers know this client. [`show`](Self::show) tells whose each place
@@ -348,22 +366,30 @@ pub struct ClerkBuilder {
 }
 
 impl ClerkBuilder {
-    /// How long connecting, and each call, is tried before it fails. A lock's turn is waited for
-    /// longer. See [`CALL_TIMEOUT`], the default.
+    /// How long to try to connect, and each call, before it fails. Default: 10 s. It does not limit
+    /// the wait for a lock's turn.
+    ///
+    /// Too low, and calls fail during a failover; too high, and a caller learns late that no server
+    /// is there.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long one server may be silent before the other one is asked as well. See [`PATIENCE`],
-    /// the default.
+    /// How long one server may be silent before the other one is asked as well. Default: 300 ms.
+    ///
+    /// Too low, and a slow answer costs two calls; too high, and a call waits that long when a
+    /// server hangs.
     pub const fn hedge_delay(mut self, hedge_delay: Duration) -> Self {
         self.hedge_delay = hedge_delay;
         self
     }
 
     /// How long the locks that the clerk owns stay held when the servers hear nothing of it: 100
-    /// milliseconds to an hour. See [`LEASE`], the default.
+    /// milliseconds to an hour. Default: 10 s.
+    ///
+    /// Too low, and a holder that is slow, or cut off during a failover, loses its locks; too high,
+    /// and the locks of a crashed holder stay held for that long.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -486,6 +512,11 @@ fn expect_runtime() {
         tokio::runtime::Handle::try_current().is_ok(),
         "a Clerk is used outside a Tokio runtime: call it from #[tokio::main], from a task, or in Runtime::block_on"
     );
+}
+
+/// Checks a name as a caller gives it.
+fn checked(name: impl TryInto<LockName, Error: Into<NameError>>) -> Result<LockName, NameError> {
+    name.try_into().map_err(Into::into)
 }
 
 /// A clock has an end, and a sum with [`Duration::MAX`] would be beyond it. A year is as good.

@@ -19,10 +19,10 @@ pub struct LockRequest {
 }
 
 impl LockRequest {
-    pub(super) fn new(clerk: Clerk, name: &str) -> Self {
+    pub(super) const fn new(clerk: Clerk, name: Result<LockName, NameError>) -> Self {
         Self {
             clerk,
-            name: LockName::new(name),
+            name,
             terms: AcquireTerms::new(),
         }
     }

@@ -1,10 +1,10 @@
 //! Why a lock is not to be had.
 
-use super::Clerk;
 use super::error::InspectError;
+use super::{Clerk, checked};
 use crate::inspect::WaitGraph;
 use crate::service::QueueEntryInfo;
-use crate::types::LockName;
+use crate::types::{LockName, NameError};
 
 /// How often all locks are looked at for a deadlock that is still there when it is looked at again.
 const LOOKS: usize = 3;
@@ -28,7 +28,10 @@ impl Clerk {
     /// # Cancel safety
     ///
     /// Safe.
-    pub async fn held_around(&self, name: &str) -> Result<Option<QueueEntryInfo>, InspectError> {
+    pub async fn held_around(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<Option<QueueEntryInfo>, InspectError> {
         let nearest = || self.shared.terms.inside.into_iter().collect();
         let outer = self.sessions.outer().unwrap_or_else(nearest);
         if outer.is_empty() {
@@ -71,20 +74,23 @@ impl Clerk {
     ///     eprintln!("session {} waits for {:?}", link.who.session, link.waits_for);
     /// }
     /// if let Some(link) = why.cycle().first() && let Some(token) = link.held_by.token {
-    ///     let broken = clerk.break_lock(link.waits_for.as_str(), token, "a deadlock").await?;
+    ///     let broken = clerk.break_lock(&link.waits_for, token, "a deadlock").await?;
     ///     eprintln!("{broken:?}");
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn wait_graph(&self, name: &str) -> Result<WaitGraph, InspectError> {
-        let name = LockName::new(name)?;
+    pub async fn wait_graph(
+        &self,
+        name: impl TryInto<LockName, Error: Into<NameError>>,
+    ) -> Result<WaitGraph, InspectError> {
+        let name = checked(name)?;
         let mut looks = 1;
         loop {
             let graph = WaitGraph::new(&self.list("").await?, &name);
             let mut later = Vec::new();
             for name in graph.deadlock_set() {
-                later.push(self.show(name.as_str()).await?);
+                later.push(self.show(name).await?);
             }
             if graph.stands(&later) {
                 return Ok(graph);

@@ -1,10 +1,11 @@
-//! What happens to locks, as seen by looking every so often.
+//! Changes of locks, found by comparing inspections.
 //!
-//! A look counts when all of it has been seen: what was seen last and what is told of it change in
-//! one step, with no await in it. So a future that is dropped, or a look that fails, costs nothing:
-//! the next one tells the same.
+//! The last inspection and the changes to return are updated in one step, with no await in it. So a
+//! future that is dropped, or an inspection that fails, loses no change: the next one finds it.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -16,7 +17,7 @@ use crate::inspect::{LockChange, changes};
 use crate::service::LockInfo;
 
 impl Clerk {
-    /// Begins to watch the locks whose names begin with `prefix`.
+    /// Reports the changes of the locks whose names begin with `prefix`.
     ///
     /// # Examples
     ///
@@ -25,15 +26,13 @@ impl Clerk {
     /// # async fn example(clerk: Clerk) {
     /// let mut watch = clerk.watch("jobs/");
     /// loop {
-    ///     match watch.changes().await {
-    ///         Ok(changes) => {
-    ///             for change in changes {
-    ///                 if let LockEvent::Granted(holder) = change.event {
-    ///                     println!("{} runs in session {}", change.name, holder.session);
-    ///                 }
+    ///     match watch.next().await {
+    ///         Ok(change) => {
+    ///             if let LockEvent::Granted(holder) = change.event {
+    ///                 println!("{} runs in session {}", change.name, holder.session);
     ///             }
     ///         }
-    ///         Err(error) => eprintln!("{error}"), // it goes on when the servers are back
+    ///         Err(error) => eprintln!("{error}"), // the next call tries again
     ///     }
     /// }
     /// # }
@@ -45,39 +44,43 @@ impl Clerk {
             every: WATCH_EVERY,
             next: None,
             seen: None,
+            unread: VecDeque::new(),
         }
     }
 }
 
-/// A watch over some locks. [`Clerk::watch`] makes it.
+/// Reports the changes of some locks. [`Clerk::watch`] makes it.
 ///
-/// It keeps what it saw last, and compares: what comes and goes between two looks is missed.
-#[must_use = "it looks when it is asked for changes"]
+/// It compares inspections: a grant that begins and ends between two of them is not reported.
+#[must_use = "it inspects the locks only when it is asked for changes"]
 pub struct Watch {
     clerk: Clerk,
     prefix: String,
     every: Duration,
-    /// When to look again.
+    /// When to inspect again.
     next: Option<Instant>,
-    /// What it saw last, and when it began to look.
+    /// The last inspection, and when it began.
     seen: Option<(Vec<LockInfo>, Instant)>,
+    /// Changes that it saw, and that its caller has not taken.
+    unread: VecDeque<LockChange>,
 }
 
 impl Watch {
-    /// How often to look. See [`WATCH_EVERY`], the default. Zero: again as soon as there is an
-    /// answer.
+    /// How often to inspect the locks. Default: 1 s. Zero: again as soon as there is an answer.
     pub const fn every(mut self, every: Duration) -> Self {
         self.every = every;
         self
     }
 
-    /// What has changed since it looked last, by name: at least one thing. At first, that is what
-    /// is held. It looks again and again until there is something to tell, at most once in the time
-    /// that [`every`](Self::every) says.
+    /// Waits for the next change, and returns it. The first changes are the locks that are held.
+    ///
+    /// The changes that one inspection finds are returned one by one, by the name of their lock.
+    /// After that, the locks are inspected again, at most once per [`every`](Self::every).
     ///
     /// # Errors
     ///
-    /// [`InspectError`]; nothing is missed by that, and it can be asked again.
+    /// [`InspectError`]. No change is lost by it, and the next call inspects again. After
+    /// [`Clerk::close`], every call fails with [`InspectError::Closed`].
     ///
     /// # Panics
     ///
@@ -85,26 +88,53 @@ impl Watch {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what was not told is told by the next call.
+    /// Safe: the next call returns the change.
+    pub async fn next(&mut self) -> Result<LockChange, InspectError> {
+        loop {
+            if let Some(change) = self.unread.pop_front() {
+                return Ok(change);
+            }
+            self.unread = self.changes().await?.into();
+        }
+    }
+
+    /// Waits for changes, and returns all that are known, by the name of their lock: at least one.
+    ///
+    /// See [`next`](Self::next), which returns them one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`InspectError`]. No change is lost by it, and the next call inspects again.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the next call returns the changes.
     pub async fn changes(&mut self) -> Result<Vec<LockChange>, InspectError> {
         expect_runtime();
+        if !self.unread.is_empty() {
+            return Ok(mem::take(&mut self.unread).into());
+        }
         loop {
             if let Some(next) = self.next {
                 sleep_until(next).await;
             }
-            let changes = self.next().await?;
+            let changes = self.changes_now().await?;
             if !changes.is_empty() {
                 return Ok(changes);
             }
         }
     }
 
-    /// Looks now, and says what has changed since it looked last, by name: nothing, perhaps. At
-    /// first, that is what is held.
+    /// Inspects the locks now, and returns what has changed, by the name of the lock: perhaps
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// [`InspectError`]; nothing is missed by that, and it can be asked again.
+    /// [`InspectError`]. No change is lost by it, and the next call inspects again.
     ///
     /// # Panics
     ///
@@ -112,19 +142,19 @@ impl Watch {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what was not told is told by the next call.
-    pub async fn next(&mut self) -> Result<Vec<LockChange>, InspectError> {
+    /// Safe: the next call returns the changes.
+    pub async fn changes_now(&mut self) -> Result<Vec<LockChange>, InspectError> {
         let now = Instant::now();
         self.next = Some(now + clamp(self.every));
         let locks = self.clerk.list(&self.prefix).await?;
         let before = self.seen.as_ref().map_or(&[][..], |(locks, _)| locks);
-        let changes = changes(before, &locks);
+        self.unread.extend(changes(before, &locks));
         self.seen = Some((locks, now));
-        Ok(changes)
+        Ok(mem::take(&mut self.unread).into())
     }
 
-    /// How old is what it saw last; none if it has seen nothing yet. It rises while no server
-    /// answers.
+    /// How long ago the last inspection began that succeeded; none before the first one. It grows
+    /// while no server answers.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.seen.as_ref().map(|(_, at)| at.elapsed())

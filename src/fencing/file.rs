@@ -32,7 +32,7 @@ const TOO_LONG: u64 = 256;
 /// let gate = FileGate::new(directory.path().join("report.csv.fence"));
 /// let (paused, next) = (Token::new(33), Token::new(34));
 ///
-/// gate.write(next, || std::fs::write(&report, "complete"))??;
+/// gate.write(next, || std::fs::write(&report, "complete"))?;
 ///
 /// let late = gate.write(paused, || std::fs::write(&report, "half of it"));
 /// assert!(matches!(late, Err(GateError::Stale(_))));
@@ -79,22 +79,26 @@ impl FileGate {
         Self { path: path.into() }
     }
 
-    /// Waits for other writers to end, runs `write` if `token` is not below the highest seen, and
-    /// gives what it returned.
+    /// Waits for other writers to end, then runs `write` if `token` is not below the highest seen.
     ///
-    /// A gate that is used inside `write` again waits for itself for ever.
+    /// Returns what `write` returned. An error that is not of I/O becomes one by
+    /// [`io::Error::other`]. A gate that is used again inside `write` waits for itself for ever.
     ///
     /// # Errors
     ///
-    /// [`GateError`]; `write` was not run.
-    pub fn write<R>(&self, token: Token, write: impl FnOnce() -> R) -> Result<R, GateError> {
+    /// [`GateError::Write`] when `write` failed. With any other [`GateError`], it was not run.
+    pub fn write<R>(
+        &self,
+        token: Token,
+        write: impl FnOnce() -> io::Result<R>,
+    ) -> Result<R, GateError> {
         let _until_written = self.lock().map_err(|error| self.failed(error))?;
         let mut fence = Fence::seen(self.highest()?);
         let known = fence.highest();
         fence.admit(token)?;
         self.record(known, token)
             .map_err(|error| self.failed(error))?;
-        Ok(write())
+        write().map_err(GateError::Write)
     }
 
     /// The highest token seen so far, 0 when there was none: for people and logs. Whether a write
@@ -180,7 +184,10 @@ pub(super) fn decode(text: &[u8]) -> Option<Token> {
     (text == encode(token)).then_some(token)
 }
 
-/// Why a [`FileGate`] did not let a write through. The write has not happened.
+/// Why a write through a [`FileGate`] failed.
+///
+/// With [`Write`](Self::Write), the write was begun and can have happened in part. With any other
+/// variant, it was not begun.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GateError {
@@ -195,11 +202,14 @@ pub enum GateError {
         path: PathBuf,
     },
     /// The gate file, or the `.lock` or `.new` file beside it, could not be used.
-    #[error("the gate file {}: {source}", .path.display())]
+    #[error("the gate file {}: {source}; the write was not begun", .path.display())]
     Io {
         /// The gate file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// The gate admitted the write, which failed. It can have happened in part.
+    #[error("the write failed: {0}")]
+    Write(#[source] io::Error),
 }

@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Barrier;
-use std::{fs, thread};
+use std::{fs, io, thread};
 
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ const STALE: Stale = Stale {
 /// A gate file that has seen [`NEW`].
 fn used_gate(directory: &TempDir) -> FileGate {
     let gate = gate(directory);
-    gate.write(NEW, || ()).expect("it is the first");
+    gate.write(NEW, || Ok(())).expect("it is the first");
     gate
 }
 
@@ -28,6 +28,11 @@ fn gate(directory: &TempDir) -> FileGate {
 
 fn directory() -> TempDir {
     TempDir::new().expect("a directory")
+}
+
+/// A write that the gate must refuse.
+fn never() -> io::Result<()> {
+    panic!("it must not be run")
 }
 
 #[test]
@@ -40,7 +45,10 @@ fn a_late_write_is_refused_and_not_run() {
     let directory = directory();
     let file = used_gate(&directory);
     let written = Cell::new(false);
-    let late = file.write(OLD, || written.set(true));
+    let late = file.write(OLD, || {
+        written.set(true);
+        Ok(())
+    });
     assert!(matches!(late, Err(GateError::Stale(STALE))), "{late:?}");
     assert!(!written.get());
     assert_eq!(file.highest().expect("a whole file"), NEW);
@@ -57,7 +65,7 @@ fn a_holder_may_write_more_than_once() {
             *value
         };
         assert_eq!(memory.write(NEW, count), Ok(written));
-        assert_eq!(file.write(NEW, || written).ok(), Some(written));
+        assert_eq!(file.write(NEW, || Ok(written)).ok(), Some(written));
     }
 }
 
@@ -69,7 +77,7 @@ fn a_gate_that_has_seen_nothing_admits_anybody() {
     assert_eq!(Fence::new().admit(Token::new(u64::MAX)), Ok(()));
     let directory = directory();
     assert_eq!(gate(&directory).highest().ok(), Some(zero));
-    assert!(gate(&directory).write(zero, || ()).is_ok());
+    assert!(gate(&directory).write(zero, || Ok(())).is_ok());
 }
 
 #[test]
@@ -88,20 +96,20 @@ fn a_write_that_panics_leaves_the_gate_usable() {
     let file = gate(&directory);
     let panicked = [
         catch_unwind(AssertUnwindSafe(|| memory.write(NEW, |_| panic!("inside")))).is_err(),
-        catch_unwind(|| file.write(NEW, || panic!("inside"))).is_err(),
+        catch_unwind(|| file.write(NEW, || -> io::Result<()> { panic!("inside") })).is_err(),
     ];
     assert_eq!(panicked, [true; 2]);
     assert_eq!(memory.write(OLD, |_| ()), Err(STALE));
     assert_eq!(memory.write(NEW, |_| ()), Ok(()));
-    assert!(file.write(OLD, || ()).is_err());
-    assert!(file.write(NEW, || ()).is_ok());
+    assert!(file.write(OLD, || Ok(())).is_err());
+    assert!(file.write(NEW, || Ok(())).is_ok());
 }
 
 #[test]
 fn a_gate_file_outlives_its_gate() {
     let directory = directory();
     drop(used_gate(&directory));
-    let late = gate(&directory).write(OLD, || ());
+    let late = gate(&directory).write(OLD, || Ok(()));
     assert!(matches!(late, Err(GateError::Stale(STALE))), "{late:?}");
 }
 
@@ -109,8 +117,20 @@ fn a_gate_file_outlives_its_gate() {
 fn a_token_is_recorded_before_its_write_begins() {
     let directory = directory();
     let gate = gate(&directory);
-    let seen = gate.write(NEW, || gate.highest().ok());
+    let seen = gate.write(NEW, || Ok(gate.highest().ok()));
     assert_eq!(seen.ok(), Some(Some(NEW)));
+}
+
+#[test]
+fn the_error_of_a_write_is_that_of_the_gate_which_has_seen_the_token() {
+    let directory = directory();
+    let gate = gate(&directory);
+    let failed = gate.write(NEW, || -> io::Result<()> { Err(io::Error::other("full")) });
+    let error = failed.expect_err("it failed");
+    assert_eq!(error.to_string(), "the write failed: full");
+    assert_eq!(gate.highest().expect("a whole file"), NEW);
+    let late = gate.write(OLD, never);
+    assert!(matches!(late, Err(GateError::Stale(STALE))), "{late:?}");
 }
 
 #[test]
@@ -121,9 +141,9 @@ fn what_a_crash_left_beside_the_gate_file_changes_nothing() {
     for left_behind in [&b""[..], b"lockservice-fe", &whole] {
         let new = directory.path().join("gate.new");
         fs::write(&new, left_behind).expect("a file");
-        assert!(gate.write(OLD, || ()).is_err());
-        assert!(gate.write(NEW, || ()).is_ok());
-        assert!(gate.write(Token::new(NEW.get() + 1), || ()).is_ok());
+        assert!(gate.write(OLD, || Ok(())).is_err());
+        assert!(gate.write(NEW, || Ok(())).is_ok());
+        assert!(gate.write(Token::new(NEW.get() + 1), || Ok(())).is_ok());
         assert!(!new.exists());
         fs::write(directory.path().join("gate"), &whole).expect("the old state");
     }
@@ -145,7 +165,7 @@ fn a_gate_file_that_is_not_whole_admits_nobody() {
     let longer = longer.into_iter().map(|more| [&whole[..], &more].concat());
     for corrupt in cut.chain(flipped).chain(longer) {
         fs::write(&path, &corrupt).expect("a file");
-        let refused = gate.write(Token::new(u64::MAX), || panic!("not to be run"));
+        let refused = gate.write(Token::new(u64::MAX), never);
         assert!(
             matches!(refused, Err(GateError::Corrupt { .. })),
             "{refused:?} by {corrupt:?}"
@@ -159,19 +179,19 @@ fn a_gate_file_that_is_not_whole_admits_nobody() {
 fn a_gate_file_that_cannot_be_written_admits_nobody() {
     let directory = directory();
     let missing = FileGate::new(directory.path().join("missing/gate"));
-    let refused = missing.write(NEW, || panic!("not to be run"));
+    let refused = missing.write(NEW, never);
     assert!(matches!(refused, Err(GateError::Io { .. })), "{refused:?}");
 
     let no_lock = FileGate::new(directory.path().join("other"));
     fs::create_dir(directory.path().join("other.lock")).expect("something in the way");
-    let refused = no_lock.write(NEW, || panic!("not to be run"));
+    let refused = no_lock.write(NEW, never);
     assert!(matches!(refused, Err(GateError::Io { .. })), "{refused:?}");
 
     let gate = used_gate(&directory);
     fs::create_dir(directory.path().join("gate.new")).expect("something in the way");
-    let refused = gate.write(Token::new(u64::MAX), || panic!("not to be run"));
+    let refused = gate.write(Token::new(u64::MAX), never);
     assert!(matches!(refused, Err(GateError::Io { .. })), "{refused:?}");
-    assert!(gate.write(NEW, || ()).is_ok());
+    assert!(gate.write(NEW, || Ok(())).is_ok());
 }
 
 #[test]
@@ -219,8 +239,8 @@ fn threads_that_share_a_gate_file_write_one_at_a_time() {
     fs::write(&log, "").expect("a log");
     // Reads and replaces the whole log, so that two at once would lose something.
     let append = |token: Token| {
-        let before = fs::read_to_string(&log).expect("a log");
-        fs::write(&log, format!("{before}{token}\n")).expect("a log");
+        let before = fs::read_to_string(&log)?;
+        fs::write(&log, format!("{before}{token}\n"))
     };
     let shared = gate(&directory);
     let admitted = MemoryGate::new(0);
@@ -292,7 +312,7 @@ mod properties {
             let directory = directory();
             let mut fence = Fence::new();
             for token in tokens.into_iter().map(Token::new) {
-                let admitted = gate(&directory).write(token, || ());
+                let admitted = gate(&directory).write(token, || Ok(()));
                 prop_assert_eq!(admitted.is_ok(), fence.admit(token).is_ok());
                 prop_assert_eq!(gate(&directory).highest().ok(), Some(fence.highest()));
             }

@@ -23,7 +23,7 @@ mod unix;
 
 pub use addr::{Addr, AddrError};
 pub use memory::MemoryNetwork;
-pub use network::Network;
+pub use network::{BoxFuture, Network};
 pub(crate) use race::was_not_asked;
 #[cfg(feature = "server")]
 pub(crate) use redial::Redial;

@@ -1,12 +1,14 @@
 //! The seam between this crate and whatever carries its bytes.
 
 use std::fmt;
+use std::future::ready;
 use std::io;
-
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, ready};
+use std::pin::Pin;
 
 use super::{Addr, Listener, Stream};
+
+/// A future in a box, as [`Network`] and [`Resolve`](super::Resolve) return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A way to reach addresses and to be reached at them.
 ///
@@ -36,7 +38,7 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
     /// one.
     fn locate<'a>(&'a self, addr: &'a Addr) -> BoxFuture<'a, io::Result<()>> {
         let _ = addr;
-        ready(Ok(())).boxed()
+        Box::pin(ready(Ok(())))
     }
 
     /// Connects as [`Self::connect`] does, so that neither side sends large packets: the servers

@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use futures::future::BoxFuture;
 use tokio::net::lookup_host;
+
+use super::BoxFuture;
 
 /// Looks up host names.
 ///

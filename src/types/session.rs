@@ -1,11 +1,14 @@
 //! What is known of sessions beside their numbers, and how long a lock may stay held without one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::try_from_strings;
 
 /// The name of a session, for people: 1 to 256 bytes of UTF-8, any characters.
 ///
@@ -65,17 +68,17 @@ impl FromStr for SessionName {
     }
 }
 
-impl TryFrom<Arc<str>> for SessionName {
-    type Error = SessionNameError;
-
-    fn try_from(name: Arc<str>) -> Result<Self, SessionNameError> {
-        Self::new(name)
-    }
-}
+try_from_strings!(SessionName, SessionNameError);
 
 impl From<SessionName> for Arc<str> {
     fn from(name: SessionName) -> Self {
         name.0
+    }
+}
+
+impl AsRef<str> for SessionName {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -184,6 +187,14 @@ impl Retention {
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.0 == 0
+    }
+}
+
+impl TryFrom<Duration> for Retention {
+    type Error = RetentionError;
+
+    fn try_from(retention: Duration) -> Result<Self, RetentionError> {
+        Self::new(retention)
     }
 }
 

@@ -9,6 +9,7 @@ mod load;
 mod one_sided;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
@@ -351,9 +352,11 @@ async fn servers_cut_off_from_each_other_give_different_tokens_and_a_gate_takes_
     let gate = FileGate::new(directory.path().join("both.fence"));
     let [lower, higher] = guards.each_ref().map(LockGuard::token);
     for token in [lower, higher] {
-        gate.write(token, || {}).expect("in order");
+        gate.write(token, || Ok(())).expect("in order");
     }
-    let late = gate.write(lower, || panic!("it must not be written"));
+    let late = gate.write(lower, || -> io::Result<()> {
+        panic!("it must not be written")
+    });
     assert!(matches!(late, Err(GateError::Stale(_))), "{late:?}");
 
     pair.mend_link();

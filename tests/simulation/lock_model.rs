@@ -109,7 +109,7 @@ impl Held {
 
     /// Until when it says that it is held, in simulated time: also when its host is gone.
     fn safe_until(&self) -> Duration {
-        self.granted + (self.guard.safe_until() - self.began)
+        self.granted + (Instant::from_std(self.guard.safe_until()) - self.began)
     }
 
     /// Notes that the servers have agreed to retain the lock for `time`, which they were asked for

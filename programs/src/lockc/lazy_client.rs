@@ -137,7 +137,7 @@ impl LazyClient {
     ) -> Result<(Watch, Vec<LockChange>), Failure> {
         self.inspect(async |clerk| {
             let mut watch = clerk.watch(prefix).every(every);
-            let held = watch.next().await?;
+            let held = watch.changes_now().await?;
             Ok((watch, held))
         })
         .await

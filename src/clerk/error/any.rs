@@ -32,7 +32,7 @@ pub enum Error {
     Release(#[from] ReleaseError),
     /// Locks could not be inspected.
     #[error(transparent)]
-    Look(#[from] InspectError),
+    Inspect(#[from] InspectError),
 }
 
 impl Error {
@@ -43,7 +43,7 @@ impl Error {
         match self {
             Self::Call(error) => error.may_have_happened(),
             Self::Release(error) => error.may_have_happened(),
-            Self::Connect(_) | Self::Acquire(_) | Self::Look(_) => false,
+            Self::Connect(_) | Self::Acquire(_) | Self::Inspect(_) => false,
         }
     }
 }
@@ -87,6 +87,6 @@ mod tests {
         );
         let look = InspectError::Closed;
         let text = look.to_string();
-        assert_eq!(told(look.clone()), (Error::Look(look), false, text));
+        assert_eq!(told(look.clone()), (Error::Inspect(look), false, text));
     }
 }

@@ -14,7 +14,7 @@ fn margin(lease: Duration) -> Duration {
 
 /// How much of the lease is left.
 fn left(guard: &LockGuard) -> Duration {
-    guard.safe_until() - Instant::now()
+    Instant::from_std(guard.safe_until()) - Instant::now()
 }
 
 /// A clerk with such a lease, and a guard of it.
@@ -77,7 +77,8 @@ async fn a_renewal_that_is_answered_late_counts_from_its_sending() {
     pair.a.on(Kind::Poll, Reply::Late(SOON));
     let start = Instant::now();
     let (_clerk, guard) = held(&pair, LEASE).await;
-    let counted_from = |guard: &LockGuard| guard.safe_until() + margin(LEASE) - LEASE - start;
+    let safe_until = |guard: &LockGuard| Instant::from_std(guard.safe_until());
+    let counted_from = |guard: &LockGuard| safe_until(guard) + margin(LEASE) - LEASE - start;
     let first_answer = LEASE / 4 + SOON;
     sleep(first_answer + SOON).await;
     assert_eq!(pair.a.count(Kind::Poll), 2);

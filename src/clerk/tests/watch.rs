@@ -41,12 +41,39 @@ async fn a_watch_tells_at_once_what_is_held_and_then_what_has_changed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_gives_changes_one_by_one_and_the_rest_at_once() {
+    let pair = Pair::up().await;
+    let mut watch = pair.clerk().await.watch("");
+    let unowned = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| unowned(name, &[]))
+            .collect::<Vec<_>>()
+    };
+    pair.a.holds(&unowned(&["a", "b", "c"]));
+    let first = watch.next().await.map(|change| vec![change]);
+    assert_eq!(told(first), [change("a", false)]);
+    pair.a.holds(&unowned(&["a", "b", "c", "d"]));
+    let rest = told(watch.changes().await);
+    assert_eq!(rest, [change("b", false), change("c", false)]);
+    assert_eq!(pair.a.listings(), 1);
+    let next = watch.next().await.map(|change| vec![change]);
+    assert_eq!(told(next), [change("d", false)]);
+
+    pair.a.holds(&unowned(&["a", "b", "c", "d", "e", "f"]));
+    watch.next().await.expect("answered");
+    pair.a.holds(&unowned(&["a", "b", "c", "d", "e", "f", "g"]));
+    let known = told(watch.changes_now().await);
+    assert_eq!(known, [change("f", false), change("g", false)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_that_sees_nothing_has_nothing_to_tell_until_there_is_something() {
     let pair = Pair::up().await;
     let every = Duration::from_millis(100);
     let mut watch = pair.clerk().await.watch("").every(every);
     assert_eq!(watch.age(), None);
-    assert_eq!(told(watch.next().await), []);
+    assert_eq!(told(watch.changes_now().await), []);
     sleep(every * 7).await;
     assert_eq!(watch.age(), Some(every * 7));
     let nothing = timeout(every * 10, watch.changes()).await;
@@ -62,7 +89,7 @@ async fn a_watch_that_is_dropped_while_it_looks_misses_nothing() {
     let pair = Pair::up().await;
     let mut watch = pair.clerk().await.watch("");
     pair.a.holds(&[unowned("b", &[])]);
-    assert_eq!(told(watch.next().await), [change("b", false)]);
+    assert_eq!(told(watch.changes_now().await), [change("b", false)]);
     sleep(WATCH_EVERY).await;
     pair.a.holds(&[unowned("a", &[]), unowned("b", &[])]);
     for reply in [Reply::Late(PATIENCE / 2), Reply::Never] {
@@ -112,7 +139,7 @@ async fn a_watch_can_look_as_often_as_there_is_an_answer_or_hardly_ever() {
         pair.a.listings()
     );
     let mut watch = clerk.watch("").every(Duration::MAX);
-    assert_eq!(told(watch.next().await), []);
+    assert_eq!(told(watch.changes_now().await), []);
     timeout(TIMEOUT, watch.changes())
         .await
         .expect_err("it waits");

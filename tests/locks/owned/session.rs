@@ -1,8 +1,8 @@
 //! What ends with a session.
 
-use std::time::{Duration, SystemTime};
-
+use std::io;
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use lockservice::clerk::{CallError, Clerk};
 use lockservice::fencing::{FileGate, GateError};
@@ -195,11 +195,14 @@ async fn a_holder_that_was_stopped_finds_its_lock_lost_and_its_late_write_is_ref
 
     let directory = tempfile::tempdir().expect("a directory");
     let gate = FileGate::new(directory.path().join("report.fence"));
-    gate.write(second.token(), || {}).expect("the newer one");
+    gate.write(second.token(), || Ok(()))
+        .expect("the newer one");
     kill_process(process, Signal::CONT).expect("it is ours");
     let answer = answer_to(b"release report\n", &mut orders, &mut answers).await;
     assert!(answer.starts_with("error: "), "{answer}");
-    let late = gate.write(first, || panic!("it must not be written"));
+    let late = gate.write(first, || -> io::Result<()> {
+        panic!("it must not be written")
+    });
     assert!(matches!(late, Err(GateError::Stale(_))), "{late:?}");
     second.release().await.expect("nobody took it away");
 }

@@ -76,7 +76,7 @@ pub(super) async fn supervise(
     // group may seem to live on though it has ended, where nobody else waits for orphans.
     set_child_subreaper(Some(getpid()))?;
     let mut children = signal(SignalKind::child())?;
-    let watchdog = Watchdog::start(terms.grace, lock.safe_until()).await?;
+    let watchdog = Watchdog::start(terms.grace, Instant::from_std(lock.safe_until())).await?;
     let group = launch(command, environment)?;
     let mut watch = Supervisor {
         lock,
@@ -169,7 +169,7 @@ impl Supervisor<'_> {
 
     /// When nothing may run any more, unless the lock is renewed.
     fn deadline(&self) -> Instant {
-        self.lock.safe_until() - self.terms.lease / KERNEL_MARGIN
+        Instant::from_std(self.lock.safe_until()) - self.terms.lease / KERNEL_MARGIN
     }
 
     /// When to check again, if nothing happens before.
