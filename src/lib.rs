@@ -139,7 +139,7 @@ pub use clerk::{
 #[doc(no_inline)]
 pub use clerk::{
     CallError, Clerk, ClerkBuilder, ConnectError, Error, GuardWatcher, InspectError, ReleaseError,
-    Watch,
+    Watch, WithLockError,
 };
 // What it sees.
 #[doc(no_inline)]

@@ -40,6 +40,7 @@ mod timed_request;
 mod wait_graph;
 mod watch;
 mod watcher;
+mod with_lock;
 
 use std::fmt;
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub use self::session::{GuardState, LossReason};
 pub use self::status::{ServerReport, is_whole, mix, status, status_of};
 pub use self::watch::Watch;
 pub use self::watcher::GuardWatcher;
+pub use self::with_lock::WithLockError;
 
 use self::call::{AskError, Overload, ServerList};
 use self::keepalive::Close;

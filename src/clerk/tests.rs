@@ -12,6 +12,7 @@ mod own;
 mod reconcile;
 mod session;
 mod watch;
+mod with_lock;
 
 use std::io;
 use std::sync::Arc;

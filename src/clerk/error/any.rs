@@ -1,8 +1,10 @@
 //! One error for a function that does several things with a clerk.
 
+use crate::clerk::WithLockError;
+
 use super::{AcquireError, CallError, ConnectError, InspectError, ReleaseError};
 
-/// Any error of a clerk: what `?` makes of the five.
+/// Any error of a clerk: `?` converts each of them to it.
 ///
 /// # Examples
 ///
@@ -33,16 +35,20 @@ pub enum Error {
     /// Locks could not be inspected.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// Work under a lock has no output.
+    #[error(transparent)]
+    WithLock(#[from] WithLockError),
 }
 
 impl Error {
-    /// Whether the operation can have been carried out, now or later. What was not acquired is
-    /// given back.
+    /// Whether the operation can have been carried out, now or later; of work under a lock, whether
+    /// it was begun. What was not acquired is given back.
     #[must_use]
     pub const fn may_have_happened(&self) -> bool {
         match self {
             Self::Call(error) => error.may_have_happened(),
             Self::Release(error) => error.may_have_happened(),
+            Self::WithLock(error) => error.was_begun(),
             Self::Connect(_) | Self::Acquire(_) | Self::Inspect(_) => false,
         }
     }
@@ -88,5 +94,12 @@ mod tests {
         let look = InspectError::Closed;
         let text = look.to_string();
         assert_eq!(told(look.clone()), (Error::Inspect(look), false, text));
+        for work in [
+            WithLockError::NotHeld,
+            WithLockError::Acquire(AcquireError::Closed),
+        ] {
+            let (text, was_begun) = (work.to_string(), work.was_begun());
+            assert_eq!(told(work.clone()), (Error::WithLock(work), was_begun, text));
+        }
     }
 }
