@@ -8,7 +8,7 @@
 
 use std::error::Error;
 
-use lockservice::{Clerk, ServeError, Server, ServerConfig, ServerId, Servers};
+use lockservice::{Clerk, Limits, ServeError, Server, ServerId, Servers};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -36,9 +36,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Takes the address, and serves in a task.
 async fn start(servers: &Servers, me: ServerId) -> Result<Running, Box<dyn Error>> {
-    let mut config = ServerConfig::new(servers.clone(), me);
-    config.limits.locks = 10_000; // and what else differs from the defaults
-    let server = Server::bind(config).await?;
+    let mut limits = Limits::default();
+    limits.locks = 10_000;
+    let server = Server::builder(servers.clone(), me).limits(limits); // and what else differs
+    let server = server.bind().await?;
     let (stop, stopped) = oneshot::channel();
     let serving = tokio::spawn(server.run(async {
         let _ = stopped.await; // an error: nobody can stop it any more, so it stops

@@ -40,14 +40,14 @@
 //!
 //! # Example
 //!
-//! A pair and a client, in this process. Over TCP nothing changes but the addresses, and `network`
-//! need not be set.
+//! A pair and a client, in this process. Over TCP only the addresses differ, and `network` is not
+//! set.
 //!
 //! ```
 //! use std::future::pending;
 //! use std::sync::Arc;
 //!
-//! use lockservice::{Clerk, MemoryNetwork, Server, ServerConfig, Servers};
+//! use lockservice::{Clerk, MemoryNetwork, Server, Servers};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -55,113 +55,134 @@
 //! let servers = Servers::new("memory:a", "memory:b")?;
 //!
 //! for me in servers.ids() {
-//!     let mut config = ServerConfig::new(servers.clone(), me);
-//!     config.network = network.clone();
-//!     let server = Server::bind(config).await?;
-//!     tokio::spawn(server.run(pending()));
+//!     let server = Server::builder(servers.clone(), me).network(network.clone());
+//!     tokio::spawn(server.bind().await?.run(pending()));
 //! }
 //!
 //! let clerk = Clerk::builder(servers).network(network).connect().await?;
 //! let guard = clerk.acquire("jobs/nightly").await?; // waits for its turn
-//! println!("ours, by token {}", guard.token());
+//! println!("ours, with fencing token {}", guard.token());
 //! guard.release().await?;
 //!
-//! assert!(clerk.lock("jobs/backup").await?); // a plain lock: it was free, and is now held
-//! assert!(!clerk.lock("jobs/backup").await?); // it is held, and not waited for
+//! assert!(clerk.lock("jobs/backup").await?); // unowned: it was free, and is now held
+//! assert!(!clerk.lock("jobs/backup").await?); // it is held already; does not wait
 //! assert!(clerk.unlock("jobs/backup").await?); // it was held, and is now free
 //! clerk.close().await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Map
+//! # Modules
 //!
-//! | module | what is in it |
+//! | module | what it holds |
 //! |---|---|
-//! | [`clerk`] | the client, its errors, and how to ask for the status of a pair |
-//! | [`inspect`] | the wait-for graph, deadlocks and changes of locks: pure |
+//! | [`clerk`] | the client, its errors, the status of the servers |
+//! | [`inspect`] | pure functions on listings of locks: the wait-for graph, changes |
 //! | [`fencing`] | gates that refuse a late writer by its fencing token |
-//! | [`transport`] | addresses and transports: TCP, Unix sockets, in memory |
-//! | [`rpc`] | the preface of a connection, its framing and encoding |
-//! | [`service`] | what crosses the wire |
-//! | [`config`] | every limit and timeout, with its default and the reason |
-//! | [`types`] | the words: names, ids, numbers |
-#![cfg_attr(
-    feature = "server",
-    doc = "| [`server`] | a server: bind, run, stop |
-| [`engine`] | orders commands, and decides when an answer is safe |
-| [`machine`] | the lock table and the sessions: pure, deterministic |"
-)]
+//! | [`transport`] | addresses and networks: TCP, Unix sockets, in memory |
+//! | [`types`] | identifiers and numbers |
+#![cfg_attr(feature = "server", doc = "| [`server`] | a server: bind, run, stop |")]
 #![cfg_attr(
     feature = "testkit",
-    doc = "| [`testkit`] | a whole pair inside a test, with failures on command |"
+    doc = "| [`testkit`] | a pair inside a test, with failures on command |"
 )]
 //!
 //! `docs/` has a page on each subject: leases and fencing, recipes, testing, the programs `lockd`
-//! and `lockc`, operations, the protocol. `ARCHITECTURE.md` tells how the parts fit.
+//! and `lockc`, operations, the protocol. `ARCHITECTURE.md` maps the code.
 //!
 //! # Features
 //!
-//! None is on by default: what there is then is the client.
+//! None is on by default; without any, the crate is the async client.
 //!
 //! - `server`: a server in the caller's process.
 //! - `testkit`: the module `testkit`, and `server`.
-//! - `internals`: no public API. The programs use it.
+//! - `internals`: no public API. The programs and the tests of this repository use it.
 
-#[cfg(any(feature = "internals", feature = "testkit"))]
-#[doc(hidden)]
-pub mod checker;
+// Only the programs and tests of this repository see all of the modules that are no public API.
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(
+        dead_code,
+        unnameable_types,
+        unreachable_pub,
+        unused_imports,
+        clippy::struct_field_names
+    )
+)]
+
 pub mod clerk;
-pub mod config;
-#[cfg(feature = "server")]
-pub mod engine;
 pub mod fencing;
 pub mod inspect;
 #[cfg(feature = "server")]
-pub mod machine;
-pub mod rpc;
-#[cfg(feature = "server")]
 pub mod server;
-pub mod service;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-#[cfg(feature = "server")]
-mod throttle;
 pub mod transport;
 pub mod types;
+
+// No public API: what carries it out.
+#[cfg(all(feature = "testkit", not(feature = "internals")))]
+mod checker;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod checker;
+#[cfg(not(feature = "internals"))]
+mod config;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod config;
+#[cfg(all(feature = "server", not(feature = "internals")))]
+mod engine;
+#[cfg(all(feature = "server", feature = "internals"))]
+#[doc(hidden)]
+pub mod engine;
+#[cfg(all(feature = "server", not(feature = "internals")))]
+mod machine;
+#[cfg(all(feature = "server", feature = "internals"))]
+#[doc(hidden)]
+pub mod machine;
+#[cfg(not(feature = "internals"))]
+mod rpc;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod rpc;
+#[cfg(not(feature = "internals"))]
+mod service;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod service;
+#[cfg(feature = "server")]
+mod throttle;
 
 // The client.
 #[doc(no_inline)]
 pub use clerk::{
-    AcquireError, AllRequest, BreakOutcome, GuardState, LockGuard, LockGuards, LockRequest,
-    LossReason, TryAcquired,
-};
-#[doc(no_inline)]
-pub use clerk::{
-    CallError, Clerk, ClerkBuilder, ConnectError, Error, GuardWatcher, InspectError, ReleaseError,
-    Watch, WithLockError,
+    AcquireError, AllRequest, BreakOutcome, CallError, Clerk, ClerkBuilder, ConnectError, Error,
+    GuardState, GuardWatcher, InspectError, LockGuard, LockGuards, LockRequest, LossReason,
+    ReleaseError, TryAcquired, Watch, WithLockError,
 };
 // What it sees.
 #[doc(no_inline)]
-pub use inspect::{LockChange, LockEvent, WaitGraph};
-#[doc(no_inline)]
-pub use service::{LockInfo, QueueEntryInfo};
+pub use inspect::{LockChange, LockEvent, LockInfo, LockMode, QueueEntryInfo, WaitGraph};
 // The server.
 #[cfg(feature = "server")]
 #[doc(no_inline)]
-pub use config::{Limits, Timing};
-#[cfg(feature = "server")]
-#[doc(no_inline)]
-pub use server::{BindError, ServeError, Server, ServerConfig};
-// The other side of a fencing token.
+pub use server::{BindError, Limits, ServeError, Server, ServerBuilder, Timing};
+// The checking side of fencing tokens.
 #[doc(no_inline)]
 pub use fencing::{FileGate, MemoryGate};
-// Addresses, and what carries the bytes.
+// Addresses and networks.
 #[doc(no_inline)]
 pub use transport::{Addr, AddrError, MemoryNetwork, Network, Servers, SystemNetwork};
-// Words.
+// Identifiers.
 #[doc(no_inline)]
 pub use types::{LockName, NameError, ServerId, SessionId, SessionName, Token};
+// What clients ask of a server.
+#[cfg(all(feature = "server", feature = "internals"))]
+#[doc(hidden)]
+pub use server::ServerConfig;
+#[doc(inline)]
+pub use service::LockService;
 
 /// Compiles the examples of the README and of the pages in `docs/`.
 #[cfg(doctest)]

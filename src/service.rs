@@ -361,6 +361,7 @@ impl std::fmt::Display for Resource {
 /// A server's role in the pair.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RoleName {
     /// It has not met its peer, or is being synced: it answers no client.
     #[default]

@@ -64,6 +64,10 @@ pub use self::status::{ServerReport, is_whole, mix, status, status_of};
 pub use self::watch::Watch;
 pub use self::watcher::GuardWatcher;
 pub use self::with_lock::WithLockError;
+#[doc(inline)]
+pub use crate::rpc::{DialError, Rejection};
+#[doc(inline)]
+pub use crate::service::{Obstacle, Refusal, Resource, RoleName, ServerStatus};
 
 use self::call::{AskError, Overload, ServerList};
 use self::keepalive::Close;

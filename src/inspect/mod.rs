@@ -14,3 +14,5 @@ mod waits;
 
 pub use self::changes::{LockChange, LockEvent, changes};
 pub use self::waits::{CycleEdge, Wait, WaitGraph};
+#[doc(inline)]
+pub use crate::service::{LockInfo, LockMode, QueueEntryInfo};

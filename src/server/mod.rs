@@ -1,9 +1,10 @@
 //! A server of the pair: accepts connections, and passes their requests to its engine.
 //!
-//! [`Server::bind`] binds the address, [`Server::run`] serves until it is stopped. The server owns
-//! its tasks: dropping the future of `run` ends them, and every connection.
+//! [`ServerBuilder::bind`] binds the address, [`Server::run`] serves until it is stopped. The
+//! server owns its tasks: dropping the future of `run` ends them, and every connection.
 
 mod accept;
+mod builder;
 mod busy_poll;
 mod connection;
 mod greeting;
@@ -19,9 +20,12 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::builder::ServerBuilder;
+#[doc(inline)]
+pub use crate::config::{Limits, Timing};
+
 use self::accept::Acceptor;
 use self::busy_poll::{Window, busy_poll};
-use crate::config::{Limits, Timing};
 use crate::engine::{Engine, EngineConfig};
 use crate::rpc::RunId;
 use crate::rpc::serve::AdmissionControl;
@@ -29,8 +33,9 @@ use crate::throttle::Warnings;
 use crate::transport::{Addr, Listener, Network, Servers, SystemNetwork};
 use crate::types::ServerId;
 
-/// The configuration of a server.
+/// What a [`ServerBuilder`] describes, as the programs and the tests read and change it.
 #[derive(Debug, Clone)]
+#[doc(hidden)]
 #[non_exhaustive]
 pub struct ServerConfig {
     /// The pair, in the one order that all servers and clients use.
@@ -119,7 +124,7 @@ pub enum ServeError {
     Engine,
 }
 
-/// A server that has bound its address. See [`Server::run`].
+/// A server that has bound its address. [`Server::builder`] makes it, [`run`](Self::run) serves.
 #[must_use = "a server does nothing until it is run"]
 pub struct Server {
     config: ServerConfig,
@@ -136,7 +141,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Binds the address. From here on clients can connect; they are served once the server runs.
+    /// Binds as `config` says. See [`ServerBuilder::bind`].
     ///
     /// # Errors
     ///
@@ -146,6 +151,7 @@ impl Server {
     /// # Cancel safety
     ///
     /// Safe: the address is free again.
+    #[doc(hidden)]
     pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
         if !config.servers.ids().eq(ServerId::BOTH) {
             let servers = config.servers;

@@ -127,6 +127,7 @@ pub enum HoldingState {
 
 /// The holders and waiters of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LockInfo {
     /// The name of the lock.
     pub name: LockName,
@@ -159,6 +160,7 @@ impl LockInfo {
 
 /// A holder or waiter of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct QueueEntryInfo {
     /// The client.
     pub client: ClientId,

@@ -9,6 +9,7 @@ use crate::types::{ClusterId, Digest, OpNumber, ProcessId, ServerId, View};
 
 /// How a server sees itself and its peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ServerStatus {
     /// The server's place in the list.
     pub server: ServerId,
@@ -51,4 +52,35 @@ pub struct ServerStatus {
     pub busy_poll: Duration,
     /// The version of the server's package.
     pub version: String,
+}
+
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+impl ServerStatus {
+    /// Makes the status of a server that has just started, for tests of what is made of it.
+    #[must_use]
+    pub fn starting(server: ServerId) -> Self {
+        Self {
+            server,
+            cluster: None,
+            role: RoleName::Starting,
+            view: None,
+            op: OpNumber(0),
+            digest: Digest(0),
+            acked: None,
+            in_sync: false,
+            obstacle: None,
+            clients: 0,
+            locks: 0,
+            waiters: 0,
+            state_bytes: 0,
+            state_limit: None,
+            memory_limit: None,
+            uptime: Duration::ZERO,
+            process: ProcessId::from_u128(1),
+            cpu_time: Duration::ZERO,
+            busy_poll: Duration::ZERO,
+            version: String::new(),
+        }
+    }
 }

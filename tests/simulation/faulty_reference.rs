@@ -15,9 +15,7 @@ use lockservice::service::{
     Notifications, Opened, Page, Refusal, Revision, RoleName, ServerStatus, SessionTerms, Verb,
 };
 use lockservice::transport::{Network, PairId, Servers, Stream};
-use lockservice::types::{
-    ClientId, Digest, OpNumber, ProcessId, Retention, Seq, ServerId, SessionId, Token, View,
-};
+use lockservice::types::{ClientId, Retention, Seq, ServerId, SessionId, Token, View};
 use serde::{Deserialize, Serialize};
 use tarpc::client::Config;
 use tarpc::context::{self, Context};
@@ -383,28 +381,11 @@ impl LockService for Server {
             Role::Alone => RoleName::Standalone,
             Role::Deposed => RoleName::Starting,
         };
-        Box::new(ServerStatus {
-            server: self.me,
-            role,
-            view: Some(View::first(ServerId::A)),
-            op: OpNumber(0),
-            digest: Digest(0),
-            acked: None,
-            in_sync: true,
-            obstacle: None,
-            cluster: None,
-            clients: 0,
-            locks: 0,
-            waiters: 0,
-            uptime: Duration::ZERO,
-            state_bytes: 2_560,
-            state_limit: None,
-            memory_limit: None,
-            process: ProcessId::from_u128(1),
-            cpu_time: Duration::ZERO,
-            busy_poll: Duration::ZERO,
-            version: String::new(),
-        })
+        let mut status = ServerStatus::starting(self.me);
+        status.role = role;
+        status.view = Some(View::first(ServerId::A));
+        status.in_sync = true;
+        Box::new(status)
     }
 }
 

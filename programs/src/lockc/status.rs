@@ -165,6 +165,7 @@ impl Known {
                 RoleName::Starting => "starting",
                 RoleName::Standalone | RoleName::Primary => "primary",
                 RoleName::Backup => "backup",
+                _ => "unknown",
             },
             alone: status.role == RoleName::Standalone,
             view: status.view.map(|view| view.number),
@@ -229,34 +230,27 @@ pub(super) mod tests {
     use lockservice::clerk::AttemptError;
     use lockservice::service::Obstacle;
     use lockservice::transport::Addr;
-    use lockservice::types::{ClusterId, Digest, OpNumber, ProcessId, ServerId, View};
+    use lockservice::types::{ClusterId, Digest, OpNumber, ServerId, View};
 
     fn status(server: ServerId, role: RoleName) -> ServerStatus {
-        ServerStatus {
-            server,
-            role,
-            view: Some(View {
-                number: 3,
-                primary: ServerId::A,
-            }),
-            op: OpNumber(41),
-            digest: Digest(0xab),
-            acked: None,
-            in_sync: true,
-            obstacle: None,
-            cluster: Some(ClusterId(0xc1)),
-            clients: 2,
-            locks: 1,
-            waiters: 0,
-            uptime: Duration::from_millis(62_500),
-            state_bytes: 2_560,
-            state_limit: None,
-            memory_limit: None,
-            process: ProcessId::from_u128(1),
-            cpu_time: Duration::from_millis(1_500),
-            busy_poll: Duration::from_micros(64),
-            version: "0.1.0".to_owned(),
-        }
+        let mut status = ServerStatus::starting(server);
+        status.role = role;
+        status.view = Some(View {
+            number: 3,
+            primary: ServerId::A,
+        });
+        status.op = OpNumber(41);
+        status.digest = Digest(0xab);
+        status.in_sync = true;
+        status.cluster = Some(ClusterId(0xc1));
+        status.clients = 2;
+        status.locks = 1;
+        status.uptime = Duration::from_millis(62_500);
+        status.state_bytes = 2_560;
+        status.cpu_time = Duration::from_millis(1_500);
+        status.busy_poll = Duration::from_micros(64);
+        "0.1.0".clone_into(&mut status.version);
+        status
     }
 
     fn report(server: ServerId, status: Result<ServerStatus, AttemptError>) -> ServerReport {
