@@ -81,6 +81,10 @@
 //! | [`fencing`] | gates that refuse a late writer by its fencing token |
 //! | [`transport`] | addresses and networks: TCP, Unix sockets, in memory |
 //! | [`types`] | identifiers and numbers |
+#![cfg_attr(
+    feature = "blocking",
+    doc = "| [`blocking`] | the client for threads without a runtime |"
+)]
 #![cfg_attr(feature = "server", doc = "| [`server`] | a server: bind, run, stop |")]
 #![cfg_attr(
     feature = "testkit",
@@ -94,6 +98,7 @@
 //!
 //! None is on by default; without any, the crate is the async client.
 //!
+//! - `blocking`: the module `blocking`, a client for threads.
 //! - `server`: a server in the caller's process.
 //! - `testkit`: the module `testkit`, and `server`.
 //! - `internals`: no public API. The programs and the tests of this repository use it.
@@ -110,6 +115,8 @@
     )
 )]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 pub mod clerk;
 pub mod fencing;
 pub mod inspect;
@@ -191,6 +198,7 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../docs/leases.md")]
     struct Leases;
+    #[cfg(feature = "blocking")]
     #[doc = include_str!("../docs/library.md")]
     struct Library;
     #[doc = include_str!("../docs/recipes.md")]

@@ -179,7 +179,7 @@ fn the_pure_parts_draw_no_random_numbers_and_have_no_order_of_their_own() {
 }
 
 /// The modules of the library, and those that each may use; those that the programs may.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("config", &[]),
     ("throttle", &[]),
@@ -216,6 +216,17 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "clerk",
         &["types", "config", "service", "transport", "rpc", "inspect"],
+    ),
+    (
+        "blocking",
+        &[
+            "types",
+            "config",
+            "service",
+            "transport",
+            "inspect",
+            "clerk",
+        ],
     ),
     ("checker", &["types", "service", "clerk"]),
     (
