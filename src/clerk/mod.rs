@@ -17,6 +17,7 @@
 mod acquired;
 mod all;
 mod attempt_log;
+mod builder;
 mod call;
 mod clusters;
 mod connection;
@@ -48,10 +49,10 @@ use std::time::Duration;
 
 use futures::future::join;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 pub use self::acquired::{BreakOutcome, LockGuards, TryAcquired};
 pub use self::all::AllRequest;
+pub use self::builder::ClerkBuilder;
 pub use self::clusters::MixedClusters;
 pub use self::error::{
     AcquireError, AttemptError, AttemptReport, CallError, ConnectError, Error, InspectError,
@@ -69,14 +70,12 @@ pub use crate::rpc::{DialError, Rejection};
 #[doc(inline)]
 pub use crate::service::{Obstacle, Refusal, Resource, RoleName, ServerStatus};
 
-use self::call::{AskError, Overload, ServerList};
 use self::keepalive::Close;
 use self::session::CurrentSession;
 use self::shared::Shared;
-use crate::config::{CALL_TIMEOUT, LEASE, PATIENCE};
-use crate::service::{SessionTerms, Verb};
-use crate::transport::{Network, Servers, SystemNetwork};
-use crate::types::{ClientId, Lease, LockName, NameError, SessionId, SessionName};
+use crate::service::Verb;
+use crate::transport::Servers;
+use crate::types::{ClientId, LockName, NameError};
 
 /// A client of a lock pair. Clones are the same client.
 ///
@@ -128,15 +127,7 @@ impl Clerk {
 
     /// Begins to describe a clerk with other timeouts, or on another network.
     pub fn builder(servers: Servers) -> ClerkBuilder {
-        ClerkBuilder {
-            servers,
-            timeout: CALL_TIMEOUT,
-            hedge_delay: PATIENCE,
-            lease: LEASE,
-            name: None,
-            inside: None,
-            network: Arc::new(SystemNetwork::default()),
-        }
+        ClerkBuilder::new(servers)
     }
 
     /// Locks `name` if it is free, without waiting; look at the answer: it is false when the lock
@@ -355,159 +346,6 @@ impl fmt::Debug for Clerk {
         f.debug_struct("Clerk")
             .field("client", &self.shared.client)
             .finish_non_exhaustive()
-    }
-}
-
-/// A description of a [`Clerk`].
-#[derive(Debug, Clone)]
-#[must_use = "nothing happens before `connect` or `connect_lazily`"]
-pub struct ClerkBuilder {
-    servers: Servers,
-    timeout: Duration,
-    hedge_delay: Duration,
-    lease: Duration,
-    name: Option<Arc<str>>,
-    inside: Option<SessionId>,
-    network: Arc<dyn Network>,
-}
-
-impl ClerkBuilder {
-    /// How long to try to connect, and each call, before it fails. Default: 10 s. It does not limit
-    /// the wait for a lock's turn.
-    ///
-    /// Too low, and calls fail during a failover; too high, and a caller learns late that no server
-    /// is there.
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long one server may be silent before the other one is asked as well. Default: 300 ms.
-    ///
-    /// Too low, and a slow answer costs two calls; too high, and a call waits that long when a
-    /// server hangs.
-    pub const fn hedge_delay(mut self, hedge_delay: Duration) -> Self {
-        self.hedge_delay = hedge_delay;
-        self
-    }
-
-    /// How long the locks that the clerk owns stay held when the servers hear nothing of it: 100
-    /// milliseconds to an hour. Default: 10 s.
-    ///
-    /// Too low, and a holder that is slow, or cut off during a failover, loses its locks; too high,
-    /// and the locks of a crashed holder stay held for that long.
-    pub const fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
-        self
-    }
-
-    /// What people are told of who holds the clerk's locks and waits for them, for instance
-    /// "deploy@web-3, pid 4711": at most 256 bytes, any characters. The default is no name, and so
-    /// is an empty one.
-    ///
-    /// The servers keep it with the clerk's session. It identifies nothing: clerks may share a
-    /// name.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into()).filter(|name| !name.is_empty());
-        self
-    }
-
-    /// Says that the clerk works inside the session `outer`, which keeps its locks until this clerk
-    /// has finished, as a command does that runs under a lock.
-    ///
-    /// So [`Clerk::wait_graph`] sees when a lock that the clerk waits for is held, directly or in a
-    /// circle, by a session that waits for the clerk. [`LockGuard::session`] tells the number of a
-    /// session. The default is no such session.
-    pub const fn inside(mut self, outer: SessionId) -> Self {
-        self.inside = Some(outer);
-        self
-    }
-
-    /// How the servers are reached. The default is [`SystemNetwork`].
-    pub fn network(mut self, network: Arc<dyn Network>) -> Self {
-        self.network = network;
-        self
-    }
-
-    /// Connects to the pair. A pair that is not up yet is waited for.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] when the lease is too short or too long, the name is too long, or no server
-    /// took the client on in time.
-    ///
-    /// # Panics
-    ///
-    /// Outside a Tokio runtime.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn connect(self) -> Result<Clerk, ConnectError> {
-        let clerk = self.connect_lazily()?;
-        let deadline = Instant::now() + clerk.shared.timeout();
-        match clerk.shared.session(deadline).await {
-            Ok(_) => Ok(clerk),
-            Err(error) => Err(not_connected(&clerk.shared, error)),
-        }
-    }
-
-    /// Creates a clerk without connecting, and returns at once.
-    ///
-    /// The first call connects, within its own timeout, and fails with its own errors. If that
-    /// fails, the next call connects.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] when the lease is too short or too long, or the name is too long.
-    ///
-    /// # Panics
-    ///
-    /// Outside a Tokio runtime.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # use lockservice::{Clerk, Servers};
-    /// # async fn example() -> Result<(), lockservice::Error> {
-    /// let clerk = Clerk::builder(Servers::default()).connect_lazily()?;
-    /// let is_locked = clerk.lock("jobs/nightly").await?; // connects
-    /// # assert!(is_locked);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[track_caller]
-    pub fn connect_lazily(self) -> Result<Clerk, ConnectError> {
-        expect_runtime();
-        let servers = ServerList::new(&self.network, &self.servers, clamp(self.hedge_delay));
-        let terms = SessionTerms {
-            lease: Lease::new(self.lease)?,
-            name: self.name.map(SessionName::new).transpose()?,
-            inside: self.inside,
-            address: None,
-        };
-        let shared = Arc::new(Shared::new(servers, clamp(self.timeout), terms));
-        let (keeper, clerk) = mpsc::channel(1);
-        tokio::spawn(keepalive::run(shared.clone(), clerk));
-        Ok(Clerk {
-            shared,
-            keeper,
-            sessions: Arc::default(),
-        })
-    }
-}
-
-fn not_connected(shared: &Shared, error: AskError) -> ConnectError {
-    let after = shared.timeout();
-    match error {
-        AskError::Overloaded(Overload { resource, after }) => {
-            ConnectError::Overloaded { after, resource }
-        }
-        AskError::Mixed { clusters, .. } => clusters.into(),
-        AskError::Unanswered(log) | AskError::Refused(_, log) => ConnectError::Unanswered {
-            after,
-            tried: log.into_report(&shared.servers.connections),
-        },
     }
 }
 

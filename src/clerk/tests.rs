@@ -26,10 +26,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::fake::{Fake, Reply, TIME_TO_LIVE};
 use super::*;
-use crate::config::{ATTEMPT_TIMEOUT, RETRY_DELAY_MAX};
+use crate::config::{ATTEMPT_TIMEOUT, PATIENCE, RETRY_DELAY_MAX};
 use crate::rpc::DialError;
 use crate::service::{Refusal, Request, Resource};
-use crate::transport::{Addr, Listener, MemoryNetwork, Stream};
+use crate::transport::{Addr, Listener, MemoryNetwork, Network, Stream};
 use crate::types::{Seq, ServerId, SessionId};
 
 const TIMEOUT: Duration = Duration::from_secs(10);

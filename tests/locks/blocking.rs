@@ -132,7 +132,7 @@ fn work_that_outlives_its_lock_has_no_output() {
     assert_eq!(done, Err(WithLockError::Lost(LossReason::Broken)));
 
     let guard = clerk.acquire("job").expect("it is free");
-    for server in lockservice::ServerId::BOTH {
+    for server in fixture.servers().ids() {
         fixture.pair.kill(server);
     }
     assert_eq!(guard.lost_within(LONG), Some(LossReason::Expired));

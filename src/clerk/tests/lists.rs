@@ -3,6 +3,7 @@
 use std::iter::zip;
 
 use super::*;
+use crate::config::LEASE;
 
 /// Three fake servers, of which some listen.
 struct Three {
