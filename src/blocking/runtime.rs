@@ -44,7 +44,7 @@ impl RuntimeThread {
         (Arc::new(running), thread)
     }
 
-    /// Runs `future` on the caller's thread; the runtime's thread drives its connections and timers.
+    /// Runs `future` on the caller's thread. The runtime's thread drives connections and timers.
     pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.handle.block_on(future)
     }
