@@ -85,8 +85,10 @@ impl ClerkBuilder {
     /// has finished, as a command does that runs under a lock.
     ///
     /// So [`Clerk::wait_graph`] sees when a lock that the clerk waits for is held, directly or in a
-    /// circle, by a session that waits for the clerk. [`LockGuard::session`] tells the number of a
-    /// session. The default is no such session.
+    /// cycle, by a session that waits for the clerk. [`LockGuard::session`] is the id of a guard's
+    /// session. Default: none.
+    ///
+    /// [`LockGuard::session`]: super::LockGuard::session
     pub const fn inside(mut self, outer: SessionId) -> Self {
         self.inside = Some(outer);
         self

@@ -77,13 +77,13 @@ use crate::service::Verb;
 use crate::transport::Servers;
 use crate::types::{ClientId, LockName, NameError};
 
-/// A client of a lock pair. Clones are the same client.
+/// A client of the lock servers. Clones are the same client.
 ///
-/// It can be used from any task. It needs the Tokio runtime in which it was created: that runs the
-/// tasks that keep its record and its session. When a task blocks the threads of that runtime, a
-/// thread of the library's own, one for all clerks of the process, renews the leases meanwhile,
-/// where [the network](Network::is_reached_from_any_runtime) allows it; the system's does. A child
-/// that is forked has neither the runtime nor that thread: connect after forking.
+/// Any task can use it. It needs the Tokio runtime in which it was created, which runs the tasks
+/// that keep its sessions alive. When a task blocks the threads of that runtime, a thread of the
+/// library, one for all clerks of the process, renews the leases meanwhile, if
+/// [the network](crate::Network::is_reached_from_any_runtime) allows it; the system's does. A
+/// forked child has neither the runtime nor that thread: connect after forking.
 #[derive(Clone)]
 #[must_use = "a clerk that is dropped leaves the servers"]
 pub struct Clerk {

@@ -1,14 +1,14 @@
 //! What any leader does, whatever makes it one: it decides what becomes of a request, keeps time
 //! for sessions and for what they retain, and lets polls wait until there is something to tell.
 //!
-//! A request that changes something is handled in two steps. [`Leader::plan`] comes first: it looks
+//! A request that changes something is handled in two steps. `Leader::plan` comes first: it looks
 //! duplicates up, checks limits and ownership, and gives the command to be proposed; the machine
-//! stays as it is. [`Leader::applied`] comes when that command has been applied: it takes note of
+//! stays as it is. `Leader::applied` comes when that command has been applied: it takes note of
 //! the outcome, and gives the answer. Other commands may be planned and applied between the two. So
 //! whatever must hold when a command takes effect is decided by the machine, which looks duplicates
 //! up again; a plan only saves it the work.
 //!
-//! A session whose time is over is *ending* from [`Leader::expired`] on, which gives the command
+//! A session whose time is over is *ending* from `Leader::expired` on, which gives the command
 //! that drops it, until that command has been applied: nothing renews it, and its polls wait.
 //!
 //! Nothing here is part of the replicated state. A new leader counts every session as renewed and
