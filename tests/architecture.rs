@@ -551,6 +551,26 @@ fn test_targets(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// So every build and test is also one of the minimum version.
+#[test]
+fn the_pinned_toolchain_is_the_minimum_rust_version() {
+    let value = |text: &'static str, key: &str| {
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix(key));
+        line.expect("a key")
+            .trim_matches([' ', '=', '"'])
+            .to_owned()
+    };
+    let minimum = value(include_str!("../Cargo.toml"), "rust-version");
+    let pinned = value(include_str!("../rust-toolchain.toml"), "channel");
+    assert_eq!(pinned, format!("{minimum}.0"));
+    let readme = include_str!("../README.md");
+    assert!(
+        readme.contains(&format!("\nRust {minimum}.")),
+        "the README tells another minimum than {minimum}"
+    );
+}
+
 /// Crates that a client is built of, itself among them.
 const MOST_CRATES: usize = 64;
 

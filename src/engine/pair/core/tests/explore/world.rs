@@ -181,12 +181,12 @@ impl World {
     pub(super) fn accepted(&mut self, server: ServerId) -> impl Iterator<Item = &mut InStream> {
         let conns = self.conns.iter_mut();
         let conns = conns.filter(move |conn| conn.from != server && conn.forth.read);
-        let whos = self.flights.iter_mut();
-        let whos = whos.filter_map(move |flight| match &mut flight.message {
+        let probes = self.flights.iter_mut();
+        let probes = probes.filter_map(move |flight| match &mut flight.message {
             Message::Probe { link: stream, .. } if flight.to == server => Some(stream),
             _ => None,
         });
-        conns.map(|conn| &mut conn.accepted).chain(whos)
+        conns.map(|conn| &mut conn.accepted).chain(probes)
     }
 
     /// Counts the connections anew that are newer than all that `server` knows.
