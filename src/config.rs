@@ -105,7 +105,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// `peer_timeout`s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a clerk lets one server be silent before it asks the other one as well, unless its
+/// How long a clerk lets one server be silent before it asks the next one as well, unless its
 /// builder says otherwise.
 ///
 /// Too low, and a slow answer costs two calls; too high, and a client waits that long when a server

@@ -13,13 +13,13 @@ use lockservice::types::{Lease, LeaseError, Token};
 /// The heading of the options that every command has.
 pub(super) const GLOBAL: &str = "Global options";
 
-/// Which pair it is about.
+/// Which servers it is about.
 #[derive(Debug, Args)]
-pub(super) struct PairOptions {
-    /// The two servers, in one order everywhere
+pub(super) struct ClusterOptions {
+    /// The servers, in one order everywhere
     ///
-    /// An address is HOST:PORT or unix:PATH. The order matters only when both servers start empty:
-    /// then the first becomes primary.
+    /// A pair has two; a list has at most ten. An address is HOST:PORT or unix:PATH. The order
+    /// matters only when both servers of a pair start empty: then the first becomes primary.
     #[arg(
         long,
         value_name = "PRIMARY,BACKUP",

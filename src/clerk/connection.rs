@@ -62,8 +62,7 @@ impl Connection {
         }
     }
 
-    /// The same, to a server that has to be a member of the same cluster as the other one of the
-    /// list.
+    /// The same, to a server that has to be a member of the same cluster as the others of the list.
     pub(super) fn listed(mut self, clusters: Arc<Clusters>, server: ServerId) -> Self {
         self.listed = Some((clusters, server));
         self

@@ -10,7 +10,7 @@ use super::complete::CompleteOptions;
 use super::locks::{BreakOptions, ElectOptions, LsOptions, ShowOptions, WatchOptions, WhyOptions};
 #[cfg(target_os = "linux")]
 use super::run::RunOptions;
-use crate::options::{self, PairOptions};
+use crate::options::{self, ClusterOptions};
 use lockservice::types::LockName;
 
 const EXAMPLES: &str = "\
@@ -70,7 +70,7 @@ Everything after `--` is the command and its arguments.";
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(super) pair: PairOptions,
+    pub(super) cluster: ClusterOptions,
     /// How long to try before giving up; in a shell, for each command
     #[arg(
         long,
@@ -331,7 +331,7 @@ mod tests {
             "lockc lock x --servers a:1,b:2 --timeout 2s",
         ] {
             let cli = parse(line).expect("it parses");
-            assert_eq!(cli.pair.servers.to_string(), "a:1,b:2");
+            assert_eq!(cli.cluster.servers.to_string(), "a:1,b:2");
             assert_eq!(cli.timeout, Duration::from_secs(2));
             assert!(matches!(cli.command, Command::Lock { name } if name.as_str() == "x"));
         }

@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Exit {
-    let customer = LazyClient::new(cli.pair.servers, cli.timeout);
+    let customer = LazyClient::new(cli.cluster.servers, cli.timeout);
     match cli.command {
         Command::Lock { name } => once(customer, Verb::Lock, name).await,
         Command::Unlock { name } => once(customer, Verb::Unlock, name).await,

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use super::memory::{MaxMemory, max_memory};
-use crate::options::{self, PairOptions};
+use crate::options::{self, ClusterOptions};
 use lockservice::config::Limits;
 use lockservice::server::ServerConfig;
 use lockservice::transport::Addr;
@@ -50,7 +50,7 @@ Exit codes:
 #[command(name = "lockd", version, after_help = AFTER_HELP, subcommand_required = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pair: PairOptions,
+    cluster: ClusterOptions,
     #[command(flatten)]
     pub(super) logs: LogOptions,
     #[command(subcommand)]
@@ -266,7 +266,7 @@ impl Cli {
     }
 
     fn tuned(&self, me: ServerId, tuning: &TuningOptions) -> ServerConfig {
-        let mut config = ServerConfig::new(self.pair.servers.clone(), me);
+        let mut config = ServerConfig::new(self.cluster.servers.clone(), me);
         config.timing.peer_timeout = tuning.peer_timeout;
         config.timing.session_time_to_live = tuning.record_ttl;
         config.timing.busy_poll = tuning.busy_poll;

@@ -1,4 +1,4 @@
-//! Servers that stand at the same op have the same state, and a pair has one primary.
+//! Servers that stand at the same op have the same state, and of several one is the primary.
 
 use super::Violation;
 use crate::service::{RoleName, ServerStatus};
@@ -18,7 +18,10 @@ pub fn check(servers: &[ServerStatus]) -> Result<(), Violation> {
             compare(one, other)?;
         }
     }
-    Ok(())
+    match &serving[..] {
+        [] | [_] => Ok(()),
+        several => one_is_primary(several),
+    }
 }
 
 fn compare(one: &ServerStatus, other: &ServerStatus) -> Result<(), Violation> {
@@ -27,14 +30,21 @@ fn compare(one: &ServerStatus, other: &ServerStatus) -> Result<(), Violation> {
         same("number of held locks", one, other, |server| server.locks)?;
         same("number of clients", one, other, |server| server.clients)?;
     }
-    same("view", one, other, |server| server.view)?;
-    match (one.role, other.role) {
-        (RoleName::Primary, RoleName::Backup) => acknowledged_is_there(one, other),
-        (RoleName::Backup, RoleName::Primary) => acknowledged_is_there(other, one),
-        _ => Err(violation(format!(
-            "{} is {} and {} is {}",
-            one.server, one.role, other.server, other.role
-        ))),
+    same("view", one, other, |server| server.view)
+}
+
+fn one_is_primary(servers: &[&ServerStatus]) -> Result<(), Violation> {
+    let in_role = |role| servers.iter().filter(move |server| server.role == role);
+    let mut primaries = in_role(RoleName::Primary);
+    match (primaries.next(), in_role(RoleName::Backup).count()) {
+        (Some(primary), backups) if backups + 1 == servers.len() => {
+            in_role(RoleName::Backup).try_for_each(|backup| acknowledged_is_there(primary, backup))
+        }
+        _ => {
+            let role = |server: &&ServerStatus| format!("{} is {}", server.server, server.role);
+            let roles: Vec<_> = servers.iter().map(role).collect();
+            Err(violation(roles.join(" and ")))
+        }
     }
 }
 
@@ -141,7 +151,25 @@ mod tests {
         caught(|server| server.role = RoleName::Standalone);
         let [primary, mut backup] = pair();
         backup.role = RoleName::Primary;
-        check(&[primary, backup]).expect_err("a violation");
+        check(&[primary, backup.clone()]).expect_err("a violation");
+        backup.role = RoleName::Backup;
+        check(&[backup.clone(), backup]).expect_err("none is the primary");
+    }
+
+    #[test]
+    fn of_any_number_of_servers_one_is_the_primary_and_each_backup_agrees() {
+        let [primary, backup] = pair();
+        let third = ServerStatus {
+            server: ServerId::at(2).expect("a place"),
+            ..backup.clone()
+        };
+        check(&[backup.clone(), primary.clone(), third.clone()]).expect("they agree");
+        let mut behind = third.clone();
+        behind.op = OpNumber(6);
+        check(&[primary.clone(), backup.clone(), behind]).expect_err("a violation");
+        let mut another = third;
+        another.role = RoleName::Primary;
+        check(&[primary, backup, another]).expect_err("a violation");
     }
 
     #[test]
