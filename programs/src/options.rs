@@ -6,7 +6,6 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::output::answer::{self, Unwritten};
-use lockservice::config::MAX_SERVERS;
 use lockservice::transport::{Addr, AddrError, Servers};
 use lockservice::types::{Lease, LeaseError, Token};
 
@@ -106,22 +105,22 @@ const LONGEST_ADDRESS: usize = 512;
 
 /// Parses an address that can be reached from another process.
 pub(super) fn address(text: &str) -> Result<Addr, AddressError> {
-    check_length(text, LONGEST_ADDRESS)?;
+    check_length(text)?;
     match text.parse()? {
         memory @ Addr::Memory(_) => Err(AddressError::InMemory(memory)),
         addr => Ok(addr),
     }
 }
 
-fn check_length(text: &str, most: usize) -> Result<(), AddressError> {
+fn check_length(text: &str) -> Result<(), AddressError> {
     match text.len() {
-        bytes if bytes > most => Err(AddressError::TooLong { bytes }),
+        bytes if bytes > LONGEST_ADDRESS => Err(AddressError::TooLong { bytes }),
         _ => Ok(()),
     }
 }
 
 pub(super) fn servers(text: &str) -> Result<Servers, AddressError> {
-    check_length(text, MAX_SERVERS * LONGEST_ADDRESS)?;
+    text.split(',').try_for_each(check_length)?;
     let servers: Servers = text.parse()?;
     let is_memory = |addr: &&Addr| matches!(addr, Addr::Memory(_));
     match servers.addresses().iter().find(is_memory) {
@@ -198,9 +197,11 @@ pub(super) mod tests {
         ));
         assert!(matches!(servers("a:1"), Err(AddressError::Malformed(_))));
         servers("a:1,b:1,c:1").expect("accepted");
-        let bytes = 6_000;
+        let bytes = 513;
         let long = "x".repeat(bytes);
-        assert_eq!(servers(&long), Err(AddressError::TooLong { bytes }));
+        for list in [long.clone(), format!("a:1,{long}"), format!("{long},a:1")] {
+            assert_eq!(servers(&list), Err(AddressError::TooLong { bytes }));
+        }
         assert_eq!(address(&long), Err(AddressError::TooLong { bytes }));
     }
 }
