@@ -206,6 +206,28 @@ async fn a_session_reconciles_page_by_page_and_from_the_start_when_the_view_chan
     assert_eq!(pair.a.released(), [1], "nobody believes in it");
 }
 
+/// A server that was left behind answers for another one, and knows of nothing.
+#[tokio::test(start_paused = true)]
+async fn a_page_of_another_view_than_the_first_one_is_not_believed() {
+    for believed in [0, 1] {
+        let pair = Pair::up().await;
+        let clerk = pair.clerk().await;
+        let [a, b] = guards(&clerk, ["a", "b"]).await;
+        let kept = [(0, Some(1)), (1, Some(2))];
+        pair.a.tells_pages_of(1);
+        pair.a.on(Kind::Holdings, Reply::Late(SOON));
+        pair.a.enters(view(2), &kept);
+        pair.a.was_asked_to(Kind::Holdings, believed + 1).await;
+        pair.a.enters(view(1), &[]);
+        pair.a.was_asked_to(Kind::Holdings, believed + 2).await;
+        pair.a.enters(view(2), &kept);
+        sleep(LEASE).await;
+        let states = [a.state(), b.state()];
+        assert_eq!(states, [GuardState::Held; 2], "after {believed} pages");
+        assert!(pair.a.released().is_empty(), "after {believed} pages");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_lives_while_no_server_tells_what_it_has() {
     let pair = Pair::up().await;

@@ -169,6 +169,26 @@ fn both_servers_tell_once_what_is_lost_when_a_cut_heals() {
     assert_eq!(notified(B, by_the_loser), []);
 }
 
+/// It has a state again, which is the other server's too.
+#[test]
+fn what_was_dropped_once_is_not_told_when_a_server_gives_up_a_later_state() {
+    let mut world = World::new().whole();
+    world.cut();
+    grants(&mut world, A, 1);
+    grants(&mut world, B, 1);
+    world.heal();
+    world.assert_whole(B);
+    let stream = world.accept();
+    let view = world.view(A).expect("it is backup");
+    world.dismiss(A, stream, view);
+    let last = world.events(A).iter().rev().find_map(|event| match event {
+        Event::SteppedDown { dropped, .. } => Some(*dropped),
+        _ => None,
+    });
+    assert_eq!(last, Some(None));
+    assert_eq!(world.core(A).introduction().dropped, None);
+}
+
 /// Which is no cut: only one of them answered.
 #[test]
 fn a_server_that_was_stopped_has_dropped_nothing_when_it_yields() {
