@@ -1,23 +1,20 @@
-//! Whether those who own locks can be right: no more holders at a time than they were promised, and
-//! rising tokens.
+//! Checks owned locks: no more holders at a time than each was promised, and rising tokens.
 //!
-//! A holder counts as such until it has begun to give its lock back, or until its own clock tells
-//! it that the lease is over. Those who hold a lock by then while another one was granted it, and
-//! are too many, show that the servers, or the clerk, broke their word.
+//! A holder counts until it begins to release the lock, or until its own clock says that its lease
+//! is over. A grant beside too many such holders shows a fault of the servers or the clerk.
 //!
-//! Grants to several holders can be heard of in any order; but whatever has been heard of before a
-//! lock was asked for has a lower token, and so has whatever was heard of before a grant that
-//! cannot be held beside it.
+//! The answers to several holders can arrive in any order. But a grant that was known before a
+//! request was sent has a lower token, and so has one that was known before a grant that cannot be
+//! held beside it.
 //!
-//! Whoever has a lock that somebody asks to be broken counts as no holder from then on, also if its
-//! grant is heard of later, which can be when others have had the lock since. Those who ask after
-//! the answer get a higher token.
+//! After a request to break a lock, its holder no longer counts, also if its grant becomes known
+//! later, when others can have held the lock since. Requests after the answer get a higher token.
 
 use std::collections::HashMap;
 
 use crate::types::{LockName, Token};
 
-/// Those who hold locks, as they see it. `H` is what a holder has.
+/// The holders of locks, by their own view. `H` is what the caller keeps of a holder.
 #[derive(Debug)]
 pub struct Holders<H> {
     locks: HashMap<LockName, Lock<H>>,
@@ -26,10 +23,10 @@ pub struct Holders<H> {
 #[derive(Debug)]
 struct Lock<H> {
     highest: Option<Token>,
-    /// The highest one of those who were to be the only holder.
+    /// The highest token of an exclusive holder.
     highest_alone: Option<Token>,
     holders: Vec<Holder<H>>,
-    /// The tokens that locks were broken by, or may be; each as often as it was asked for.
+    /// The tokens that locks were or may be broken by, each as often as that was requested.
     broken: Vec<Token>,
 }
 
@@ -40,33 +37,33 @@ struct Holder<H> {
     has: H,
 }
 
-/// What somebody was told who asked for a lock.
+/// The answer to a request for a lock.
 #[derive(Debug, Clone, Copy)]
 pub struct Granted {
     /// The number of the grant.
     pub token: Token,
     /// How many may hold it at once, this holder included.
     pub most: u32,
-    /// What [`Holders::highest`] was when it asked.
+    /// [`Holders::highest`] when the request was sent.
     pub asked_after: Option<Token>,
 }
 
-/// What cannot be.
+/// An impossible grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
-    /// There are more holders than one of them was promised.
+    /// The lock has more holders than one of them was promised.
     #[error(
         "granted by token {granted} while it had {holders} holders, the first of them by token {first}, one of \
          which was promised that they are never more than {most}"
     )]
     TooManyHolders {
-        /// How many there were before.
+        /// The number of holders before.
         holders: usize,
-        /// The lowest token of theirs.
+        /// The lowest of their tokens.
         first: Token,
-        /// The token of the new one.
+        /// The token of the new holder.
         granted: Token,
-        /// How many there may be.
+        /// The most holders that are allowed.
         most: u32,
     },
     /// The tokens do not rise.
@@ -80,7 +77,7 @@ pub enum Wrong {
 }
 
 impl<H> Holders<H> {
-    /// Nobody holds anything.
+    /// Starts without holders.
     #[must_use]
     pub fn new() -> Self {
         let locks = HashMap::new();
@@ -93,11 +90,11 @@ impl<H> Holders<H> {
         self.locks.get(name)?.highest
     }
 
-    /// Somebody was granted a lock. `is_lost` asks a holder.
+    /// Notes the grant of a lock. `is_lost` tells whether a holder has lost it.
     ///
     /// # Errors
     ///
-    /// [`Wrong`], if that cannot be.
+    /// [`Wrong`] when the grant is impossible.
     pub fn granted(
         &mut self,
         name: &LockName,
@@ -139,7 +136,7 @@ impl<H> Holders<H> {
         }
     }
 
-    /// The holder by this token is about to give the lock back, or has lost it.
+    /// Notes that the holder with this token is about to release the lock, or has lost it.
     pub fn given_up(&mut self, name: &LockName, token: Token) {
         if let Some(lock) = self.locks.get_mut(name) {
             lock.holders.retain(|holder| holder.token != token);
@@ -173,7 +170,7 @@ impl<H> Holders<H> {
         }
     }
 
-    /// Those who hold a lock, or have lost it since, and what they have.
+    /// The holders of a lock, and those who have lost it since, with what the caller keeps of each.
     pub fn of(&self, name: &LockName) -> impl Iterator<Item = (Token, &H)> {
         let holders = self.locks.get(name).map(|lock| lock.holders.iter());
         let holders = holders.into_iter().flatten();
@@ -203,7 +200,7 @@ impl<H> Lock<H> {
         self.broken.contains(&token)
     }
 
-    /// Those whose lock cannot have been broken.
+    /// The holders whose lock cannot have been broken.
     fn unbroken(&self) -> impl Iterator<Item = &Holder<H>> {
         let holders = self.holders.iter();
         holders.filter(|holder| !self.is_broken(holder.token))
@@ -321,7 +318,7 @@ mod tests {
         }
     }
 
-    /// Whoever asked before can be granted it after others, and then by a higher token.
+    /// An earlier request can be granted after others, and then with a higher token.
     #[test]
     fn a_token_that_does_not_rise_is_wrong_also_if_it_was_asked_for_before() {
         for most in [1, u32::MAX] {

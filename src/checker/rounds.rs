@@ -1,8 +1,8 @@
-//! Judges a history that is too long to be kept, a round at a time.
+//! Checks a history that is too long to keep, one round at a time.
 //!
-//! A round is over when each of its calls has been answered or given up. From there on no more of
-//! it matters than, for each lock, whether it is held, and how many calls were given up that can
-//! still take effect: a few bytes for a lock, however long the history is.
+//! A round is over when each of its calls has been answered or given up. Later rounds depend only
+//! on whether each lock is held, and on how many calls were given up that can still take effect: a
+//! few bytes per lock, however long the history is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,11 +13,10 @@ use super::linearizability::{Known, check_lock};
 use crate::service::Verb;
 use crate::types::LockName;
 
-/// Who, in the history of an [`ViolationReport`], made the calls that stand for all earlier rounds.
+/// The client, in the history of a [`ViolationReport`], of the calls that summarise earlier rounds.
 const EARLIER: u32 = 0;
 
-/// Judges a history that is too long to be kept, a round at a time. In the beginning every lock is
-/// free.
+/// Checks a history that is too long to keep, one round at a time. At first, every lock is free.
 ///
 /// A round is a part of the history, taken with [`Recorder::take`](super::history::Recorder::take)
 /// while no call was under way.
@@ -35,29 +34,28 @@ const EARLIER: u32 = 0;
 /// ```
 #[derive(Debug, Default)]
 pub struct HistoryChecker {
-    /// Without those that are free and have no call left that can take effect.
+    /// The locks that are held, or that a call which was given up can still change.
     known: BTreeMap<LockName, Known>,
 }
 
-/// Something that no right lock pair can have told.
+/// An answer that no correct lock service can have given.
 ///
-/// Its text is that of the history, with remarks that say what is wrong.
+/// Its text form is a history, with comments that say what is wrong.
 #[derive(Debug)]
 pub struct ViolationReport {
     /// What is wrong.
     pub violation: Violation,
-    /// The calls of that lock in this round, behind calls that stand for what earlier ones left: a
-    /// history that can be judged by itself.
+    /// The calls of that lock in this round, after calls that summarise the earlier rounds: a
+    /// history that can be checked by itself.
     pub history: History,
 }
 
 impl HistoryChecker {
-    /// Judges the next round: calls with which none of another round overlaps.
+    /// Checks the next round. None of its calls overlaps with a call of another round.
     ///
     /// # Errors
     ///
-    /// [`ViolationReport`] when an answer cannot be explained. What is said of later rounds means
-    /// nothing then.
+    /// [`ViolationReport`] when an answer cannot be explained. Later results mean nothing then.
     pub fn judge(&mut self, round: &History) -> Result<(), Box<ViolationReport>> {
         for (name, operations) in round.by_name() {
             let before = self.known.remove(name).unwrap_or_default();
@@ -73,7 +71,7 @@ impl HistoryChecker {
 }
 
 impl ViolationReport {
-    /// Finds the plainest name for what is wrong with `operations`.
+    /// Names the simplest invariant that `operations` violate.
     fn of(name: &LockName, before: Known, operations: &[&Operation]) -> Self {
         let round = operations.iter().map(|&operation| operation.clone());
         let history: History = earlier(name, before).chain(round).collect();
@@ -83,7 +81,7 @@ impl ViolationReport {
     }
 }
 
-/// Calls that leave `name` as `known` tells.
+/// Calls that bring `name` into the state `known`.
 fn earlier(name: &LockName, known: Known) -> impl Iterator<Item = Operation> {
     let call = move |verb, outcome| Operation {
         client: EARLIER,

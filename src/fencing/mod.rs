@@ -1,11 +1,11 @@
-//! The checking side of fencing tokens: a resource refuses a writer whose time is over.
+//! The checking side of fencing tokens: a resource refuses a writer that has lost its lock.
 //!
-//! A lock that ends with a lease cannot protect a resource by itself. Its holder can stop (a long
-//! garbage collection, a suspended machine, a slow network) between finding that it holds the lock
-//! and the arrival of its write. Meanwhile the lease ends, another holder writes, and then the late
-//! write lands on top. No clock of the holder prevents that. What does is a number: a [`Token`]
-//! rises with every new holder of the lock, a holder sends its own along with every write, and the
-//! resource refuses what is below the highest it has seen. (Martin Kleppmann, *How to do
+//! A lock with a lease cannot protect a resource by itself. Its holder can stop (a long garbage
+//! collection, a suspended machine, a slow network) after it has seen that it holds the lock and
+//! before its write arrives. Meanwhile the lease ends, another holder writes, and the late write
+//! overwrites that. No clock of the holder prevents it. A number does: a [`Token`] rises with every
+//! grant of the lock, a holder sends its token with every write, and the resource refuses tokens
+//! below the highest that it has seen. (Martin Kleppmann, *How to do
 //! distributed locking*, 2016; the *sequencers* of Chubby, Burrows 2006, section 2.4.)
 //!
 //! ```
@@ -24,7 +24,7 @@
 //! # Ok::<(), Stale>(())
 //! ```
 //!
-//! `examples/paused_holder.rs` in the repository does that with a process that is really stopped.
+//! `examples/paused_holder.rs` in the repository does the same with a process that is stopped.
 //!
 //! # Which gate
 //!
@@ -32,15 +32,15 @@
 //! |---|---|
 //! | state in this process | [`MemoryGate`], which holds the value |
 //! | a file, or anything else that processes on one machine write | [`FileGate`] |
-//! | state with an owner and a place of its own: an actor, a log, a replicated machine | [`Fence`], the rule as a plain value, kept and stored with that state |
+//! | state that one owner stores: an actor, a log, a replicated machine | [`Fence`], the rule as a plain value, stored with that state |
 //! | a row of a database, an object in a store | the store, see below |
 //!
 //! A gate is for one resource under one lock: tokens of different locks say nothing about each
-//! other. It costs a number, and no table grows; but it has to live as long as an old holder may
-//! write. So when a resource is deleted, keep its gate, or a late write brings the resource back.
+//! other. A gate is one number, and has to be kept for as long as an old holder may write. When a
+//! resource is deleted, keep its gate, or a late write creates the resource again.
 //!
-//! The check and the write have to be one step, or a pause fits between them. That is why the gates
-//! take the write as a closure, and why there is no way to ask whether a token would be admitted.
+//! The check and the write must be one step, or the holder can be paused between them. So the gates
+//! take the write as a closure, and nothing tells whether a token would be admitted.
 //!
 //! # A row of a database
 //!
@@ -69,8 +69,8 @@
 //! # What a token cannot do
 //!
 //! - The resource must see it. Where some writers go past the gate, it protects nothing.
-//! - It stops the late writer, not the late reader, and takes nothing back that was written in
-//!   time: a new holder finds what the last one left half done.
+//! - It stops late writers, not late readers, and undoes nothing that was written in time: a new
+//!   holder finds what the last one left half done.
 //! - Until a new holder comes with its token, the resource does not know of it, and admits the last
 //!   one. So a holder that writes what follows from what it read has to read inside its write, or
 //!   to begin with an empty write, and read then.
@@ -92,10 +92,10 @@ use crate::types::Token;
 pub use file::{FileGate, GateError};
 pub use memory::MemoryGate;
 
-/// The rule, as a value: it admits no token below the highest that it has seen.
+/// Admits no token below the highest that it has seen.
 ///
-/// For state that has one owner already, and is stored by it: keep the fence in the same place, and
-/// store it in the same step as what it guards.
+/// It is for state that one owner stores: store the fence in the same step as the state that it
+/// guards.
 ///
 /// ```
 /// use lockservice::fencing::{Fence, Stale};
@@ -162,9 +162,10 @@ impl Fence {
     }
 }
 
-/// A writer came too late: a later holder of the lock has been here. The write has not happened.
+/// The token is below one that the resource has seen: a later holder has written. The write was not
+/// run.
 ///
-/// Writing again will not help: the lock is another's, or was lost and has to be acquired anew.
+/// A retry fails too: the lock was lost, and has to be acquired again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[error("token {presented} is stale: a later holder came with {highest}")]
 pub struct Stale {

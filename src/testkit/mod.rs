@@ -1,10 +1,10 @@
 //! A whole pair inside a test, with failures on command (feature `testkit`).
 //!
 //! - [`Pair`] runs two servers, as processes or in this one, and kills, hangs, deafens, restarts
-//!   them, cuts and mends what lies between. [`Proxy`] and [`Process`] are what it is made of.
-//! - [`Recorder`] keeps what clients asked and were told: a [`History`].
-//! - [`linearizability`] and the [`invariants`] judge it; an [`HistoryChecker`] does so by rounds
-//!   when it is too long to be kept. [`holders`] judges who owns locks.
+//!   them, and cuts and mends the links between them. It is made of [`Proxy`] and [`Process`].
+//! - [`Recorder`] records the calls of clients and their answers: a [`History`].
+//! - [`linearizability`] and the [`invariants`] check it; a [`HistoryChecker`] checks one that is
+//!   too long to keep. [`holders`] checks owned locks.
 
 mod pair;
 mod process;
@@ -17,6 +17,8 @@ pub use crate::checker::history::{
 };
 pub use crate::checker::rounds::{HistoryChecker, ViolationReport};
 pub use crate::checker::{holders, invariants, linearizability};
+#[doc(inline)]
+pub use crate::service::Verb;
 pub use pair::{Pair, PairOptions};
 pub use process::Process;
 pub use proxy::{Direction, Flow, Proxy, Traffic};

@@ -1,7 +1,7 @@
 //! A server as a process of its own, with signals, and its log shown when a test fails.
 //!
-//! Whatever happens in the test, dropping it leaves no process behind. It stays in the process
-//! group of the test, so that an interrupt from the keyboard reaches it too.
+//! Dropping it leaves no process behind. It stays in the process group of the test, so that an
+//! interrupt from the keyboard reaches it too.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -69,17 +69,17 @@ impl Process {
         })
     }
 
-    /// The number that the system knows it by.
+    /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills it (`SIGKILL`), also while it is stopped. It is gone when this returns.
+    /// Kills it (`SIGKILL`), also while it is stopped. It has ended when this returns.
     ///
     /// # Panics
     ///
-    /// When the system does not let us.
+    /// When the system refuses.
     pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().expect("one may kill one's own child");
         self.child.wait().expect("a killed child ends")
@@ -132,7 +132,7 @@ impl Process {
         status.expect("that was waited for")
     }
 
-    /// What it has written so far, and the processes before it that had the same log.
+    /// The log so far, with that of earlier processes that had the same file.
     #[must_use]
     pub fn log(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();

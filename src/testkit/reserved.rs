@@ -1,9 +1,9 @@
-//! Addresses that a test keeps for itself.
+//! Addresses reserved for a test.
 //!
-//! A free port that was found by binding to port 0 can be taken by somebody else before the server
-//! that shall have it binds it. A [`Reserved`] address keeps a socket bound to the port that never
-//! listens: the kernel gives the port to nobody who asks for any, whoever asks for this very one
-//! (with `SO_REUSEADDR`, as Tokio does) may listen on it, and while nobody does a connection is
+//! A free port that was found by binding to port 0 can be taken by another process before the
+//! server binds it. A [`Reserved`] address keeps a socket bound to the port that never listens. So
+//! the kernel gives the port to no process that asks for any port; a process that asks for this
+//! port (with `SO_REUSEADDR`, as Tokio does) can listen on it; and until then connections are
 //! refused.
 
 use std::io;
@@ -14,7 +14,7 @@ use tokio::net::TcpSocket;
 
 use crate::transport::Addr;
 
-/// An address on this machine that nobody else is given while this lives.
+/// An address on this machine that no other process gets while this value lives.
 ///
 /// # Examples
 ///

@@ -1,11 +1,11 @@
-//! Waiting for a condition: the only place of the kit that sleeps.
+//! Waits for a condition: the only place of the kit that sleeps.
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// How often a condition is evaluated.
 const PERIOD: Duration = Duration::from_millis(2);
 
-/// Waits until `condition` holds, looking at it every 2 ms.
+/// Waits until `condition` holds, evaluating it every 2 ms.
 ///
 /// # Panics
 ///

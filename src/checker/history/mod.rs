@@ -1,8 +1,8 @@
-//! Records what concurrent clients asked and what they were told.
+//! Records the calls of concurrent clients and their answers.
 //!
-//! The order of a history is that of a counter, read before a call is sent and after its answer has
-//! come: what is ordered by it was ordered in real time too, so a checker that respects it accuses
-//! nobody wrongly.
+//! A counter orders a history. It is read before a call is sent and after its answer has arrived,
+//! so its order is an order of real time too, and a checker that respects it reports no false
+//! violation.
 
 mod client;
 mod text;
@@ -25,9 +25,9 @@ use crate::types::LockName;
 /// A point in a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {
-    /// Its place in the order of all calls and answers.
+    /// Its position in the order of all calls and answers.
     pub tick: u64,
-    /// How long after the start of the recorder it was; for people who compare it with a log.
+    /// The time since the recorder was started, to compare with logs.
     pub since_start: Duration,
 }
 
@@ -44,27 +44,27 @@ impl Moment {
 pub enum Outcome {
     /// It was answered.
     Answered {
-        /// What was told: granted, or released.
+        /// Whether the lock was granted, or released.
         result: bool,
-        /// When the answer had come.
+        /// When the answer had arrived.
         at: Moment,
     },
-    /// It was not answered: it may have happened at any time after its start, or never.
+    /// It was not answered: it may have taken effect at any time after its start, or never.
     Unknown,
 }
 
 /// One call of one client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Operation {
-    /// Who called.
+    /// The number of the client.
     pub client: u32,
-    /// What for.
+    /// What the call does.
     pub verb: Verb,
-    /// Of which lock.
+    /// The lock.
     pub name: LockName,
-    /// When, before it was sent.
+    /// A moment before the call was sent.
     pub called: Moment,
-    /// What came of it.
+    /// How the call ended.
     pub outcome: Outcome,
 }
 
@@ -78,7 +78,7 @@ impl Operation {
         }
     }
 
-    /// When the answer had come, if there was one.
+    /// When the answer had arrived, if there was one.
     #[must_use]
     pub const fn answered(&self) -> Option<Moment> {
         match self.outcome {
@@ -99,7 +99,7 @@ impl Operation {
         !self.may_be_after(other.called)
     }
 
-    /// Whether it can have changed its lock: it was told that it did, or nothing.
+    /// Whether it can have changed its lock: its answer says so, or it has none.
     #[must_use]
     pub fn may_have_changed(&self) -> bool {
         self.result() != Some(false)
@@ -157,8 +157,7 @@ impl FromIterator<Operation> for History {
 /// # Examples
 ///
 /// ```
-/// use lockservice::service::Verb;
-/// use lockservice::testkit::Recorder;
+/// use lockservice::testkit::{Recorder, Verb};
 ///
 /// let recorder = Recorder::new();
 /// let name = "jobs".parse()?;
@@ -177,7 +176,7 @@ pub struct Recorder {
 #[derive(Default)]
 struct Tape {
     ticks: u64,
-    /// How many calls have been taken away, which came before those that are here.
+    /// How many earlier calls have been taken away.
     taken: usize,
     /// None: certainly not executed.
     operations: Vec<Option<Operation>>,
@@ -200,7 +199,7 @@ impl Recorder {
         }
     }
 
-    /// Records that `client` is about to call. Do this before the call is sent.
+    /// Records that `client` is about to call. Call this before the call is sent.
     pub fn invoke(&self, client: u32, verb: Verb, name: &LockName) -> Call {
         let mut tape = self.tape();
         let operation = Operation {
@@ -217,17 +216,17 @@ impl Recorder {
         }
     }
 
-    /// What has been recorded so far; a call that is under way is unknown in it.
+    /// Returns the history so far. A call that is under way is unknown in it.
     #[must_use]
     pub fn history(&self) -> History {
         self.tape().operations.iter().flatten().cloned().collect()
     }
 
-    /// Takes away what has been recorded so far. A call that is under way is unknown in it, and
+    /// Takes the history so far out of the recorder. A call that is under way is unknown in it, and
     /// stays so.
     ///
-    /// So a long history need not be kept whole: whoever takes it in parts while no call is under
-    /// way can judge each part by what is known from those before it.
+    /// A history that is too long to keep can be taken in parts, each while no call is under way.
+    /// A [`HistoryChecker`](super::rounds::HistoryChecker) checks such parts.
     #[must_use]
     pub fn take(&self) -> History {
         let mut tape = self.tape();
@@ -275,7 +274,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Records the answer. Do this after it has come.
+    /// Records the answer. Call this after it has arrived.
     pub fn returned(self, result: bool) {
         let mut tape = self.recorder.tape();
         let at = self.recorder.now(&mut tape);
@@ -284,8 +283,7 @@ impl Call {
         }
     }
 
-    /// Records that nobody knows whether the call was executed, or will be. The same as dropping
-    /// it.
+    /// Records that the outcome is unknown, as dropping this does.
     pub fn unknown(self) {
         drop(self);
     }

@@ -1,4 +1,4 @@
-//! Histories of a lock that is right, for the tests of those who judge histories.
+//! Histories of a correct lock, for the tests of the checkers.
 
 use std::time::Duration;
 

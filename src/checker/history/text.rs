@@ -1,8 +1,8 @@
-//! The text form of a history: `cCLIENT VERB CALLED..ANSWERED RESULT NAME`, a call a line.
+//! The text form of a history: one `cCLIENT VERB CALLED..ANSWERED RESULT NAME` per line.
 //!
 //! A moment is `TICK` or `TICK@SECONDS`. An unanswered call has `?` and `unknown`. The name comes
-//! last, as it is but for line breaks and backslashes, which are escaped. A line that begins with
-//! `#` is a remark.
+//! last; only line breaks and backslashes in it are escaped. A line that begins with `#` is a
+//! comment.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::{History, Moment, Operation, Outcome};
 use crate::service::Verb;
 use crate::types::LockName;
 
-/// A line of a text is no call of a history.
+/// A line is not a call of a history.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a call of a history: {line:?}")]
 pub struct HistoryError {

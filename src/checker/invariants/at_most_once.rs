@@ -1,4 +1,4 @@
-//! Nothing is executed twice: the successes add up.
+//! No call executes twice: the grants and releases of each lock add up.
 
 use super::{FinalState, Violation};
 use crate::checker::history::{History, Operation};
@@ -9,7 +9,7 @@ use crate::service::Verb;
 ///
 /// # Errors
 ///
-/// A [`Violation`] that tells the counts.
+/// A [`Violation`] with the counts.
 pub fn check(history: &History, end: &FinalState) -> Result<(), Violation> {
     for (name, operations) in history.by_name() {
         let counts = Counts::of(&operations);

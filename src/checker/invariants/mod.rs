@@ -1,8 +1,7 @@
-//! What must hold after every scenario, an invariant a file.
+//! What must hold after every scenario: one invariant per file.
 //!
-//! Each invariant is weaker than [`linearizability`] and looks at one thing, so that what it says
-//! when it is broken names the kind of bug. They also look at where things stand in the end, which
-//! no answer tells.
+//! Each invariant is weaker than [`linearizability`] and checks one property, so a violation names
+//! the kind of bug. They also check the final state, which is part of no answer.
 
 pub mod at_most_once;
 pub mod mutual_exclusion;
@@ -17,21 +16,21 @@ use super::linearizability;
 use crate::service::ServerStatus;
 use crate::types::LockName;
 
-/// Where things stand when all calls have been answered or given up, and nothing is under way.
+/// The final state: all calls have been answered or given up, and none is under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FinalState {
-    /// Which locks are held, of those that were looked at.
+    /// Whether each inspected lock is held.
     pub held: BTreeMap<LockName, bool>,
-    /// What the servers say of themselves, those that were asked.
+    /// The statuses of the servers that were asked.
     pub servers: Vec<ServerStatus>,
 }
 
-/// An invariant is broken.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which one: the name of its module.
+    /// The invariant: the name of its module.
     pub invariant: &'static str,
-    /// Of which lock, if it is about one.
+    /// The lock, if it is about one.
     pub name: Option<LockName>,
     /// What is wrong, in a sentence.
     pub what: String,

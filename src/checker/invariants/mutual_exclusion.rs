@@ -4,7 +4,7 @@ use super::Violation;
 use crate::checker::history::{History, Moment, Operation};
 use crate::service::Verb;
 
-/// Checks that between two grants of a lock, one after the other, there can have been an unlock.
+/// Checks that between two successive grants of a lock there can have been an unlock.
 ///
 /// # Errors
 ///

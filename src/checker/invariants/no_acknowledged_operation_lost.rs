@@ -1,13 +1,13 @@
-//! What was acknowledged last is still so in the end.
+//! The last acknowledged operation on a lock decides its final state.
 
 use super::{FinalState, Violation};
 use crate::checker::history::{History, Operation};
 use crate::service::Verb;
 
-/// Checks for each lock that its end is the one that the last answer tells, unless a call that can
-/// have changed it may have come later.
+/// Checks that each lock ends in the state of its last answer, unless a later call can have changed
+/// it.
 ///
-/// Every answer is an acknowledgement: also a `lock` that was told `false` has left the lock held.
+/// Every answer is an acknowledgement: a `lock` that returned `false` left the lock held.
 ///
 /// # Errors
 ///

@@ -1,13 +1,13 @@
-//! Servers that stand at the same op have the same state, and of several one is the primary.
+//! Servers at the same op have the same state, and a cluster has one primary.
 
 use super::Violation;
 use crate::service::{RoleName, ServerStatus};
 
-/// Checks what the servers say of themselves, asked while nothing was under way.
+/// Checks the servers' statuses, taken while no call was under way.
 ///
 /// # Errors
 ///
-/// A [`Violation`] that tells what two servers say differently.
+/// A [`Violation`] with what differs between two servers.
 pub fn check(servers: &[ServerStatus]) -> Result<(), Violation> {
     let serving: Vec<_> = servers
         .iter()

@@ -1,6 +1,6 @@
-//! Decides whether a history of calls can have come from one lock that does one thing at a time.
+//! Decides whether a history is linearizable: explained by locks that do one call at a time.
 //!
-//! Each lock is judged by itself: does some order of its calls exist that respects real time and in
+//! Each lock is checked by itself: is there an order of its calls that respects real time and in
 //! which every answer is right? A call without an answer may take effect at any time after its
 //! start, or never. The search is that of Wing and Gong (1993) in Lowe's just-in-time form (2017):
 //! go through the history in time order, and order calls only when an answer is due that is not
@@ -8,13 +8,13 @@
 //!
 //! In general that search has to keep many configurations, and may have to give up. For a lock
 //! three rules leave one to follow; each turns any order that would do into one that obeys it:
-//! - A call that changes nothing (`false`) takes its place as soon as it is right there: that is
-//!   all the same to the others.
-//! - Of the calls under way that would make the same change the one answered first makes it, and
-//!   one that is never answered comes last: if an order has them the other way round, let them
-//!   change places.
-//! - No more changes are made than the answer that is due needs. If an order has two more before
-//!   it, let the call that is due change places with the first of the same kind; the rest can wait.
+//! - A call that changes nothing (`false`) is ordered as soon as its answer is right: the others do
+//!   not depend on it.
+//! - Of the calls under way that would make the same change, the one that is answered first makes
+//!   it, and one that is never answered comes last: in an order that has two of them the other way
+//!   round, they can be swapped.
+//! - No more changes are made than the due answer needs. In an order with two more before it, the
+//!   due call can be swapped with the first of the same kind; the rest can wait.
 //!
 //! So it takes `n log n` steps for `n` calls, also for a history that is wrong. The tests compare
 //! it with a search through all orders.
@@ -33,7 +33,7 @@ use super::history::{History, Operation};
 /// The first answer that no order of the calls explains, and what went on around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inexplicable {
-    /// The call that was answered so.
+    /// The call whose answer cannot be explained.
     pub call: Operation,
     /// The calls of the same lock since the last change that was over before it, at most
     /// [`Self::MAX_CALLS`] of them.
@@ -77,7 +77,7 @@ impl fmt::Display for Inexplicable {
 
 impl std::error::Error for Inexplicable {}
 
-/// Judges a history that began with every lock free.
+/// Checks a history that began with every lock free.
 ///
 /// # Errors
 ///
@@ -101,9 +101,9 @@ pub fn check(history: &History) -> Result<(), Inexplicable> {
     })
 }
 
-/// Judges the calls of one lock, of which `before` is known from earlier ones, and tells what is
-/// known then. Every call that is ever answered must have been answered before the first of these
-/// was made.
+/// Checks the calls of one lock, from the state `before` that earlier calls left, and returns the
+/// state after them. Every earlier call that is ever answered must have been answered before the
+/// first of these was made.
 pub(crate) fn check_lock(operations: &[&Operation], before: Known) -> Result<Known, Inexplicable> {
     Search::new(operations, before)
         .run()

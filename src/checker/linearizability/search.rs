@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::checker::history::{Moment, Operation};
 use crate::service::Verb;
 
-/// A call, by its place in the order of calls.
+/// The index of a call in the order of calls.
 type Index = usize;
 
 /// What happens to a call; at the same moment, calls come before answers.
@@ -15,27 +15,27 @@ enum Event {
     Answered(Index),
 }
 
-/// What is known of a lock when all calls that will be answered have been: nothing more of the
-/// calls before matters to those that follow.
+/// The state of a lock when all calls that will be answered have been. Later calls depend on
+/// nothing else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) held: bool,
-    /// Calls that were never answered, and are not used yet to explain something.
+    /// Calls that were never answered, and that explain no answer so far.
     pub(crate) unanswered_locks: u32,
     pub(crate) unanswered_unlocks: u32,
 }
 
-/// What is true now, in the one configuration that has to be looked at.
+/// The one configuration that the search follows.
 pub(super) struct Search<'a> {
     operations: &'a [&'a Operation],
     now: Known,
-    /// The calls under way that will be answered and have no place in the order yet, the one
-    /// answered first foremost.
+    /// The calls under way that will be answered and are not ordered yet, by the time of their
+    /// answers.
     waiting: BTreeSet<(Moment, Index)>,
 }
 
 impl<'a> Search<'a> {
-    /// `before` is what is known from the calls that were over before the first of `operations`.
+    /// `before` is the state that the calls left which were over before the first of `operations`.
     pub(super) const fn new(operations: &'a [&'a Operation], before: Known) -> Self {
         Self {
             operations,
@@ -44,7 +44,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Puts the calls in order, or names the first one whose answer cannot be explained.
+    /// Orders the calls, or returns the first one whose answer cannot be explained.
     pub(super) fn run(mut self) -> Result<Known, Index> {
         for (moment, event) in self.events() {
             match event {
@@ -84,8 +84,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Places one call that changes the lock, and all that are right then; None if there is no such
-    /// call.
+    /// Orders one call that changes the lock, and then all calls whose answers are right; none if
+    /// there is no such call.
     fn change(&mut self) -> Option<()> {
         let verb = if self.now.held {
             Verb::Unlock

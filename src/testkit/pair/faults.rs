@@ -1,4 +1,4 @@
-//! What can happen to a pair: to its servers, and to the ways between them.
+//! Faults of a pair: of its servers, and of the ways between them.
 
 use super::host::Host;
 use super::{Pair, SOON, Side};
@@ -6,7 +6,7 @@ use crate::server::ServerConfig;
 use crate::testkit::Direction;
 use crate::types::ServerId;
 
-/// What can happen to a server.
+/// Faults of a server.
 impl Pair {
     /// Runs a server that does not run; a deafened one hears again. Does not wait for anything.
     ///
@@ -21,7 +21,7 @@ impl Pair {
         self.side_mut(server).host = Some(host.expect("the server can be started"));
     }
 
-    /// Ends a server without a word, as `kill -9` does. It is gone when this returns.
+    /// Kills a server, as `kill -9` does. It has ended when this returns.
     ///
     /// # Panics
     ///
@@ -66,7 +66,7 @@ impl Pair {
     ///
     /// # Panics
     ///
-    /// When it does not run, does not end within half a minute, or ends otherwise than well.
+    /// When it does not run, does not end within half a minute, or exits with another code than 0.
     ///
     /// # Cancel safety
     ///
@@ -138,7 +138,7 @@ impl Pair {
     }
 }
 
-/// What can happen to the ways between them.
+/// Faults of the ways between them.
 impl Pair {
     /// Cuts the servers off from each other, both ways, until [`Self::mend_link`]. A pair does not
     /// survive this as one.

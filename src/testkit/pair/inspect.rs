@@ -1,4 +1,4 @@
-//! How a pair is.
+//! The state of a pair, for tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::testkit::{History, wait_until};
 use crate::transport::{Network, SystemNetwork};
 use crate::types::ServerId;
 
-/// How long a server may take to say how it is, before it counts as one that does not answer.
+/// How long a server may take to report its status before it counts as silent.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How the pair is, asked past all proxies.
+/// The status of the pair, read without the proxies.
 impl Pair {
-    /// Asks both servers how they are. One that hangs costs a second.
+    /// Returns the status of both servers. A server that hangs costs a second.
     ///
     /// # Cancel safety
     ///
@@ -27,7 +27,7 @@ impl Pair {
         status(&network, &self.behind, STATUS_TIMEOUT).await
     }
 
-    /// What a server says of itself; None when it does not answer.
+    /// The status of a server; none when it does not answer.
     ///
     /// # Cancel safety
     ///
@@ -38,14 +38,14 @@ impl Pair {
         report.status.ok()
     }
 
-    /// What a server that is a process has logged, in all its lives. Empty for one on a thread.
+    /// The log of a server that is a process, of all its runs. Empty for one on a thread.
     #[must_use]
     pub fn log(&self, server: ServerId) -> String {
         let bytes = std::fs::read(log_file(self.directory.path(), server)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The server that is primary, if one says so: the one of the higher view, if both do.
+    /// The primary, if a server says that it is; with two of them, the one of the higher view.
     ///
     /// # Cancel safety
     ///
@@ -94,13 +94,13 @@ impl Pair {
         .await;
     }
 
-    /// Looks where things stand when all calls of `history` are over, for the
+    /// Reads the final state, when all calls of `history` are over, for the
     /// [invariants](crate::testkit::invariants). It takes and releases each free lock to see that
     /// it is free.
     ///
     /// # Panics
     ///
-    /// When no server answers, or the servers that run do not come to rest within half a minute.
+    /// When no server answers, or the running servers do not reach the same op in half a minute.
     ///
     /// # Cancel safety
     ///
@@ -126,7 +126,7 @@ impl Pair {
     }
 }
 
-/// Whether there is a server, and all that there are stand at the same op.
+/// Whether at least one server runs, and all that run are at the same op.
 fn are_level(servers: &[ServerStatus]) -> bool {
     !servers.is_empty() && servers.windows(2).all(|pair| pair[0].op == pair[1].op)
 }

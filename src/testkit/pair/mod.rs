@@ -1,12 +1,12 @@
-//! Two servers on this machine, every way between them and to them through a proxy.
+//! Two servers on this machine, with a proxy on every way between them and to them.
 //!
 //! ```text
 //! clients --> front of A --> A --> link to B --> B
 //! clients --> front of B --> B --> link to A --> A
 //! ```
-//! The addresses that the pair is known by are those of the fronts, so clients and servers are told
-//! nothing that they would not be told in production. The same scenario runs on real processes and
-//! on threads of the test's own process; a fault means the same on both.
+//! The list of servers names the fronts, so clients and servers are configured as in production.
+//! The same scenario runs on processes and on threads of the test's process; a fault means the same
+//! on both.
 
 mod faults;
 mod host;
@@ -28,12 +28,12 @@ use crate::clerk::Clerk;
 use crate::transport::{Addr, Servers};
 use crate::types::ServerId;
 
-/// How long the kit waits for what must come soon. Ten times what a loaded machine needs.
+/// How long the kit waits for a condition. Ten times what a loaded machine needs.
 const SOON: Duration = Duration::from_secs(30);
 
 /// A pair of servers, with failures on command. Dropping it kills them.
 ///
-/// Faults are in force when the method returns; what follows from them has to be waited for.
+/// A fault is in force when its method returns; wait for its consequences.
 ///
 /// # Examples
 ///

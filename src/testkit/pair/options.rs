@@ -68,8 +68,8 @@ impl PairOptions {
         self
     }
 
-    /// Timeouts for servers on threads. Processes take their `peer_timeout` from it, and what else
-    /// they shall know from [`Self::args`].
+    /// Timeouts for servers on threads. Processes take only `peer_timeout` from it; set the others
+    /// by [`Self::args`].
     pub const fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         self

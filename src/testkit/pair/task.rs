@@ -1,8 +1,8 @@
 //! A server in this process, on a thread and a runtime of its own, that can be killed and hung.
 //!
-//! The thread polls one future, which looks at the commands before it lets the server run. So a
-//! server that is killed while it hangs does not run once more, and a server that hangs keeps its
-//! connections open and does nothing at all, as one whose process is stopped.
+//! The thread polls one future, which reads commands before it lets the server run. So a server
+//! that is killed while it hangs does not run again, and a server that hangs keeps its connections
+//! open and does nothing, like a stopped process.
 
 use std::fmt;
 use std::io;
@@ -59,7 +59,7 @@ impl Task {
         })
     }
 
-    /// Ends it without a word. It is gone when this returns.
+    /// Kills it. It has ended when this returns.
     pub(super) fn kill(&mut self) {
         match self.hanging.take() {
             Some(next) => drop(next.send(Next::Die)),

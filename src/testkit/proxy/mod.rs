@@ -1,7 +1,7 @@
-//! A byte proxy on real sockets that stands in one direction of reach and breaks it on command.
+//! A byte proxy on real sockets, in front of one server, which breaks connections on command.
 //!
-//! The rule it keeps: a control is in force when it returns, also for the connections that exist.
-//! Not a byte passes after it that it forbids, and no connection is accepted that it refuses.
+//! A control is in force when it returns, also for existing connections: no byte that it forbids
+//! passes after that, and no connection that it refuses is accepted.
 //!
 //! A proxy is as reachable as its server: while nobody listens behind it, it does not listen
 //! either. Two servers that reach each other through proxies must be able to tell a peer that is
@@ -35,7 +35,7 @@ pub enum Direction {
     Replies,
 }
 
-/// What a proxy has seen since it was started.
+/// The traffic of a proxy since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Connections accepted.
@@ -66,11 +66,11 @@ pub struct Flow {
     pub arrived: u64,
     /// Bytes that it passed on.
     pub passed: u64,
-    /// Bytes that it threw away.
+    /// Bytes that it discarded.
     pub discarded: u64,
 }
 
-/// A proxy for one server. Dropping it resets its connections, and it listens no more.
+/// A proxy for one server. Dropping it resets its connections and closes its listener.
 ///
 /// # Examples
 ///
@@ -195,7 +195,7 @@ impl Proxy {
         self.listen.addr()
     }
 
-    /// What it has seen so far.
+    /// The traffic so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         *self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
@@ -256,7 +256,7 @@ impl Proxy {
         }));
     }
 
-    /// Throws away what the server sends, and passes on what it is sent, until [`Self::pass`].
+    /// Discards the server's replies, and passes requests to it, until [`Self::pass`].
     pub fn drop_replies(&self) {
         self.send(Control::Change(|faults| {
             faults.replies.discarded = true;
@@ -281,7 +281,7 @@ impl Proxy {
         self.send(Control::Hole(direction, None));
     }
 
-    /// Has the proxy's task obey, and waits for it.
+    /// Sends a command to the proxy's task, and waits until it is carried out.
     ///
     /// # Panics
     ///
