@@ -42,7 +42,7 @@ impl AllRequest {
         self
     }
 
-    /// Lets so many hold each of the locks at once, this holder included. See
+    /// Lets at most `permits` sessions hold each of the locks at once, this holder included. See
     /// [`LockRequest::permits`](super::LockRequest::permits).
     pub const fn permits(mut self, permits: u32) -> Self {
         self.terms.mode = permits_of(permits);
@@ -71,7 +71,7 @@ impl AllRequest {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what it has come to is given back in the background.
+    /// Safe: a lock or queue entry that it has is released in the background.
     pub async fn acquire(self) -> Result<LockGuards, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         let mut guards = Vec::new();
@@ -95,7 +95,7 @@ impl AllRequest {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what it has come to is given back in the background.
+    /// Safe: a lock or queue entry that it has is released in the background.
     pub async fn try_acquire(self) -> Result<TryAcquired<LockGuards>, AcquireError> {
         let attempt = self.terms.begin(&self.clerk)?;
         let mut guards = Vec::new();
@@ -122,7 +122,7 @@ async fn next(
     }
 }
 
-/// Waits until one of `guards` is lost: for ever, if there is none.
+/// Waits until one of `guards` is lost; for ever if there are no guards.
 async fn any_lost(guards: &[LockGuard]) -> LossReason {
     let mut losses: FuturesUnordered<_> = guards.iter().map(LockGuard::lost).collect();
     match losses.next().await {

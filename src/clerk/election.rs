@@ -1,4 +1,4 @@
-//! Leader election: whoever holds a lock is the leader.
+//! Leader election: the holder of a lock is the leader.
 
 use super::error::AcquireError;
 use super::{Clerk, LockGuard};

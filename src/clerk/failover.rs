@@ -5,7 +5,7 @@
 //!   has not failed yet, so it is tried at once; after the last one comes the first.
 //! - A server that is merely silent is not abandoned: after `patience` the next one is asked as
 //!   well, and after as long again the one after that.
-//! - Each server has one try outstanding at the most.
+//! - Each server has at most one attempt outstanding.
 
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ mod tests {
         start_with(2, preferred)
     }
 
-    /// With so many servers.
+    /// With this many servers.
     fn start_with(servers: usize, preferred: ServerId) -> (Failover, Instant) {
         let (servers, now) = (ServerId::first(servers), Instant::now());
         (Failover::new(servers, preferred, PATIENCE, now), now)

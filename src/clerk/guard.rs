@@ -13,7 +13,7 @@ use crate::types::{LockName, Retention, SessionId, Token};
 /// It is lost with its session, when no server could be reached for a lease, when the servers lost
 /// their state, or when the clerk was closed; or by itself, when the lock was broken, or when the
 /// servers were cut off from each other and kept a state without this grant. Then others can hold
-/// the lock, so whoever works under it watches [`lost`](Self::lost). What must not be done
+/// the lock, so a task that works under it watches [`lost`](Self::lost). What must not be done
 /// by two holders whatever happens (also to this process: it may have been suspended, and its
 /// machine's clock with it) is done with the [`token`](Self::token), by something that refuses a
 /// token lower than one that it has seen.
@@ -76,7 +76,7 @@ impl LockGuard {
         self.claim.loss()
     }
 
-    /// Waits until the guard is lost. Whoever works under the lock stops then.
+    /// Waits until the guard is lost. Work under the lock must stop then.
     ///
     /// It comes before the servers can grant the lock to others, also when none of them answers.
     ///

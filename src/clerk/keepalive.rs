@@ -33,7 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut clerk: mpsc::Receiver<Close>) {
         shared.close_session(session.id).await;
     }
     if let Some(done) = close {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = done.send(());
     }
 }

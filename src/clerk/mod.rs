@@ -263,7 +263,7 @@ impl Clerk {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what it has come to is given back in the background.
+    /// Safe: a lock or queue entry that it has is released in the background.
     pub async fn acquire_all<N>(
         &self,
         names: impl IntoIterator<Item = N>,
@@ -307,7 +307,7 @@ impl Clerk {
         self.shared.client
     }
 
-    /// Closes the clerk at the servers, waiting a second for them at the most. Calls on other
+    /// Closes the clerk at the servers, waiting for at most a second. Calls on other
     /// clones fail from now on, and guards that are still there are lost, with
     /// [`LossReason::Closed`]: their locks are free when this returns, or when their lease is over.
     ///

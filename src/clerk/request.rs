@@ -33,16 +33,17 @@ impl LockRequest {
         self
     }
 
-    /// Lets so many hold the lock at once, this holder included: 1 is as exclusive as the default.
+    /// Lets at most `permits` sessions hold the lock at once, this holder included. One permit is
+    /// as exclusive as the default.
     ///
-    /// All who use a lock in this way should ask with the same number. Where they do not, the least
-    /// that its holders and whoever is next have asked for counts: so nobody ever shares it with
-    /// more than it has asked for. And as the queue keeps its order, whoever asks for a lower
-    /// number holds up those behind.
+    /// All requests for a lock should name the same number. If they differ, the smallest number
+    /// among the holders and the next waiter applies, so no session shares the lock with more
+    /// sessions than it asked for. The queue keeps its order: a waiter with a smaller number delays
+    /// those behind it.
     ///
-    /// Each holder has a guard and a token of its own. A newer token does not mean that the older
-    /// ones have ended, so a gate of [`fencing`](crate::fencing), which goes by that, is for what
-    /// is locked alone.
+    /// Each holder has its own guard and token. A newer token does not mean that older holders are
+    /// gone, so use a gate of [`fencing`](crate::fencing) only with locks that one session holds
+    /// alone.
     pub const fn permits(mut self, permits: u32) -> Self {
         self.terms.mode = permits_of(permits);
         self

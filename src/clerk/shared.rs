@@ -123,7 +123,7 @@ impl Shared {
 
     /// Opens the first record, if the servers are members of one cluster.
     async fn open_first(self: Arc<Self>, deadline: Instant) -> Result<Arc<OpenSession>, AskError> {
-        // The server that is asked first says of which cluster it is; the others have to be asked.
+        // The server that is asked first names its cluster; the others have to be asked.
         let others = self.servers.clusters.check_others(self.servers.preferred());
         let opened = join(self.open(None, Instant::now(), deadline), others).await;
         let opened = match opened {
@@ -217,7 +217,7 @@ impl Shared {
         Ok(done)
     }
 
-    /// Takes a lock from whoever holds it by `token`.
+    /// Takes a lock from the session that holds it by `token`.
     ///
     /// # Cancel safety
     ///
@@ -376,7 +376,7 @@ impl Shared {
         }
     }
 
-    /// Why a request for an owned lock has come to nothing.
+    /// The error of a request for an owned lock.
     pub(super) fn not_acquired(&self, error: AskError, after: Duration) -> AcquireError {
         match error {
             AskError::Overloaded(Overload { resource, after }) => {
@@ -390,7 +390,7 @@ impl Shared {
         }
     }
 
-    /// Why a request that waited for what another one was asking has come to nothing.
+    /// The error of a request that waited for another one's answer.
     pub(super) fn not_opened(&self, after: Duration) -> AcquireError {
         let attempts = |server| ServerAttempts {
             server,

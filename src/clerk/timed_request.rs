@@ -40,7 +40,7 @@ impl AcquireTerms {
     }
 }
 
-/// The mode of so many permits, if there are any.
+/// The mode of this many permits; none for zero.
 pub(super) const fn permits_of(permits: u32) -> Option<LockMode> {
     match NonZeroU32::new(permits) {
         Some(most) => Some(LockMode::Permits(most)),
@@ -61,7 +61,7 @@ impl TimedRequest<'_> {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what it has come to is given back in the background.
+    /// Safe: a lock or queue entry that it has is released in the background.
     pub(super) async fn acquire(&self, name: &LockName) -> Result<LockGuard, AcquireError> {
         loop {
             let acquisition = match self.ask(name, true).await? {
@@ -104,7 +104,7 @@ impl TimedRequest<'_> {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what it has come to is given back in the background.
+    /// Safe: a lock or queue entry that it has is released in the background.
     pub(super) async fn try_acquire(&self, name: &LockName) -> Result<TryAcquired, AcquireError> {
         match self.ask(name, false).await? {
             AcquireAnswer::Granted(acquisition, token) => Ok(TryAcquired::Acquired(

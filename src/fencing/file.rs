@@ -147,8 +147,8 @@ impl FileGate {
             file.sync_all()?;
             fs::rename(&new, &self.path)?;
         }
-        // Also when the token is known: whoever renamed the file may have been killed before it
-        // came here.
+        // Also when the token is known: the process that renamed the file may have been killed
+        // before it came here.
         File::open(directory_of(&self.path))?.sync_all()
     }
 

@@ -14,7 +14,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Implement it to put something between the servers and their clients: TLS, a proxy, faults.
 pub trait Network: fmt::Debug + Send + Sync + 'static {
-    /// Connects to whoever listens on `addr`.
+    /// Connects to the listener at `addr`.
     ///
     /// Nothing bounds the time here; callers do.
     ///

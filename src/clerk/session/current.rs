@@ -37,7 +37,7 @@ pub(in crate::clerk) struct CurrentSession {
 }
 
 impl CurrentSession {
-    /// The current session, which is opened if there is none, after the clerk's first record.
+    /// Returns the current session. Opens one if needed, after the clerk's session without a lease.
     ///
     /// # Cancel safety
     ///
@@ -68,7 +68,7 @@ impl CurrentSession {
     }
 
     /// Opens no more sessions from here on, and gives the current one. One that is being opened
-    /// meanwhile is not kept, and whoever waits for it finds this closed.
+    /// meanwhile is not kept, and a call that waits for it finds this closed.
     pub(in crate::clerk) fn close(&self) -> Option<Arc<SessionHandle>> {
         self.is_closed.store(true, Ordering::SeqCst);
         self.current.take()

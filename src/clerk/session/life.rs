@@ -1,6 +1,6 @@
 //! How long a session is certainly alive, by this process' own clock.
 //!
-//! The servers count the lease from when they get a renewal. Whoever holds a lock counts it from
+//! The servers count the lease from when they get a renewal. The holder of a lock counts it from
 //! when the renewal was sent, which is earlier, and does not rely on its last part, because clocks
 //! do not run at one rate. So the holder stops before the servers give the lock to somebody else,
 //! whatever was lost or late.

@@ -40,7 +40,7 @@ impl PendingAcquisition {
     ///
     /// # Cancel safety
     ///
-    /// Safe: what it has come to is given up.
+    /// Safe: a lock or queue entry that it has is released in the background.
     pub(in crate::clerk) async fn ask(
         handle: Arc<SessionHandle>,
         name: &LockName,

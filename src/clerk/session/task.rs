@@ -26,7 +26,7 @@ pub(super) async fn run(session: Arc<LeasedSession>, mut handles: mpsc::Receiver
         session.shared.close_session(session.opened.id).await;
     }
     if let Some(done) = close {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = done.send(());
     }
 }

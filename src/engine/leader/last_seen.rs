@@ -38,7 +38,7 @@ impl LastSeen {
         }
     }
 
-    /// How long a record lives of which nothing is heard.
+    /// How long a session without a lease outlives its client's last request.
     pub(super) const fn time_to_live(&self) -> Duration {
         self.time_to_live
     }

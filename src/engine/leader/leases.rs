@@ -3,7 +3,7 @@
 //! Like [`LastSeen`](super::last_seen::LastSeen) this is the leader's own knowledge: a session is
 //! dropped by a replicated command. A new leader counts every session as renewed, and so does one
 //! that did not run for a while, for renewals may have come meanwhile that nobody read. So a lease
-//! never ends early, and at the most one lease late for each such case.
+//! never ends early, and at most one lease late for each such case.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -228,7 +228,7 @@ impl<T> Leader<T> {
     }
 }
 
-/// What an outcome is to whoever asked for the command.
+/// The answer of an outcome to the command's caller.
 fn answer(outcome: Outcome) -> Result<Answer, Refusal> {
     match outcome {
         Outcome::Call(answer) => Ok(Answer::Call(answer)),

@@ -40,7 +40,7 @@ pub(crate) struct Basis<'a> {
 }
 
 impl<T> Leader<T> {
-    /// Decides what becomes of a request. Whoever asks is alive, and their session is renewed.
+    /// Plans a request. Its client is alive, so the session is renewed.
     pub(crate) fn plan(&mut self, basis: Basis<'_>, request: &Request) -> Plan {
         let Basis { now, machine, .. } = basis;
         match request {

@@ -35,7 +35,7 @@ pub struct Introduction {
     /// The server's `peer_timeout`; two servers only pair if they have the same.
     pub peer_timeout: Duration,
     /// The highest number that it may have given to a command or a grant, in this life or an
-    /// earlier one. Whoever pairs with it gives higher ones.
+    /// earlier one. A server that pairs with it gives higher ones.
     pub highest: OpNumber,
     /// What it had done alone when it gave its state up, until it has a state again.
     pub dropped: Option<Dropped>,

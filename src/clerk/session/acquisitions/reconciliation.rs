@@ -1,6 +1,6 @@
 //! How a session compares what it believes to have with what the servers have.
 //!
-//! Two servers that were cut off from each other have two histories, of which one is kept. So
+//! Two servers that were cut off from each other have two histories, and one is kept. So
 //! whenever the servers' view changes the session reconciles: it asks for what the servers have of
 //! it, page by page ([`Reconciliation`]). What it knew to hold when it asked, and the servers do
 //! not have, is lost; what the servers have and nobody here believes in is given back.

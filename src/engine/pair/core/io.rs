@@ -43,7 +43,7 @@ pub struct Settings {
     pub feed_timeout: Duration,
     /// See [`Timing::session_time_to_live`].
     pub session_time_to_live: Duration,
-    /// What it accepts at the most.
+    /// Its limits.
     pub limits: Limits,
     /// The wall clock when it started, in microseconds since 1970. A new pair's op numbers begin at
     /// the wall clock, and a server that joins is given no marks below the time of its start, so

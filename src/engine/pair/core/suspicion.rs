@@ -366,7 +366,7 @@ impl<T> Core<T> {
         {
             return self.form(now, peer.highest, effects);
         }
-        // Whoever has the state finds out by its own probe, and dials.
+        // The server with the state finds out by its own probe, and dials.
         self.detector.back_off(now);
     }
 

@@ -17,7 +17,7 @@ impl<T> Core<T> {
         cause: FailureCause,
         effects: &mut Vec<Effect<T>>,
     ) {
-        // [M8] Whoever is in doubt may hold an old state, and must not go on with it.
+        // [M8] An unconfirmed server may have an old state, and must not go on with it.
         if self.detector.is_unconfirmed() {
             return self.step_down(now, StepDownReason::Unconfirmed(cause), effects);
         }
